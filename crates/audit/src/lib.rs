@@ -1,0 +1,1 @@
+//! Events: to the node's journal and to the append-only event file.

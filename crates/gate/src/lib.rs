@@ -1,0 +1,1 @@
+//! The one way to a Permit: identify, look up, decide, record.

@@ -1,0 +1,1 @@
+//! What a policy document says, and the pure function that decides by it.

@@ -1,0 +1,1 @@
+//! Importers: other scanners' reports become scan reports of ours.

@@ -1,0 +1,1 @@
+//! Which image a container really runs, from what evidence, and how surely.

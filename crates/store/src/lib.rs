@@ -1,0 +1,1 @@
+//! The verdict store: what scanners found about an image, by digest.

@@ -1,0 +1,1 @@
+//! Bundles, images and verdicts for tests; a dev-dependency only.

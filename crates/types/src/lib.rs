@@ -1,0 +1,1 @@
+//! The words of Portcullis as types: digests, references, findings, verdicts, requests, decisions.

@@ -1,0 +1,1 @@
+//! The doors: the binaries that container managers start.
