@@ -1,1 +1,29 @@
 //! The words of Portcullis as types: digests, references, findings, verdicts, requests, decisions.
+//!
+//! No IO, no clock, no task. What was checked once has a type that cannot be wrong, so that the
+//! crates above never check again: a [`Digest`] is well-formed, an [`ImageRef`] is normalised.
+
+#![forbid(unsafe_code)]
+
+mod decision;
+mod digest;
+mod event;
+mod evidence;
+mod finding;
+mod identity;
+mod reference;
+mod request;
+mod verdict;
+
+pub use decision::{
+    Action, Cause, Decision, Failure, PolicyAnswer, Reason, SettingsAnswer, Subject, Waiver,
+};
+pub use digest::{Algorithm, Digest, DigestError};
+pub use event::{Event, EventId, EventKind, Recorded};
+pub use evidence::{Evidence, Lookup};
+pub use finding::{Class, Finding, FindingKey, Severity, UnknownWord};
+pub use identity::{Identity, Name, Surety};
+pub use jiff::Timestamp;
+pub use reference::{ImageRef, ReferenceError};
+pub use request::{Engine, Kind, Request};
+pub use verdict::{Binding, Coverage, ImageFacts, ScanReport, Scanner, Verdict};

@@ -1,0 +1,125 @@
+//! Events: the record of a decision, of what became of it, or of a degraded state.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::finding::words;
+use crate::{Action, Cause, Decision, Identity, Request};
+
+/// Identifier of an event: a ULID, so that ids sort by time.
+pub type EventId = String;
+
+words! {
+    /// What an event records.
+    EventKind, "a kind of event" {
+        /// What was decided, written before the container is created.
+        Decision = "decision",
+        /// What became of it: started, or failed in the runtime.
+        Outcome = "outcome",
+    }
+}
+
+/// What is written to the journal and the event file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Event {
+    /// Identifier.
+    pub id: EventId,
+    /// When, UTC.
+    pub time: Timestamp,
+    /// What it records.
+    pub kind: EventKind,
+    /// The action that was taken.
+    pub action: Action,
+    /// One line for people, the same that a refusal shows.
+    pub message: String,
+    /// The start.
+    pub request: Request,
+    /// The image.
+    pub image: Identity,
+    /// Names of the policies whose answer is the action.
+    #[serde(default)]
+    pub policies: Vec<String>,
+    /// Digest of the policy set.
+    #[serde(default)]
+    pub policy_set: Option<String>,
+    /// Failure causes that came to pass.
+    #[serde(default)]
+    pub causes: Vec<Cause>,
+    /// An observing policy would have blocked.
+    #[serde(default)]
+    pub would_block: bool,
+    /// A whitelist changed the answer.
+    #[serde(default)]
+    pub whitelisted: bool,
+    /// Findings that a rule matched, by `class/severity`.
+    #[serde(default)]
+    pub counted: BTreeMap<String, usize>,
+    /// All distinct findings about the image.
+    #[serde(default)]
+    pub findings: usize,
+    /// For an outcome: the decision's event. Otherwise absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decision: Option<EventId>,
+    /// Time from request to decision, in microseconds.
+    #[serde(default)]
+    pub gate_micros: u64,
+}
+
+/// Where a record went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Recorded {
+    /// The journal took it.
+    pub journal: bool,
+    /// The event file took it.
+    pub file: bool,
+}
+
+impl Event {
+    /// The record of a decision.
+    pub fn of_decision(
+        id: EventId,
+        time: Timestamp,
+        message: String,
+        request: &Request,
+        image: &Identity,
+        decision: &Decision,
+    ) -> Self {
+        let mut counted = BTreeMap::new();
+        let mut seen = std::collections::BTreeSet::new();
+        for reason in decision.policies.iter().flat_map(|p| &p.reasons) {
+            if let crate::Subject::Finding(finding) = &reason.subject
+                && seen.insert(finding.key())
+            {
+                *counted
+                    .entry(format!("{}/{}", finding.class, finding.severity))
+                    .or_insert(0) += 1;
+            }
+        }
+        Self {
+            id,
+            time,
+            kind: EventKind::Decision,
+            action: decision.action,
+            message,
+            request: request.clone(),
+            image: image.clone(),
+            policies: decision
+                .policies
+                .iter()
+                .filter(|p| p.action == decision.action)
+                .map(|p| p.policy.clone())
+                .collect(),
+            policy_set: decision.policy_set.as_ref().map(ToString::to_string),
+            causes: decision.causes(),
+            would_block: decision.would_block(),
+            whitelisted: decision.whitelisted(),
+            counted,
+            findings: decision.findings,
+            decision: None,
+            gate_micros: 0,
+        }
+    }
+}

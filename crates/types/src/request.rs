@@ -1,0 +1,74 @@
+//! What is about to start, as the engine describes it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::finding::words;
+
+words! {
+    /// What asked for the container. Known from the door's own name and settings, never from an
+    /// annotation.
+    Engine, "an engine" {
+        /// containerd.
+        Containerd = "containerd",
+        /// CRI-O.
+        CriO = "cri-o",
+        /// Podman.
+        Podman = "podman",
+        /// Docker.
+        Docker = "docker",
+    }
+}
+
+words! {
+    /// Whether it is a pod's sandbox.
+    Kind, "a kind" {
+        /// An application container.
+        Container = "container",
+        /// The sandbox (pause) container; only the engine's own record makes it one.
+        Sandbox = "sandbox",
+    }
+}
+
+/// One start. What comes from annotations is context for scopes and log lines, never identity.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Request {
+    /// What asked.
+    pub engine: Engine,
+    /// Name of this node.
+    pub node: String,
+    /// The container's id at the engine.
+    pub container_id: String,
+    /// Sandbox or not.
+    pub kind: Kind,
+    /// Kubernetes namespace of the pod; empty outside Kubernetes.
+    #[serde(default)]
+    pub namespace: String,
+    /// Pod name; empty outside Kubernetes.
+    #[serde(default)]
+    pub pod: String,
+    /// Container name in the pod; empty outside Kubernetes.
+    #[serde(default)]
+    pub container: String,
+    /// Labels of the pod.
+    #[serde(default)]
+    pub pod_labels: BTreeMap<String, String>,
+}
+
+impl Request {
+    /// A start outside Kubernetes.
+    pub fn new(engine: Engine, node: &str, container_id: &str) -> Self {
+        Self {
+            engine,
+            node: node.to_owned(),
+            container_id: container_id.to_owned(),
+            kind: Kind::Container,
+            namespace: String::new(),
+            pod: String::new(),
+            container: String::new(),
+            pod_labels: BTreeMap::new(),
+        }
+    }
+}

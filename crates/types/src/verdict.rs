@@ -1,0 +1,387 @@
+//! Verdicts: what scanners found about one image. Never a decision.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{Class, Digest, Finding, FindingKey, Severity};
+
+/// Who scanned.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Scanner {
+    /// Name, lower case: `trivy`, `portcullis`.
+    pub name: String,
+    /// Version, if the report says it.
+    #[serde(default)]
+    pub version: Option<String>,
+}
+
+/// How a report is known to speak of its image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Binding {
+    /// The report itself names the image's config digest, a repository digest or its diff IDs.
+    ByReport,
+    /// Only whoever imported it said so: claimed by the importer.
+    ByImporter,
+}
+
+/// What a report looked at, and how far its silence means anything.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Coverage {
+    /// Classes of findings that were looked for.
+    pub classes: BTreeSet<Class>,
+    /// Ecosystems for which advisories were asked: `debian`, `gemspec`.
+    #[serde(default)]
+    pub ecosystems: BTreeSet<String>,
+    /// Ecosystems that were found in the image but had no advisories.
+    #[serde(default)]
+    pub uncovered: BTreeSet<String>,
+    /// Distribution and release, `debian 10.1`; `None` if the scanner did not recognise one.
+    #[serde(default)]
+    pub distribution: Option<String>,
+    /// The distribution's release gets no advisories any more.
+    #[serde(default)]
+    pub end_of_life: bool,
+}
+
+impl Coverage {
+    /// Whether everything that `other` looked at was looked at here too.
+    fn includes(&self, other: &Self) -> bool {
+        other.classes.is_subset(&self.classes)
+            && other.ecosystems.is_subset(&self.ecosystems)
+            && (other.distribution.is_none() || other.distribution == self.distribution)
+    }
+}
+
+/// What one scanner said about one image, at one time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ScanReport {
+    /// Who.
+    pub scanner: Scanner,
+    /// When the scan was made, as the report says.
+    pub scanned_at: Timestamp,
+    /// Date of the advisories it used.
+    #[serde(default)]
+    pub database_at: Option<Timestamp>,
+    /// When it came into the store, by this node's clock.
+    pub imported_at: Timestamp,
+    /// How it is tied to the image.
+    pub binding: Binding,
+    /// What was looked at.
+    pub coverage: Coverage,
+    /// What was found; may be empty.
+    pub findings: Vec<Finding>,
+}
+
+impl ScanReport {
+    /// The date its knowledge is from: the oldest of scan, database and import. A report from the
+    /// future is therefore no fresher than its import.
+    pub fn as_of(&self) -> Timestamp {
+        let scanned = self
+            .database_at
+            .map_or(self.scanned_at, |d| d.min(self.scanned_at));
+        scanned.min(self.imported_at)
+    }
+
+    /// Whether this report takes the place of `older`: the same scanner, newer, covering at least
+    /// as much.
+    ///
+    /// Filters (`--ignore-unfixed`, `--severity`) leave no trace in a report but the absence of
+    /// what they hide, so a report that shows no unfixed finding, or none as low, does not stand
+    /// in for one that shows some.
+    pub fn replaces(&self, older: &Self) -> bool {
+        let shows_unfixed = |r: &Self| r.findings.iter().any(|f| !f.is_fixable());
+        let lowest = |r: &Self| r.findings.iter().map(|f| f.severity).max();
+        self.scanner.name == older.scanner.name
+            && self.scanned_at > older.scanned_at
+            && (self.binding == Binding::ByReport || older.binding == Binding::ByImporter)
+            && self.coverage.includes(&older.coverage)
+            && (shows_unfixed(self) || !shows_unfixed(older))
+            && lowest(self) >= lowest(older)
+    }
+
+    /// Whether both say the same of the image, whenever they came in.
+    fn repeats(&self, other: &Self) -> bool {
+        Self {
+            imported_at: other.imported_at,
+            ..self.clone()
+        } == *other
+    }
+}
+
+/// The names by which an image is found and shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ImageFacts {
+    /// Digest of the image configuration: the image ID.
+    pub config: Digest,
+    /// Chain ID of the layers (OCI image spec, `config.md`, "Layer ChainID").
+    #[serde(default)]
+    pub chain_id: Option<Digest>,
+    /// Manifests and indexes that reports name for it.
+    #[serde(default)]
+    pub manifests: BTreeSet<Digest>,
+    /// References that reports name for it. For people; proves nothing.
+    #[serde(default)]
+    pub references: BTreeSet<String>,
+}
+
+/// What is known about one image.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Verdict {
+    /// Which image.
+    pub image: ImageFacts,
+    /// What scanners said, oldest first.
+    pub reports: Vec<ScanReport>,
+}
+
+impl Verdict {
+    /// Most reports kept about one image; more are refused, since each is read at every start.
+    pub const MAX_REPORTS: usize = 16;
+
+    /// Takes in what another report says of the same image.
+    ///
+    /// Returns whether anything changed. An older report of the same scanner goes if the new one
+    /// [replaces](ScanReport::replaces) it; otherwise both stand. A repeated report changes
+    /// nothing, and one that a stored report replaces is not added.
+    pub fn absorb(&mut self, image: &ImageFacts, report: ScanReport) -> bool {
+        let mut changed = false;
+        if self.image.chain_id.is_none() && image.chain_id.is_some() {
+            self.image.chain_id.clone_from(&image.chain_id);
+            changed = true;
+        }
+        for manifest in &image.manifests {
+            changed |= self.image.manifests.insert(manifest.clone());
+        }
+        for reference in &image.references {
+            changed |= self.image.references.insert(reference.clone());
+        }
+        if self
+            .reports
+            .iter()
+            .any(|r| report.repeats(r) || r.replaces(&report))
+        {
+            return changed;
+        }
+        self.reports.retain(|older| !report.replaces(older));
+        self.reports.push(report);
+        self.reports
+            .sort_by(|a, b| (a.scanned_at, &a.scanner.name).cmp(&(b.scanned_at, &b.scanner.name)));
+        true
+    }
+
+    /// All findings of all reports of these verdicts, each problem once.
+    ///
+    /// Of two reports of one problem the worse severity, the known fix and the earlier dates
+    /// count; `source` names both.
+    pub fn merged<'a>(verdicts: impl IntoIterator<Item = &'a Self>) -> Vec<Arc<Finding>> {
+        let mut merged: BTreeMap<FindingKey<'_>, Finding> = BTreeMap::new();
+        for report in verdicts.into_iter().flat_map(|v| &v.reports) {
+            for finding in &report.findings {
+                match merged.get_mut(&finding.key()) {
+                    Some(known) => unite(known, finding),
+                    None => {
+                        merged.insert(finding.key(), finding.clone());
+                    }
+                }
+            }
+        }
+        merged.into_values().map(Arc::new).collect()
+    }
+}
+
+fn unite(known: &mut Finding, other: &Finding) {
+    known.severity = match (known.severity, other.severity) {
+        (Severity::Unknown, s) | (s, Severity::Unknown) => s,
+        (a, b) => a.min(b),
+    };
+    let fill = |mine: &mut Option<String>, theirs: &Option<String>| {
+        if mine.is_none() {
+            mine.clone_from(theirs);
+        }
+    };
+    fill(&mut known.fixed_version, &other.fixed_version);
+    fill(&mut known.sha256, &other.sha256);
+    fill(&mut known.title, &other.title);
+    let higher = |a: Option<f32>, b: Option<f32>| match (a, b) {
+        (Some(a), Some(b)) => Some(a.max(b)),
+        (a, b) => a.or(b),
+    };
+    known.cvss = higher(known.cvss, other.cvss);
+    known.epss = higher(known.epss, other.epss);
+    known.kev |= other.kev;
+    let earlier = |a: Option<Timestamp>, b: Option<Timestamp>| match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    };
+    known.published = earlier(known.published, other.published);
+    known.fixed = earlier(known.fixed, other.fixed);
+    if !known.source.split(", ").any(|s| s == other.source) {
+        known.source = format!("{}, {}", known.source, other.source);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn finding(id: &str, severity: Severity, fixed: Option<&str>) -> Finding {
+        Finding {
+            package: Some("openssl".into()),
+            fixed_version: fixed.map(Into::into),
+            ..Finding::new(Class::Vulnerability, id, severity, "trivy")
+        }
+    }
+
+    fn report(second: i64, findings: Vec<Finding>) -> ScanReport {
+        ScanReport {
+            scanner: Scanner {
+                name: "trivy".into(),
+                version: None,
+            },
+            scanned_at: at(second),
+            database_at: None,
+            imported_at: at(1000),
+            binding: Binding::ByReport,
+            coverage: Coverage {
+                classes: [Class::Vulnerability].into(),
+                ecosystems: ["debian".to_owned()].into(),
+                distribution: Some("debian 12".into()),
+                ..Coverage::default()
+            },
+            findings,
+        }
+    }
+
+    fn facts() -> ImageFacts {
+        ImageFacts {
+            config: Digest::sha256([1; 32]),
+            chain_id: None,
+            manifests: BTreeSet::new(),
+            references: BTreeSet::new(),
+        }
+    }
+
+    /// Absorbs the reports in the given order and says how many findings stand.
+    fn standing(reports: Vec<ScanReport>) -> usize {
+        let mut verdict = Verdict {
+            image: facts(),
+            reports: Vec::new(),
+        };
+        for report in reports {
+            verdict.absorb(&facts(), report);
+        }
+        Verdict::merged([&verdict]).len()
+    }
+
+    #[test]
+    fn a_newer_report_of_equal_coverage_replaces() {
+        let old = report(
+            1,
+            vec![
+                finding("A", Severity::High, None),
+                finding("B", Severity::High, None),
+            ],
+        );
+        let new = report(2, vec![finding("A", Severity::High, None)]);
+        assert_eq!(standing(vec![old.clone(), new.clone()]), 1);
+        assert_eq!(
+            standing(vec![new, old]),
+            1,
+            "the order of imports must not matter"
+        );
+    }
+
+    #[test]
+    fn a_report_that_looked_at_less_makes_nothing_clean() {
+        let full = report(1, vec![finding("A", Severity::High, None)]);
+        let mut skipped = report(2, vec![]);
+        skipped.coverage.ecosystems.clear();
+        skipped.coverage.distribution = None;
+        assert_eq!(standing(vec![full.clone(), skipped.clone()]), 1);
+        assert_eq!(standing(vec![skipped, full]), 1);
+    }
+
+    #[test]
+    fn a_filtered_report_makes_nothing_clean() {
+        let full = report(
+            1,
+            vec![
+                finding("A", Severity::Low, None),
+                finding("B", Severity::High, Some("2")),
+            ],
+        );
+        let fixed_only = report(2, vec![finding("B", Severity::High, Some("2"))]);
+        assert_eq!(standing(vec![full.clone(), fixed_only.clone()]), 2);
+        assert_eq!(standing(vec![fixed_only, full]), 2);
+    }
+
+    #[test]
+    fn a_report_bound_only_by_its_importer_does_not_replace_one_that_names_the_image() {
+        let bound = report(1, vec![finding("A", Severity::High, None)]);
+        let claimed = ScanReport {
+            binding: Binding::ByImporter,
+            ..report(2, vec![finding("B", Severity::High, None)])
+        };
+        assert_eq!(standing(vec![bound, claimed]), 2);
+    }
+
+    #[test]
+    fn a_repeated_import_changes_nothing() {
+        let mut verdict = Verdict {
+            image: facts(),
+            reports: Vec::new(),
+        };
+        let first = report(1, vec![finding("A", Severity::High, None)]);
+        assert!(verdict.absorb(&facts(), first.clone()));
+        assert!(!verdict.absorb(
+            &facts(),
+            ScanReport {
+                imported_at: at(2000),
+                ..first
+            }
+        ));
+    }
+
+    #[test]
+    fn one_problem_seen_by_two_scanners_counts_once_and_at_its_worst() {
+        let mut verdict = Verdict {
+            image: facts(),
+            reports: Vec::new(),
+        };
+        verdict.absorb(
+            &facts(),
+            report(1, vec![finding("A", Severity::Unknown, None)]),
+        );
+        let mut other = report(
+            1,
+            vec![Finding {
+                source: "grype".into(),
+                cvss: Some(9.1),
+                ..finding("A", Severity::Critical, Some("2"))
+            }],
+        );
+        other.scanner.name = "grype".into();
+        verdict.absorb(&facts(), other);
+        let merged = Verdict::merged([&verdict]);
+        assert_eq!(merged.len(), 1);
+        assert_eq!(merged[0].severity, Severity::Critical);
+        assert_eq!(merged[0].fixed_version.as_deref(), Some("2"));
+        assert!(merged[0].source.contains("grype") && merged[0].source.contains("trivy"));
+    }
+
+    #[test]
+    fn a_report_from_the_future_is_as_old_as_its_import() {
+        assert_eq!(report(5000, vec![]).as_of(), at(1000));
+    }
+}
