@@ -1,1 +1,101 @@
-//! The settings file of a node, checked.
+//! The settings file of a node, checked, and the paths that follow from it.
+//!
+//! A door finds its settings from what cannot be forged by a start: a file beside its own binary,
+//! named after it, or the fixed `/etc/portcullis/portcullis.toml`; never the environment, never an
+//! annotation. The file beside the binary is how a second installation, or a test, lives on one
+//! host. See `config/portcullis.toml` for every key.
+
+#![forbid(unsafe_code)]
+
+mod paths;
+mod read;
+pub mod trusted;
+
+pub use paths::Paths;
+pub use read::{Allows, Fault, RuntimeSettings, Settings, SettingsError, SystemdCgroup};
+
+use std::path::{Path, PathBuf};
+
+/// Where settings stand on every node.
+pub const SETTINGS_FILE: &str = "/etc/portcullis/portcullis.toml";
+
+/// The longest that a door waits before it answers by the failure matrix.
+pub const MAX_DEADLINE: std::time::Duration = std::time::Duration::from_millis(1500);
+
+/// Settings of a door, and what was wrong with them.
+#[derive(Debug)]
+pub struct DoorSettings {
+    /// The settings in force: those of the file, or the shipped ones if it cannot be used.
+    pub settings: Settings,
+    /// Why the file was not used. A missing file is no problem.
+    pub problem: Option<SettingsError>,
+}
+
+impl DoorSettings {
+    /// Settings for the binary that runs now; total, since a door must go on answering.
+    pub fn of_this_binary() -> Self {
+        Self::of_binary(std::env::current_exe().ok().as_deref())
+    }
+
+    fn of_binary(exe: Option<&Path>) -> Self {
+        let file = exe.map(beside).filter(|p| p.exists());
+        let file = file.unwrap_or_else(|| PathBuf::from(SETTINGS_FILE));
+        match Settings::read(&file) {
+            Ok(settings) => Self {
+                settings,
+                problem: None,
+            },
+            Err(SettingsError::Missing { .. }) => Self {
+                settings: Settings::default(),
+                problem: None,
+            },
+            Err(problem) => Self {
+                settings: Settings::default(),
+                problem: Some(problem),
+            },
+        }
+    }
+}
+
+/// `<binary>.toml`, the settings of a binary that is not the host's only one.
+fn beside(exe: &Path) -> PathBuf {
+    let mut name = exe.as_os_str().to_owned();
+    name.push(".toml");
+    PathBuf::from(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_beside_the_binary_wins_and_a_missing_one_is_no_problem() {
+        let folder = tempfile::tempdir().unwrap();
+        let exe = folder.path().join("containerd-shim-portcullis-v2");
+        let none = DoorSettings::of_binary(Some(&exe));
+        assert!(none.problem.is_none());
+        std::fs::write(beside(&exe), "root = \"/elsewhere\"\n").unwrap();
+        let found = DoorSettings::of_binary(Some(&exe));
+        assert!(found.problem.is_none(), "{:?}", found.problem);
+        assert_eq!(
+            found.settings.paths().verdicts(),
+            Path::new("/elsewhere/var/lib/portcullis/verdicts")
+        );
+    }
+
+    #[test]
+    fn a_broken_file_leaves_the_shipped_settings_and_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let exe = folder.path().join("shim");
+        std::fs::write(beside(&exe), "defaultAction = \"shrug\"\n").unwrap();
+        let broken = DoorSettings::of_binary(Some(&exe));
+        assert_eq!(broken.settings, Settings::default());
+        assert!(
+            broken
+                .problem
+                .unwrap()
+                .to_string()
+                .contains("defaultAction")
+        );
+    }
+}

@@ -1,0 +1,52 @@
+//! Where things stand on a node, all below one root.
+
+use std::path::{Path, PathBuf};
+
+/// The paths of one installation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Paths {
+    root: PathBuf,
+}
+
+impl Paths {
+    /// Paths below `root`, which is `/` on a node.
+    pub fn below(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    /// The root itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The settings file.
+    pub fn settings(&self) -> PathBuf {
+        self.root.join("etc/portcullis/portcullis.toml")
+    }
+
+    /// Policies as people write them: `*.yaml` in this folder.
+    pub fn policies(&self) -> PathBuf {
+        self.root.join("etc/portcullis/policies")
+    }
+
+    /// The published policy sets, with the link `current` to the one in force.
+    pub fn published(&self) -> PathBuf {
+        self.root.join("var/lib/portcullis/policy")
+    }
+
+    /// The verdict store.
+    pub fn verdicts(&self) -> PathBuf {
+        self.root.join("var/lib/portcullis/verdicts")
+    }
+
+    /// The event file's folder.
+    pub fn events(&self) -> PathBuf {
+        self.root.join("var/lib/portcullis/events")
+    }
+}
+
+impl Default for Paths {
+    fn default() -> Self {
+        Self::below("/")
+    }
+}

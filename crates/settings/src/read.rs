@@ -1,0 +1,432 @@
+//! From the text of `portcullis.toml` to settings that cannot be wrong; all faults together.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use portcullis_types::{Action, Digest};
+use serde::Deserialize;
+
+use crate::trusted::{self, TrustError};
+use crate::{MAX_DEADLINE, Paths};
+
+/// Settings are a page, not a book.
+const MAX_BYTES: u64 = 256 * 1024;
+
+/// How often an `allow` makes an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Allows {
+    /// Every start.
+    Each,
+    /// None in the journal; the event file still has every start.
+    FileOnly,
+}
+
+/// Whether runc is told to use the systemd cgroup driver when the engine does not say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SystemdCgroup {
+    /// As the container's `cgroupsPath` shows: `slice:prefix:name` is systemd's form.
+    Detect,
+    /// Always.
+    On,
+    /// Never.
+    Off,
+}
+
+/// What the shim runs when the engine passes no runtime options.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuntimeSettings {
+    /// The OCI runtime: a name found in `PATH`, or an absolute path.
+    pub binary: PathBuf,
+    /// Its state folder; the containerd namespace is appended.
+    pub root: PathBuf,
+    /// The cgroup driver.
+    pub systemd_cgroup: SystemdCgroup,
+}
+
+/// The settings of a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    root: PathBuf,
+    /// This node's name in policies and events; the host name if not set.
+    pub node: String,
+    /// What happens when no policy is in scope.
+    pub default_action: Action,
+    /// What happens when the published policy set cannot be used.
+    pub policy_invalid: Action,
+    /// What happens on a bug.
+    pub internal: Action,
+    /// Digests of sandbox images that start whatever policies say.
+    pub sandbox_images: BTreeSet<Digest>,
+    /// How long the gate may take, at most [`MAX_DEADLINE`].
+    pub deadline: Duration,
+    /// Events for allowed starts.
+    pub allows: Allows,
+    /// The event file is moved aside at this size, in bytes; one older file is kept.
+    pub max_event_bytes: u64,
+    /// What the shim runs.
+    pub runtime: RuntimeSettings,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            root: "/".into(),
+            node: host_name(),
+            default_action: Action::Alarm,
+            policy_invalid: Action::Alarm,
+            internal: Action::Alarm,
+            sandbox_images: BTreeSet::new(),
+            deadline: MAX_DEADLINE,
+            allows: Allows::Each,
+            max_event_bytes: 64 << 20,
+            runtime: RuntimeSettings {
+                binary: "runc".into(),
+                root: "/run/containerd/runc".into(),
+                systemd_cgroup: SystemdCgroup::Detect,
+            },
+        }
+    }
+}
+
+fn host_name() -> String {
+    rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned()
+}
+
+/// One thing that is wrong in a settings file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// The key, or a line and column for text that is not TOML.
+    pub place: String,
+    /// What is wrong and what to write.
+    pub message: String,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.place, self.message)
+    }
+}
+
+/// Why settings cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// There is no such file: the shipped settings are in force.
+    #[error("{path} does not exist")]
+    Missing {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file is not to be trusted or cannot be read.
+    #[error("the settings cannot be used")]
+    Trust(#[from] TrustError),
+    /// The text is wrong.
+    #[error("{}: {}", path.display(), faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Faults {
+        /// The file.
+        path: PathBuf,
+        /// Everything that is wrong with it.
+        faults: Vec<Fault>,
+    },
+}
+
+impl Settings {
+    /// Reads and checks a settings file.
+    ///
+    /// # Errors
+    /// [`SettingsError`] names the file, each key and what to write.
+    pub fn read(path: &Path) -> Result<Self, SettingsError> {
+        let bytes = match trusted::read(path, MAX_BYTES) {
+            Err(TrustError::Missing { path }) => return Err(SettingsError::Missing { path }),
+            other => other?,
+        };
+        let faults = |faults| SettingsError::Faults {
+            path: path.to_owned(),
+            faults,
+        };
+        let text = String::from_utf8(bytes).map_err(|e| {
+            let place = format!("byte {}", e.utf8_error().valid_up_to());
+            faults(vec![Fault {
+                place,
+                message: "the text is not UTF-8".into(),
+            }])
+        })?;
+        text.parse().map_err(faults)
+    }
+
+    /// The paths of this installation.
+    pub fn paths(&self) -> Paths {
+        Paths::below(&self.root)
+    }
+
+    /// The same settings for an installation below another root.
+    #[must_use]
+    pub fn below(self, root: impl Into<PathBuf>) -> Self {
+        Self {
+            root: root.into(),
+            ..self
+        }
+    }
+}
+
+/// The file as written.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+struct Raw {
+    root: Option<String>,
+    node: Option<String>,
+    default_action: Option<String>,
+    policy_invalid: Option<String>,
+    internal: Option<String>,
+    sandbox_images: Vec<String>,
+    gate: RawGate,
+    events: RawEvents,
+    runtime: RawRuntime,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+struct RawGate {
+    deadline: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+struct RawEvents {
+    allows: Option<String>,
+    max_bytes: Option<u64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+struct RawRuntime {
+    binary: Option<String>,
+    root: Option<String>,
+    systemd_cgroup: Option<String>,
+}
+
+impl FromStr for Settings {
+    type Err = Vec<Fault>;
+
+    fn from_str(text: &str) -> Result<Self, Vec<Fault>> {
+        let raw: Raw = toml::from_str(text).map_err(|e| {
+            let place = match e.span() {
+                Some(span) => {
+                    let before = &text[..span.start.min(text.len())];
+                    let line = before.matches('\n').count() + 1;
+                    let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
+                    format!("line {line}, column {column}")
+                }
+                None => "the file".into(),
+            };
+            vec![Fault {
+                place,
+                message: e.message().replace('\n', " "),
+            }]
+        })?;
+        check(raw)
+    }
+}
+
+fn check(raw: Raw) -> Result<Settings, Vec<Fault>> {
+    let shipped = Settings::default();
+    let mut faults = Vec::new();
+    let mut fault = |place: &str, message: String| {
+        faults.push(Fault {
+            place: place.into(),
+            message,
+        });
+    };
+    let mut action = |key: &str, word: Option<String>, otherwise: Action| match word {
+        None => otherwise,
+        Some(word) => word
+            .parse()
+            .unwrap_or_else(|e: portcullis_types::UnknownWord| {
+                fault(key, e.to_string());
+                otherwise
+            }),
+    };
+    let default_action = action("defaultAction", raw.default_action, shipped.default_action);
+    let policy_invalid = action("policyInvalid", raw.policy_invalid, shipped.policy_invalid);
+    let internal = action("internal", raw.internal, shipped.internal);
+    let mut sandbox_images = BTreeSet::new();
+    for (at, text) in raw.sandbox_images.iter().enumerate() {
+        match text.parse() {
+            Ok(digest) => {
+                sandbox_images.insert(digest);
+            }
+            Err(e) => fault(&format!("sandboxImages[{at}]"), format!("{e}")),
+        }
+    }
+    let mut absolute = |key: &str, path: Option<String>, otherwise: PathBuf| match path {
+        None => otherwise,
+        Some(path) if path.starts_with('/') => path.into(),
+        Some(path) => {
+            fault(key, format!("\"{path}\" is not an absolute path"));
+            otherwise
+        }
+    };
+    let root = absolute("root", raw.root, shipped.root);
+    let runtime_root = absolute("runtime.root", raw.runtime.root, shipped.runtime.root);
+    let binary = match raw.runtime.binary {
+        None => shipped.runtime.binary,
+        Some(name) if name.starts_with('/') || (!name.contains('/') && !name.is_empty()) => {
+            name.into()
+        }
+        Some(name) => {
+            fault(
+                "runtime.binary",
+                format!("\"{name}\" is neither an absolute path nor a bare name"),
+            );
+            shipped.runtime.binary
+        }
+    };
+    let deadline = match raw.gate.deadline.as_deref().map(milliseconds) {
+        None => shipped.deadline,
+        Some(Some(ms)) if (1..=MAX_DEADLINE.as_millis()).contains(&u128::from(ms)) => {
+            Duration::from_millis(ms)
+        }
+        Some(_) => {
+            fault(
+                "gate.deadline",
+                "write 1ms to 1500ms, for example \"800ms\"".into(),
+            );
+            shipped.deadline
+        }
+    };
+    let allows = match raw.events.allows.as_deref() {
+        None => shipped.allows,
+        Some("each") => Allows::Each,
+        Some("fileOnly") => Allows::FileOnly,
+        Some(other) => {
+            fault(
+                "events.allows",
+                format!("\"{other}\" is unknown: use each or fileOnly"),
+            );
+            shipped.allows
+        }
+    };
+    let max_event_bytes = match raw.events.max_bytes {
+        None => shipped.max_event_bytes,
+        Some(bytes) if bytes >= 64 * 1024 => bytes,
+        Some(_) => {
+            fault("events.maxBytes", "at least 65536 bytes".into());
+            shipped.max_event_bytes
+        }
+    };
+    let systemd_cgroup = match raw.runtime.systemd_cgroup.as_deref() {
+        None | Some("detect") => SystemdCgroup::Detect,
+        Some("on") => SystemdCgroup::On,
+        Some("off") => SystemdCgroup::Off,
+        Some(other) => {
+            fault(
+                "runtime.systemdCgroup",
+                format!("\"{other}\" is unknown: use \"detect\", \"on\" or \"off\""),
+            );
+            SystemdCgroup::Detect
+        }
+    };
+    let node = raw.node.filter(|n| !n.is_empty()).unwrap_or(shipped.node);
+    if !faults.is_empty() {
+        return Err(faults);
+    }
+    Ok(Settings {
+        root,
+        node,
+        default_action,
+        policy_invalid,
+        internal,
+        sandbox_images,
+        deadline,
+        allows,
+        max_event_bytes,
+        runtime: RuntimeSettings {
+            binary,
+            root: runtime_root,
+            systemd_cgroup,
+        },
+    })
+}
+
+fn milliseconds(text: &str) -> Option<u64> {
+    if let Some(ms) = text.strip_suffix("ms") {
+        return ms.parse().ok();
+    }
+    let seconds: u64 = text.strip_suffix('s')?.parse().ok()?;
+    seconds.checked_mul(1000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_file_is_the_shipped_settings() {
+        assert_eq!("".parse::<Settings>().unwrap(), Settings::default());
+    }
+
+    #[test]
+    fn all_faults_are_reported_together() {
+        let text = r#"
+            root = "relative"
+            defaultAction = "deny"
+            sandboxImages = ["sha256:abc"]
+            [gate]
+            deadline = "10s"
+            [events]
+            allows = "never"
+            maxBytes = 1
+            [runtime]
+            binary = "./runc"
+            systemdCgroup = "yes"
+        "#;
+        let faults = text.parse::<Settings>().unwrap_err();
+        let places: Vec<&str> = faults.iter().map(|f| f.place.as_str()).collect();
+        assert_eq!(
+            places,
+            [
+                "defaultAction",
+                "sandboxImages[0]",
+                "root",
+                "runtime.binary",
+                "gate.deadline",
+                "events.allows",
+                "events.maxBytes",
+                "runtime.systemdCgroup"
+            ]
+        );
+    }
+
+    #[test]
+    fn an_unknown_key_is_an_error_with_its_place() {
+        let faults = "node = \"a\"\ndefaultaction = \"alarm\"\n"
+            .parse::<Settings>()
+            .unwrap_err();
+        assert_eq!(faults[0].place, "line 2, column 1");
+        assert!(faults[0].message.contains("defaultaction"), "{}", faults[0]);
+    }
+
+    #[test]
+    fn a_full_file_is_read() {
+        let settings: Settings = r#"
+            node = "edge-1"
+            defaultAction = "block"
+            [gate]
+            deadline = "1s"
+            [runtime]
+            binary = "/usr/bin/crun"
+            systemdCgroup = "on"
+        "#
+        .parse()
+        .unwrap();
+        assert_eq!(settings.node, "edge-1");
+        assert_eq!(settings.default_action, Action::Block);
+        assert_eq!(settings.deadline, Duration::from_secs(1));
+        assert_eq!(settings.runtime.systemd_cgroup, SystemdCgroup::On);
+    }
+}
