@@ -1,0 +1,135 @@
+//! The node's journal: structured fields, priority by action, stable message ids.
+
+use std::sync::mpsc;
+use std::time::Duration;
+
+use log::{Level, Record};
+use portcullis_types::{Action, Event, EventKind};
+use systemd_journal_logger::JournalLog;
+
+/// The identifier for `journalctl -t`.
+pub const SYSLOG_IDENTIFIER: &str = "portcullis";
+/// `MESSAGE_ID` of decisions; never changes.
+pub const DECISION_MESSAGE_ID: &str = "6f1c3d0a52d84c0e9b7e4a1f0c5d2b31";
+/// `MESSAGE_ID` of outcomes; never changes.
+pub const OUTCOME_MESSAGE_ID: &str = "a94be0c8b1f34d5f8d27c6e3f5a01b47";
+
+/// How long the journal may take; a stopped journald lets its socket fill and then blocks.
+const BOUND: Duration = Duration::from_millis(200);
+
+/// Why the journal did not take a record.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// The socket is not there or refuses.
+    #[error("the journal does not take records")]
+    Send(#[source] std::io::Error),
+    /// It did not answer in time.
+    #[error("the journal did not take a record within {} ms", BOUND.as_millis())]
+    Slow,
+    /// No thread could be made for it.
+    #[error("cannot start a thread for the journal")]
+    Thread(#[source] std::io::Error),
+}
+
+/// Sends one event.
+///
+/// # Errors
+/// [`JournalError`] if it was not taken.
+pub(crate) fn send(event: &Event) -> Result<(), JournalError> {
+    let (done, answer) = mpsc::channel();
+    let (fields, message, level) = (fields(event), event.message.clone(), level(event.action));
+    std::thread::Builder::new()
+        .name("journal".into())
+        .spawn(move || {
+            // Who gave up waiting needs no answer.
+            let _gone = done.send(send_fields(fields, &message, level));
+        })
+        .map_err(JournalError::Thread)?;
+    match answer.recv_timeout(BOUND) {
+        Ok(sent) => sent.map_err(JournalError::Send),
+        Err(_) => Err(JournalError::Slow),
+    }
+}
+
+fn send_fields(
+    fields: Vec<(&'static str, String)>,
+    message: &str,
+    level: Level,
+) -> std::io::Result<()> {
+    let journal = JournalLog::empty()?
+        .with_syslog_identifier(SYSLOG_IDENTIFIER.to_owned())
+        .with_extra_fields(fields);
+    journal.journal_send(
+        &Record::builder()
+            .level(level)
+            .target("portcullis")
+            .args(format_args!("{message}"))
+            .build(),
+    )
+}
+
+/// The level whose journal priority is wanted: 3 (err), 4 (warning) and 6 (info).
+fn level(action: Action) -> Level {
+    match action {
+        Action::Block => Level::Error,
+        Action::Alarm => Level::Warn,
+        Action::Allow => Level::Debug,
+    }
+}
+
+fn fields(event: &Event) -> Vec<(&'static str, String)> {
+    let message_id = match event.kind {
+        EventKind::Decision => DECISION_MESSAGE_ID,
+        EventKind::Outcome => OUTCOME_MESSAGE_ID,
+    };
+    let words = |all: &mut dyn Iterator<Item = String>| all.collect::<Vec<_>>().join(" ");
+    let optional = |text: Option<&dyn ToString>| text.map(ToString::to_string).unwrap_or_default();
+    let all = [
+        ("MESSAGE_ID", message_id.to_owned()),
+        ("PORTCULLIS_EVENT", event.id.clone()),
+        ("PORTCULLIS_KIND", event.kind.to_string()),
+        ("PORTCULLIS_ACTION", event.action.to_string()),
+        ("PORTCULLIS_ENGINE", event.request.engine.to_string()),
+        (
+            "PORTCULLIS_CONTAINER_ID",
+            event.request.container_id.clone(),
+        ),
+        ("PORTCULLIS_NAMESPACE", event.request.namespace.clone()),
+        ("PORTCULLIS_POD", event.request.pod.clone()),
+        ("PORTCULLIS_CONTAINER", event.request.container.clone()),
+        ("PORTCULLIS_IMAGE", event.image.to_string()),
+        (
+            "PORTCULLIS_CONFIG_DIGEST",
+            optional(event.image.config.as_ref().map(|d| d as _)),
+        ),
+        (
+            "PORTCULLIS_CHAIN_ID",
+            optional(event.image.chain_id.as_ref().map(|d| d as _)),
+        ),
+        ("PORTCULLIS_IDENTITY", event.image.surety.to_string()),
+        ("PORTCULLIS_POLICIES", event.policies.join(" ")),
+        (
+            "PORTCULLIS_POLICY_SET",
+            event.policy_set.clone().unwrap_or_default(),
+        ),
+        (
+            "PORTCULLIS_CAUSES",
+            words(&mut event.causes.iter().map(ToString::to_string)),
+        ),
+        (
+            "PORTCULLIS_WOULD_BLOCK",
+            if event.would_block { "1" } else { "" }.to_owned(),
+        ),
+        (
+            "PORTCULLIS_WHITELISTED",
+            if event.whitelisted { "1" } else { "" }.to_owned(),
+        ),
+        (
+            "PORTCULLIS_DECISION",
+            event.decision.clone().unwrap_or_default(),
+        ),
+    ];
+    all.into_iter()
+        .filter(|(_, value)| !value.is_empty())
+        .collect()
+}
