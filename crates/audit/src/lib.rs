@@ -16,7 +16,7 @@ use portcullis_types::{Action, Event, EventId, Recorded};
 
 /// A new event's id: a ULID, so that ids sort by time.
 pub fn new_id() -> EventId {
-    ulid::Ulid::new().to_string()
+    ulid::Ulid::generate().to_string()
 }
 
 /// Where events go on this node.

@@ -1,1 +1,30 @@
 //! What a policy document says, and the pure function that decides by it.
+//!
+//! No IO, no clock, no task: documents come in as text or bytes, evidence as a value, time as
+//! `now`. [`decide`] has no `Result`, since every input has an answer. Doors load the published
+//! form with [`PolicySet::from_published`]; only tools read YAML (feature `yaml`).
+
+#![forbid(unsafe_code)]
+
+#[cfg(feature = "cases")]
+pub mod case;
+mod check;
+mod compiled;
+mod decide;
+pub mod document;
+mod fault;
+mod glob;
+mod message;
+mod path;
+mod pattern;
+mod period;
+#[cfg(feature = "yaml")]
+pub mod yaml;
+
+pub use compiled::{PolicySet, PublishedError};
+pub use decide::{Defaults, InForce, decide};
+pub use document::ProtectionPolicy;
+pub use fault::{Fault, Place};
+pub use message::{one_line, refusal};
+pub use pattern::{ImagePattern, PatternError, WordPattern};
+pub use period::{Period, PeriodError};

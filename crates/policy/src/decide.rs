@@ -1,0 +1,238 @@
+//! The decision: pure, total, and the same for every door.
+//!
+//! For each policy in scope every finding and every failure cause gets an action; the strictest is
+//! the policy's answer; a policy that observes turns its own `block` into `alarm`. The strictest
+//! answer of all, with what the node's settings add, is the decision.
+
+mod causes;
+mod findings;
+mod scope;
+
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use portcullis_types::{
+    Action, Cause, Decision, Digest, Evidence, Failure, Finding, Identity, Kind, PolicyAnswer,
+    Reason, Request, SettingsAnswer, Subject, Timestamp, Verdict,
+};
+
+use crate::{PolicySet, ProtectionPolicy};
+
+pub(crate) use findings::{NO_DIGEST, UNAUTHORIZED_IMAGE};
+pub(crate) use scope::in_scope;
+
+/// What decides on this node.
+#[derive(Debug, Clone, Copy)]
+pub struct InForce<'a> {
+    /// The published set; `None` if there is none, or none that can be used.
+    pub set: Option<&'a PolicySet>,
+    /// What the node's settings say.
+    pub defaults: &'a Defaults,
+}
+
+/// What the node's settings answer where no policy does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Defaults {
+    /// No policy is in scope.
+    pub default_action: Action,
+    /// The published set cannot be used.
+    pub policy_invalid: Action,
+    /// A bug or an evaluation error.
+    pub internal: Action,
+    /// Sandbox images that are allowed outright: configs, manifests or indexes.
+    pub sandbox_images: BTreeSet<Digest>,
+}
+
+impl Default for Defaults {
+    /// As shipped: blocks nothing, shows everything.
+    fn default() -> Self {
+        Self {
+            default_action: Action::Alarm,
+            policy_invalid: Action::Alarm,
+            internal: Action::Alarm,
+            sandbox_images: BTreeSet::new(),
+        }
+    }
+}
+
+/// What all policies look at.
+struct Start<'a> {
+    request: &'a Request,
+    identity: &'a Identity,
+    evidence: &'a Evidence,
+    now: Timestamp,
+    /// About the image, from all scanners, each once.
+    findings: &'a [Arc<Finding>],
+    /// That came to pass whatever a policy says.
+    failures: &'a [Failure],
+}
+
+impl Start<'_> {
+    fn is_sandbox(&self) -> bool {
+        self.request.kind == Kind::Sandbox
+    }
+}
+
+/// Allow, alarm or block. The same input gives the same answer, wherever it is asked.
+pub fn decide(
+    in_force: &InForce<'_>,
+    request: &Request,
+    identity: &Identity,
+    evidence: &Evidence,
+    now: Timestamp,
+) -> Decision {
+    let findings = Verdict::merged(evidence.verdicts());
+    let policy_set = in_force.set.map(|set| set.digest().clone());
+    if let Some(answer) = sandbox_image(in_force.defaults, request, identity) {
+        return Decision {
+            action: answer.action,
+            policy_set,
+            policies: Vec::new(),
+            settings: vec![answer],
+            findings: findings.len(),
+        };
+    }
+    let failures = causes::of_every_policy(identity, evidence);
+    let start = Start {
+        request,
+        identity,
+        evidence,
+        now,
+        findings: &findings,
+        failures: &failures,
+    };
+    let policies: Vec<PolicyAnswer> = in_force
+        .set
+        .into_iter()
+        .flat_map(PolicySet::policies)
+        .filter(|policy| in_scope(&policy.spec.scope, request, identity))
+        .map(|policy| answer(policy, &start))
+        .collect();
+    let settings = settings_answers(in_force, &start, policies.is_empty());
+    let action = policies
+        .iter()
+        .map(|p| p.action)
+        .chain(settings.iter().map(|s| s.action))
+        .max()
+        .unwrap_or(Action::Allow);
+    let authorization: BTreeSet<&str> = policies
+        .iter()
+        .flat_map(|p| &p.reasons)
+        .filter_map(|reason| match &reason.subject {
+            Subject::Finding(finding) if findings::is_authorization(finding) => {
+                Some(finding.id.as_str())
+            }
+            _ => None,
+        })
+        .collect();
+    let findings = findings.len() + authorization.len();
+    Decision {
+        action,
+        policy_set,
+        policies,
+        settings,
+        findings,
+    }
+}
+
+fn sandbox_image(
+    defaults: &Defaults,
+    request: &Request,
+    identity: &Identity,
+) -> Option<SettingsAnswer> {
+    let listed = defaults
+        .sandbox_images
+        .iter()
+        .find(|digest| identity.proves(digest))?;
+    (request.kind == Kind::Sandbox).then(|| SettingsAnswer {
+        setting: "sandboxImages".to_owned(),
+        action: Action::Allow,
+        detail: format!("{listed} is a sandbox image of the settings"),
+    })
+}
+
+fn answer(policy: &ProtectionPolicy, start: &Start<'_>) -> PolicyAnswer {
+    let mut reasons = findings::reasons(&policy.spec, start);
+    reasons.extend(causes::reasons(&policy.spec, start));
+    reasons.sort_by(|a, b| order(a).cmp(&order(b)));
+    let unwaived = reasons
+        .iter()
+        .map(|r| r.action)
+        .max()
+        .unwrap_or(Action::Allow);
+    let enforced = reasons
+        .iter()
+        .map(Reason::effective)
+        .max()
+        .unwrap_or(Action::Allow);
+    let observing = policy.spec.observes(start.now);
+    PolicyAnswer {
+        policy: policy.metadata.name.clone(),
+        observing,
+        action: if observing {
+            enforced.min(Action::Alarm)
+        } else {
+            enforced
+        },
+        enforced,
+        unwaived,
+        reasons,
+    }
+}
+
+/// The strictest first; among equals what is exploited before what is severe, findings before
+/// causes, and then any order that is always the same.
+fn order(reason: &Reason) -> impl Ord {
+    let about = match &reason.subject {
+        Subject::Finding(f) => (0, Reverse(f.kev), Some((f.severity, f.key())), None),
+        Subject::Failure(f) => (1, Reverse(false), None, Some((f.cause, f.detail.as_str()))),
+    };
+    (Reverse(reason.effective()), Reverse(reason.action), about)
+}
+
+/// What the node's settings answer for: a set that cannot be used, a bug, and a start that no
+/// policy is about.
+fn settings_answers(
+    in_force: &InForce<'_>,
+    start: &Start<'_>,
+    nothing_in_scope: bool,
+) -> Vec<SettingsAnswer> {
+    let defaults = in_force.defaults;
+    let failed = |cause: Cause, action: Action| {
+        start
+            .failures
+            .iter()
+            .filter(move |f| f.cause == cause)
+            .map(move |f| SettingsAnswer {
+                setting: cause.as_str().to_owned(),
+                action: causes::capped(action, start),
+                detail: f.detail.clone(),
+            })
+    };
+    let mut answers: Vec<SettingsAnswer> = failed(Cause::PolicyInvalid, defaults.policy_invalid)
+        .chain(failed(Cause::Internal, defaults.internal))
+        .collect();
+    let set_is_invalid = in_force.set.is_none()
+        && answers
+            .iter()
+            .any(|a| a.setting == Cause::PolicyInvalid.as_str());
+    if nothing_in_scope && !set_is_invalid {
+        let mut detail = match in_force.set {
+            Some(_) => "no policy is in scope".to_owned(),
+            None => "no policy set is published: enabled, not configured".to_owned(),
+        };
+        // No policy maps these causes, yet the event must show them.
+        for failure in start.failures {
+            if !matches!(failure.cause, Cause::PolicyInvalid | Cause::Internal) {
+                detail.push_str(&format!("; {}: {}", failure.cause, failure.detail));
+            }
+        }
+        answers.push(SettingsAnswer {
+            setting: "defaultAction".to_owned(),
+            action: defaults.default_action,
+            detail,
+        });
+    }
+    answers
+}

@@ -1,0 +1,58 @@
+//! Runs the decision cases of `cases/*.toml`.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot read its cases has failed"
+)]
+
+use portcullis_policy::case::{Case, FOLDER};
+use portcullis_policy::refusal;
+
+fn all() -> Vec<Case> {
+    let mut files: Vec<_> = std::fs::read_dir(FOLDER)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|e| e == "toml"))
+        .collect();
+    files.sort();
+    files
+        .iter()
+        .flat_map(|path| {
+            let text = std::fs::read_to_string(path).unwrap();
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            Case::read_all(&name, &text).unwrap_or_else(|e| panic!("{e}: {e:#?}"))
+        })
+        .collect()
+}
+
+#[test]
+fn every_case_is_decided_as_wanted() {
+    let cases = all();
+    assert!(cases.len() > 80, "only {} cases were found", cases.len());
+    let mut failed = Vec::new();
+    for case in &cases {
+        let decision = case
+            .decide()
+            .unwrap_or_else(|e| panic!("{}: {e}", case.note));
+        let differences = case.wanted.differences(&decision);
+        if !differences.is_empty() {
+            let line = refusal(&decision, &case.identity, "01JD0000000000000000000000");
+            failed.push(format!("{}\n{line}\n{}", case.note, differences.join("\n")));
+        }
+    }
+    assert!(
+        failed.is_empty(),
+        "{} cases failed:\n{}",
+        failed.len(),
+        failed.join("\n\n")
+    );
+}
+
+#[test]
+fn no_two_cases_have_the_same_note() {
+    let mut notes: Vec<String> = all().into_iter().map(|case| case.note).collect();
+    notes.sort();
+    for pair in notes.windows(2) {
+        assert_ne!(pair[0], pair[1]);
+    }
+}

@@ -1,0 +1,108 @@
+//! Many processes read a verdict while the one that writes it is killed, over and over.
+//!
+//! The processes are real: this test starts its own program again, once for each.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+
+use portcullis_store::{FileStore, VerdictStore, suite};
+use portcullis_types::Verdict;
+
+const READERS: usize = 64;
+const KILLS: u64 = 40;
+const FINDINGS: usize = 200;
+
+/// Names the store's folder to a process that was started by the test.
+const STORE: &str = "PORTCULLIS_TEST_STORE";
+
+#[test]
+fn readers_see_the_old_or_the_new_verdict_and_never_a_part() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = FileStore::new(folder.path());
+    write(&store, 1);
+    let readers: Vec<Child> = (0..READERS)
+        .map(|_| start("reader", folder.path()))
+        .collect();
+    for round in 0..KILLS {
+        let mut writer = start("writer", folder.path());
+        let mut lines = BufReader::new(writer.stdout.take().unwrap()).lines();
+        let wrote = lines.find(|line| line.as_ref().is_ok_and(|l| l.contains("wrote")));
+        assert!(wrote.is_some(), "a writer wrote nothing");
+        // Within the next verdict, each time at another place.
+        sleep(Duration::from_micros(round * 397 % 6_000));
+        writer.kill().unwrap();
+        writer.wait().unwrap();
+    }
+    std::fs::write(folder.path().join("stop"), "").unwrap();
+    for mut reader in readers {
+        let mut said = String::new();
+        let mut output = reader.stdout.take().unwrap();
+        output.read_to_string(&mut said).unwrap();
+        assert!(reader.wait().unwrap().success(), "a reader failed:\n{said}");
+    }
+    let last = generation(&store);
+    assert!(
+        last > KILLS as i64,
+        "{KILLS} writers left generation {last}"
+    );
+    write(&store, last + 1);
+    assert_eq!(store.list().unwrap().len(), 1);
+    assert!(!folder.path().join(".new").exists(), "a remainder was left");
+}
+
+#[test]
+#[ignore = "the test above runs it in processes of its own"]
+fn reader() {
+    let folder = std::env::var_os(STORE).unwrap();
+    let store = FileStore::new(&folder);
+    let mut last = 0;
+    while !Path::new(&folder).join("stop").exists() {
+        let seen = generation(&store);
+        assert!(seen >= last, "generation {seen} came after {last}");
+        last = seen;
+        sleep(Duration::from_millis(2));
+    }
+}
+
+#[test]
+#[ignore = "the test above runs it in processes of its own"]
+fn writer() {
+    let store = FileStore::new(std::env::var_os(STORE).unwrap());
+    for next in generation(&store) + 1.. {
+        write(&store, next);
+        println!("wrote {next}");
+    }
+}
+
+fn start(role: &str, folder: &Path) -> Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", role, "--ignored", "--nocapture"])
+        .env(STORE, folder)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+fn write(store: &FileStore, generation: i64) {
+    let report = suite::report("trivy", generation, FINDINGS);
+    store.absorb(&suite::image('a'), report).unwrap();
+}
+
+/// Which writing the stored verdict is of, if it is whole.
+fn generation(store: &FileStore) -> i64 {
+    let image = suite::image('a');
+    let verdict = store.by_config(&image.config).unwrap().unwrap();
+    let [report] = &verdict.reports[..] else {
+        panic!("there are {} reports", verdict.reports.len());
+    };
+    let generation = report.scanned_at.as_second();
+    let wanted = Verdict {
+        image,
+        reports: vec![suite::report("trivy", generation, FINDINGS)],
+    };
+    assert_eq!(verdict, wanted, "generation {generation} is not whole");
+    generation
+}
