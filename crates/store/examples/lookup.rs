@@ -18,7 +18,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let verdicts = arguments.next().transpose()?.unwrap_or(5_000);
     let findings = arguments.next().transpose()?.unwrap_or(2_000);
     let folder = tempfile::tempdir()?;
-    let store = FileStore::new(folder.path().join("verdicts"));
+    let store = FileStore::open(folder.path().join("verdicts"));
     // The report is the same for all: what differs is only where it lies.
     let images: Vec<ImageFacts> = (0..verdicts).map(image).collect();
     for image in &images {

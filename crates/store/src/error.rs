@@ -14,7 +14,7 @@ use crate::frame::{MAX_FILE, VERSION};
 #[non_exhaustive]
 pub enum StoreError {
     /// The verdict is there, and is not what was once written.
-    #[error("the verdict {} is damaged: {what}", path.display())]
+    #[error("the verdict {path} is damaged: {what}")]
     Corrupt {
         /// Its file.
         path: PathBuf,
@@ -22,7 +22,7 @@ pub enum StoreError {
         what: Damage,
     },
     /// Someone else could have written it, or it is no file at all; what it says is not believed.
-    #[error("{} is not trusted: it {what}", path.display())]
+    #[error("{path} is not trusted: it {what}")]
     Untrusted {
         /// The file or folder.
         path: PathBuf,
@@ -30,7 +30,7 @@ pub enum StoreError {
         what: &'static str,
     },
     /// The system did not let us read. A store that does not exist is one that cannot be read.
-    #[error("the verdict store cannot be read at {}", path.display())]
+    #[error("the verdict store cannot be read at {path}")]
     Unreadable {
         /// The file or folder.
         path: PathBuf,
@@ -39,7 +39,7 @@ pub enum StoreError {
         source: io::Error,
     },
     /// The system did not let us write.
-    #[error("the verdict store cannot be written: {operation} {}", path.display())]
+    #[error("the verdict store cannot be written: cannot {operation} {path}")]
     Unwritable {
         /// What was tried: `create`, `rename`.
         operation: &'static str,
@@ -50,7 +50,7 @@ pub enum StoreError {
         source: io::Error,
     },
     /// Another writer did not finish in time.
-    #[error("another process has held the lock {} for {} s", path.display(), waited.as_secs())]
+    #[error("another process has held the lock {path} for {} s", waited.as_secs())]
     Busy {
         /// The lock's file.
         path: PathBuf,

@@ -43,9 +43,9 @@ pub struct FileStore {
 }
 
 impl FileStore {
-    /// The store below this folder. Nothing is opened before it is asked for something, so that
-    /// whatever is wrong is the answer to that question.
-    pub fn new(root: impl Into<PathBuf>) -> Self {
+    /// The store below this folder. Nothing is touched before it is asked for something, so that
+    /// whatever is wrong with it is the answer to that question.
+    pub fn open(root: impl Into<PathBuf>) -> Self {
         Self { root: root.into() }
     }
 

@@ -251,7 +251,7 @@ fn not_a_file(path: PathBuf) -> StoreError {
 fn trusted(stat: &Stat, path: &Path) -> Result<(), StoreError> {
     let ours = stat.st_uid == 0 || stat.st_uid == rustix::process::geteuid().as_raw();
     let what = if !ours {
-        "belongs to another user"
+        "belongs to another user (chown root)"
     } else if stat.st_mode & 0o022 != 0 {
         "may be written by others (chmod go-w)"
     } else {

@@ -54,8 +54,8 @@ pub fn report(scanner: &str, second: i64, findings: usize) -> ScanReport {
     let finding = |n: usize| Finding {
         package: Some(format!("package-{}", n % 300)),
         version: Some(format!("1.{}-r{second}", n % 50)),
-        fixed_version: (n % 3 > 0).then(|| format!("1.{}-r{}", n % 50, second + 1)),
-        path: (n % 2 > 0).then(|| format!("usr/lib/package-{}/METADATA", n % 300)),
+        fixed_version: (!n.is_multiple_of(3)).then(|| format!("1.{}-r{}", n % 50, second + 1)),
+        path: (!n.is_multiple_of(2)).then(|| format!("usr/lib/package-{}/METADATA", n % 300)),
         title: Some(format!(
             "package-{}: problem number {n} of its kind",
             n % 300

@@ -2,6 +2,11 @@
 //!
 //! The processes are real: this test starts its own program again, once for each.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "this file is all test; the setting spares only test functions"
+)]
+
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -12,7 +17,7 @@ use portcullis_store::{FileStore, VerdictStore, suite};
 use portcullis_types::Verdict;
 
 const READERS: usize = 64;
-const KILLS: u64 = 40;
+const KILLS: u64 = 25;
 const FINDINGS: usize = 200;
 
 /// Names the store's folder to a process that was started by the test.
@@ -21,7 +26,7 @@ const STORE: &str = "PORTCULLIS_TEST_STORE";
 #[test]
 fn readers_see_the_old_or_the_new_verdict_and_never_a_part() {
     let folder = tempfile::tempdir().unwrap();
-    let store = FileStore::new(folder.path());
+    let store = FileStore::open(folder.path());
     write(&store, 1);
     let readers: Vec<Child> = (0..READERS)
         .map(|_| start("reader", folder.path()))
@@ -57,7 +62,7 @@ fn readers_see_the_old_or_the_new_verdict_and_never_a_part() {
 #[ignore = "the test above runs it in processes of its own"]
 fn reader() {
     let folder = std::env::var_os(STORE).unwrap();
-    let store = FileStore::new(&folder);
+    let store = FileStore::open(&folder);
     let mut last = 0;
     while !Path::new(&folder).join("stop").exists() {
         let seen = generation(&store);
@@ -70,7 +75,7 @@ fn reader() {
 #[test]
 #[ignore = "the test above runs it in processes of its own"]
 fn writer() {
-    let store = FileStore::new(std::env::var_os(STORE).unwrap());
+    let store = FileStore::open(std::env::var_os(STORE).unwrap());
     for next in generation(&store) + 1.. {
         write(&store, next);
         println!("wrote {next}");

@@ -11,7 +11,7 @@ use crate::suite::{self, image, report};
 /// A store with one verdict, about `image('a')`.
 fn filled() -> (tempfile::TempDir, FileStore) {
     let folder = tempfile::tempdir().unwrap();
-    let store = FileStore::new(folder.path().join("verdicts"));
+    let store = FileStore::open(folder.path().join("verdicts"));
     store.absorb(&image('a'), report("trivy", 10, 3)).unwrap();
     (folder, store)
 }
@@ -48,14 +48,14 @@ fn it_passes_the_suite() {
     let mut number = 0;
     suite::run(|| {
         number += 1;
-        FileStore::new(folders.path().join(format!("store-{number}")))
+        FileStore::open(folders.path().join(format!("store-{number}")))
     });
 }
 
 #[test]
 fn a_store_that_does_not_exist_cannot_be_read() {
     let folder = tempfile::tempdir().unwrap();
-    let store = FileStore::new(folder.path().join("missing"));
+    let store = FileStore::open(folder.path().join("missing"));
     assert_eq!(cause(&store), Some(Cause::StoreUnreadable));
     let error = store.by_chain(&image('a').config).unwrap_err();
     assert_eq!(error.cause(), Cause::StoreUnreadable);
@@ -65,7 +65,7 @@ fn a_store_that_does_not_exist_cannot_be_read() {
 #[test]
 fn an_empty_store_can_be_read() {
     let folder = tempfile::tempdir().unwrap();
-    let store = FileStore::new(folder.path());
+    let store = FileStore::open(folder.path());
     assert_eq!(store.by_config(&image('a').config).unwrap(), None);
     assert!(store.list().unwrap().is_empty());
 }
