@@ -91,11 +91,7 @@ impl EventFile {
         let path = self.path();
         let wrong = |doing| {
             let path = path.clone();
-            move |source| FileError::Io {
-                doing,
-                path,
-                source,
-            }
+            move |source| FileError::Io { doing, path, source }
         };
         let mut file = OpenOptions::new()
             .create(true)
@@ -103,9 +99,7 @@ impl EventFile {
             .read(true)
             .mode(0o600)
             .custom_flags(
-                (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK)
-                    .bits()
-                    .cast_signed(),
+                (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits().cast_signed(),
             )
             .open(&path)
             .map_err(wrong("open"))?;
@@ -133,11 +127,7 @@ impl EventFile {
         let mut read = Read::default();
         for name in [OLDER, CURRENT] {
             let path = self.folder.join(name);
-            let wrong = |source| FileError::Io {
-                doing: "read",
-                path: path.clone(),
-                source,
-            };
+            let wrong = |source| FileError::Io { doing: "read", path: path.clone(), source };
             match File::open(&path) {
                 Ok(file) => read_lines(file, &mut read).map_err(wrong)?,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -154,13 +144,11 @@ impl EventFile {
     pub fn follow(&self) -> Result<Followed, FileError> {
         let mut followed = Followed::default();
         if let Some(mut file) = self.open_current()? {
-            let end = file
-                .seek(SeekFrom::End(0))
-                .map_err(|source| FileError::Io {
-                    doing: "read",
-                    path: self.path(),
-                    source,
-                })?;
+            let end = file.seek(SeekFrom::End(0)).map_err(|source| FileError::Io {
+                doing: "read",
+                path: self.path(),
+                source,
+            })?;
             followed.file = Some((file, end));
         }
         Ok(followed)
@@ -172,11 +160,7 @@ impl EventFile {
     /// [`FileError::Io`] if the file cannot be read.
     pub fn since(&self, followed: &mut Followed) -> Result<Read, FileError> {
         let mut read = Read::default();
-        let wrong = |source| FileError::Io {
-            doing: "read",
-            path: self.path(),
-            source,
-        };
+        let wrong = |source| FileError::Io { doing: "read", path: self.path(), source };
         if let Some((file, at)) = &mut followed.file {
             *at += drain(file, &mut followed.partial, &mut read).map_err(wrong)?;
         }
@@ -199,44 +183,25 @@ impl EventFile {
         match File::open(self.path()) {
             Ok(file) => Ok(Some(file)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(FileError::Io {
-                doing: "open",
-                path: self.path(),
-                source,
-            }),
+            Err(source) => Err(FileError::Io { doing: "open", path: self.path(), source }),
         }
     }
 
     fn lock(&self) -> Result<File, FileError> {
         let path = self.folder.join(".lock");
-        let open = || {
-            OpenOptions::new()
-                .create(true)
-                .append(true)
-                .mode(0o600)
-                .open(&path)
-        };
+        let open = || OpenOptions::new().create(true).append(true).mode(0o600).open(&path);
         let file = match open() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let mut builder = std::fs::DirBuilder::new();
-                builder
-                    .recursive(true)
-                    .mode(0o700)
-                    .create(&self.folder)
-                    .map_err(|source| FileError::Io {
-                        doing: "create",
-                        path: self.folder.clone(),
-                        source,
-                    })?;
+                builder.recursive(true).mode(0o700).create(&self.folder).map_err(|source| {
+                    FileError::Io { doing: "create", path: self.folder.clone(), source }
+                })?;
                 open()
             }
             other => other,
         };
-        let file = file.map_err(|source| FileError::Io {
-            doing: "open",
-            path: path.clone(),
-            source,
-        })?;
+        let file =
+            file.map_err(|source| FileError::Io { doing: "open", path: path.clone(), source })?;
         let until = Instant::now() + LOCK_BOUND;
         loop {
             match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
@@ -246,11 +211,7 @@ impl EventFile {
                 }
                 Err(Errno::WOULDBLOCK | Errno::INTR) => return Err(FileError::Locked { path }),
                 Err(error) => {
-                    return Err(FileError::Io {
-                        doing: "lock",
-                        path,
-                        source: error.into(),
-                    });
+                    return Err(FileError::Io { doing: "lock", path, source: error.into() });
                 }
             }
         }
@@ -275,12 +236,7 @@ fn read_lines(file: File, read: &mut Read) -> io::Result<()> {
     let mut line = Vec::new();
     loop {
         line.clear();
-        if reader
-            .by_ref()
-            .take(MAX_LINE)
-            .read_until(b'\n', &mut line)?
-            == 0
-        {
+        if reader.by_ref().take(MAX_LINE).read_until(b'\n', &mut line)? == 0 {
             return Ok(());
         }
         take_line(&line, read);
@@ -392,10 +348,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = EventFile::new(folder.path().to_owned(), 1 << 20);
         let _held = file.lock().unwrap();
-        assert!(matches!(
-            file.append(&event("1")),
-            Err(FileError::Locked { .. })
-        ));
+        assert!(matches!(file.append(&event("1")), Err(FileError::Locked { .. })));
     }
 
     #[test]
@@ -403,9 +356,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let blocked = folder.path().join("file");
         std::fs::write(&blocked, "").unwrap();
-        let error = EventFile::new(blocked.join("events"), 1 << 20)
-            .append(&event("1"))
-            .unwrap_err();
+        let error =
+            EventFile::new(blocked.join("events"), 1 << 20).append(&event("1")).unwrap_err();
         assert!(error.to_string().contains("events"), "{error}");
     }
 }

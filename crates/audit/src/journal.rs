@@ -90,46 +90,20 @@ fn fields(event: &Event) -> Vec<(&'static str, String)> {
         ("PORTCULLIS_KIND", event.kind.to_string()),
         ("PORTCULLIS_ACTION", event.action.to_string()),
         ("PORTCULLIS_ENGINE", event.request.engine.to_string()),
-        (
-            "PORTCULLIS_CONTAINER_ID",
-            event.request.container_id.clone(),
-        ),
+        ("PORTCULLIS_CONTAINER_ID", event.request.container_id.clone()),
         ("PORTCULLIS_NAMESPACE", event.request.namespace.clone()),
         ("PORTCULLIS_POD", event.request.pod.clone()),
         ("PORTCULLIS_CONTAINER", event.request.container.clone()),
         ("PORTCULLIS_IMAGE", event.image.to_string()),
-        (
-            "PORTCULLIS_CONFIG_DIGEST",
-            optional(event.image.config.as_ref().map(|d| d as _)),
-        ),
-        (
-            "PORTCULLIS_CHAIN_ID",
-            optional(event.image.chain_id.as_ref().map(|d| d as _)),
-        ),
+        ("PORTCULLIS_CONFIG_DIGEST", optional(event.image.config.as_ref().map(|d| d as _))),
+        ("PORTCULLIS_CHAIN_ID", optional(event.image.chain_id.as_ref().map(|d| d as _))),
         ("PORTCULLIS_IDENTITY", event.image.surety.to_string()),
         ("PORTCULLIS_POLICIES", event.policies.join(" ")),
-        (
-            "PORTCULLIS_POLICY_SET",
-            event.policy_set.clone().unwrap_or_default(),
-        ),
-        (
-            "PORTCULLIS_CAUSES",
-            words(&mut event.causes.iter().map(ToString::to_string)),
-        ),
-        (
-            "PORTCULLIS_WOULD_BLOCK",
-            if event.would_block { "1" } else { "" }.to_owned(),
-        ),
-        (
-            "PORTCULLIS_WHITELISTED",
-            if event.whitelisted { "1" } else { "" }.to_owned(),
-        ),
-        (
-            "PORTCULLIS_DECISION",
-            event.decision.clone().unwrap_or_default(),
-        ),
+        ("PORTCULLIS_POLICY_SET", event.policy_set.clone().unwrap_or_default()),
+        ("PORTCULLIS_CAUSES", words(&mut event.causes.iter().map(ToString::to_string))),
+        ("PORTCULLIS_WOULD_BLOCK", if event.would_block { "1" } else { "" }.to_owned()),
+        ("PORTCULLIS_WHITELISTED", if event.whitelisted { "1" } else { "" }.to_owned()),
+        ("PORTCULLIS_DECISION", event.decision.clone().unwrap_or_default()),
     ];
-    all.into_iter()
-        .filter(|(_, value)| !value.is_empty())
-        .collect()
+    all.into_iter().filter(|(_, value)| !value.is_empty()).collect()
 }

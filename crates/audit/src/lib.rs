@@ -12,7 +12,7 @@ pub use journal::{DECISION_MESSAGE_ID, JournalError, OUTCOME_MESSAGE_ID, SYSLOG_
 
 use std::path::PathBuf;
 
-use portcullis_types::{Action, Event, EventId, Recorded};
+use portcullis_types::{Action, Event, EventId, EventKind, Recorded};
 
 /// A new event's id: a ULID, so that ids sort by time.
 pub fn new_id() -> EventId {
@@ -47,27 +47,20 @@ impl Audit {
     ///
     /// With `journal_allows` false, allowed starts go to the file only.
     pub fn new(folder: PathBuf, max_bytes: u64, journal_allows: bool) -> Self {
-        Self {
-            file: EventFile::new(folder, max_bytes),
-            journal_allows,
-        }
+        Self { file: EventFile::new(folder, max_bytes), journal_allows }
     }
 
     /// Writes one event, bounded in time.
     pub fn record(&self, event: &Event) -> Outcome {
-        let mut outcome = Outcome {
-            recorded: Recorded {
-                journal: false,
-                file: false,
-            },
-            problems: Vec::new(),
-        };
+        let mut outcome =
+            Outcome { recorded: Recorded { journal: false, file: false }, problems: Vec::new() };
         match self.file.append(event) {
             Ok(()) => outcome.recorded.file = true,
             Err(error) => outcome.problems.push(chain(&error)),
         }
-        let quiet = event.action == Action::Allow && !self.journal_allows;
-        if quiet && outcome.recorded.file {
+        // That a container started is in the file; the journal has the decision.
+        let quiet = event.kind == EventKind::Outcome || !self.journal_allows;
+        if quiet && event.action == Action::Allow && outcome.recorded.file {
             return outcome;
         }
         match journal::send(event) {

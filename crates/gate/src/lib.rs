@@ -1,1 +1,271 @@
-//! The one way to a Permit: identify, look up, decide, record.
+//! The one way to a [`Permit`]: identify, look up, decide, record.
+//!
+//! A start is a straight line, and [`Gate::admit`] is it. Nothing here writes a verdict, scans, or
+//! touches the network. The decision itself is `portcullis_policy::decide`, pure and total; here
+//! stand the reads around it, each of which may fail without ending the line: a failure becomes a
+//! cause, and the policy says what it means.
+
+#![forbid(unsafe_code)]
+
+mod evidence;
+mod permit;
+pub mod published;
+
+pub use permit::{Admission, Permit, Refusal};
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::time::{Duration, Instant};
+
+use portcullis_audit::Audit;
+use portcullis_policy::{Defaults, InForce, PolicySet};
+pub use portcullis_resolve::Resolved;
+use portcullis_settings::{Allows, DoorSettings, Settings};
+use portcullis_store::{FileStore, VerdictStore};
+use portcullis_types::{
+    Action, Cause, Decision, Engine, Event, EventKind, Evidence, Failure, Identity, Lookup,
+    Request, Timestamp,
+};
+
+/// A start that asks for a permit.
+#[derive(Debug, Clone)]
+pub struct Ask {
+    /// What asks.
+    pub engine: Engine,
+    /// The container's id at the engine.
+    pub container_id: String,
+    /// How long the caller waits at all, if it says so.
+    pub caller_waits: Option<Duration>,
+}
+
+/// The gate of one node.
+pub struct Gate {
+    settings: Settings,
+    problem: Option<Failure>,
+    audit: Audit,
+    store: Arc<dyn VerdictStore>,
+}
+
+/// What the reading thread has learnt so far; what it learnt counts even if its time is up.
+#[derive(Default)]
+struct Learnt {
+    resolved: Option<Resolved>,
+    evidence: Option<Evidence>,
+}
+
+impl Gate {
+    /// A gate by the settings of a door.
+    pub fn of_door(door: DoorSettings) -> Self {
+        let problem = door.problem.map(|error| {
+            Failure::new(
+                Cause::Internal,
+                format!("the shipped settings are used: {}", chain(&error)),
+            )
+        });
+        Self { problem, ..Self::new(door.settings) }
+    }
+
+    /// A gate by checked settings.
+    pub fn new(settings: Settings) -> Self {
+        let paths = settings.paths();
+        let audit =
+            Audit::new(paths.events(), settings.max_event_bytes, settings.allows == Allows::Each);
+        let store = Arc::new(FileStore::open(paths.verdicts()));
+        Self { settings, problem: None, audit, store }
+    }
+
+    /// The settings in force.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Decides whether a container may be created, and records the decision before it answers.
+    ///
+    /// `resolve` finds out what starts; it is called on a thread of its own and given the moment
+    /// at which nobody waits for it any more. Takes at most the settings' deadline, or four fifths
+    /// of what the caller waits, and the time of a record. Blocking: not for an async thread.
+    ///
+    /// # Errors
+    /// A [`Refusal`] if the decision is to block.
+    pub fn admit(
+        &self,
+        ask: &Ask,
+        resolve: impl FnOnce(Instant) -> Resolved + Send + 'static,
+    ) -> Result<Permit, Refusal> {
+        let begun = Instant::now();
+        let bound = ask
+            .caller_waits
+            .map_or(self.settings.deadline, |waits| self.settings.deadline.min(waits.mul_f32(0.8)));
+        let (resolved, mut evidence) = self.learn(resolve, begun + bound);
+        evidence.failures.extend(self.problem.clone());
+        let set = self.load_policies(&mut evidence);
+        let request = self.request(ask, &resolved);
+        let identity = &resolved.identity;
+        let now = Timestamp::now();
+
+        let id = portcullis_audit::new_id();
+        let mut decision = self.judge(set.as_ref(), &request, identity, &evidence, now);
+        let mut message = portcullis_policy::refusal(&decision, identity, &id);
+        let mut event =
+            Event::of_decision(id.clone(), now, message.clone(), &request, identity, &decision);
+        event.gate_micros = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let outcome = self.audit.record(&event);
+        for problem in &outcome.problems {
+            log::warn!("event {id}: {problem}");
+        }
+        if !outcome.is_recorded() {
+            evidence
+                .failures
+                .push(Failure::new(Cause::AuditUnavailable, outcome.problems.join("; ")));
+            decision = self.judge(set.as_ref(), &request, identity, &evidence, now);
+            message = portcullis_policy::refusal(&decision, identity, &id);
+            event =
+                Event::of_decision(id.clone(), now, message.clone(), &request, identity, &decision);
+        }
+        match decision.action {
+            Action::Block => Err(Refusal::new(message, id)),
+            Action::Allow | Action::Alarm => Ok(Permit::new(ask.container_id.clone(), event)),
+        }
+    }
+
+    /// The decision alone, from what is known.
+    pub fn judge(
+        &self,
+        set: Option<&PolicySet>,
+        request: &Request,
+        identity: &Identity,
+        evidence: &Evidence,
+        now: Timestamp,
+    ) -> Decision {
+        let defaults = Defaults {
+            default_action: self.settings.default_action,
+            policy_invalid: self.settings.policy_invalid,
+            internal: self.settings.internal,
+            sandbox_images: self.settings.sandbox_images.clone(),
+        };
+        let in_force = InForce { set, defaults: &defaults };
+        portcullis_policy::decide(&in_force, request, identity, evidence, now)
+    }
+
+    /// What the store says about an image.
+    pub fn evidence_for(&self, identity: &Identity) -> Evidence {
+        evidence::lookup(self.store.as_ref(), identity)
+    }
+
+    /// The policy set in force; a set that cannot be used is a failure among the evidence.
+    pub fn load_policies(&self, evidence: &mut Evidence) -> Option<PolicySet> {
+        match published::load(&self.settings.paths().published()) {
+            Ok(set) => Some(set),
+            Err(error) => {
+                evidence.failures.push(Failure::new(Cause::PolicyInvalid, chain(&error)));
+                None
+            }
+        }
+    }
+
+    /// Records that an admitted container was created and started.
+    pub fn started(&self, admission: &Admission) {
+        self.record_outcome(admission, Action::Allow, "started");
+    }
+
+    /// Records that an admitted container did not come to life, and why.
+    pub fn failed(&self, admission: &Admission, why: &str) {
+        self.record_outcome(admission, Action::Alarm, &format!("failed: {why}"));
+    }
+
+    fn record_outcome(&self, admission: &Admission, action: Action, what: &str) {
+        let decided = &admission.event;
+        let line = format!("portcullis: {what}; container {}", decided.request.container_id);
+        let event = Event {
+            id: portcullis_audit::new_id(),
+            time: Timestamp::now(),
+            kind: EventKind::Outcome,
+            action,
+            message: portcullis_policy::one_line(&line),
+            decision: Some(decided.id.clone()),
+            ..Event::clone(decided)
+        };
+        for problem in self.audit.record(&event).problems {
+            log::warn!("event {}: {problem}", event.id);
+        }
+    }
+
+    /// Resolves and looks up on a thread of its own, and waits for it until `deadline`.
+    fn learn(
+        &self,
+        resolve: impl FnOnce(Instant) -> Resolved + Send + 'static,
+        deadline: Instant,
+    ) -> (Resolved, Evidence) {
+        let learnt = Arc::new(Mutex::new(Learnt::default()));
+        let (done, finished) = mpsc::channel();
+        let (store, shared) = (self.store.clone(), learnt.clone());
+        let thread = std::thread::Builder::new().name("gate".into()).spawn(move || {
+            let read = catch_unwind(AssertUnwindSafe(|| {
+                let resolved = resolve(deadline);
+                let identity = resolved.identity.clone();
+                lock(&shared).resolved = Some(resolved);
+                let evidence = evidence::lookup(store.as_ref(), &identity);
+                lock(&shared).evidence = Some(evidence);
+            }));
+            // The gate may have stopped waiting.
+            let _gone = done.send(read.is_ok());
+        });
+        let failure = match thread {
+            Err(error) => {
+                Some(Failure::new(Cause::Internal, format!("cannot start a thread: {error}")))
+            }
+            Ok(_) => {
+                let left = deadline.saturating_duration_since(Instant::now());
+                match finished.recv_timeout(left) {
+                    Ok(true) => None,
+                    Ok(false) => Some(Failure::new(
+                        Cause::Internal,
+                        "a bug in portcullis: reading the evidence panicked",
+                    )),
+                    Err(_) => Some(Failure::new(Cause::Deadline, "the gate's time was up")),
+                }
+            }
+        };
+        let mut learnt = lock(&learnt);
+        let mut evidence = learnt
+            .evidence
+            .take()
+            .unwrap_or_else(|| Evidence { lookup: Lookup::NotRead, failures: Vec::new() });
+        let resolved = learnt.resolved.take().unwrap_or_else(|| {
+            let why = failure.as_ref().map_or("it was not found out", |f| f.detail.as_str());
+            Resolved::unknown(why)
+        });
+        if resolved.deadline_hit && failure.is_none() {
+            let why = resolved.identity.note.clone().unwrap_or_default();
+            evidence.failures.push(Failure::new(Cause::Deadline, why));
+        }
+        evidence.failures.extend(failure);
+        (resolved, evidence)
+    }
+
+    fn request(&self, ask: &Ask, resolved: &Resolved) -> Request {
+        Request {
+            engine: ask.engine,
+            node: self.settings.node.clone(),
+            container_id: ask.container_id.clone(),
+            kind: resolved.kind,
+            namespace: resolved.namespace.clone(),
+            pod: resolved.pod.clone(),
+            container: resolved.container.clone(),
+            pod_labels: resolved.pod_labels.clone(),
+            pod_known: resolved.pod_known,
+        }
+    }
+}
+
+fn lock(learnt: &Mutex<Learnt>) -> std::sync::MutexGuard<'_, Learnt> {
+    learnt.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// An error with all its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {}", chain(source)),
+        None => error.to_string(),
+    }
+}

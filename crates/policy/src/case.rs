@@ -256,6 +256,7 @@ struct RawRequest {
     namespace: Option<String>,
     #[serde(default)]
     pod_labels: BTreeMap<String, String>,
+    pod_known: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -487,6 +488,7 @@ impl RawRequest {
             pod: "app-0".to_owned(),
             container: "app".to_owned(),
             pod_labels: self.pod_labels,
+            pod_known: self.pod_known.unwrap_or(true),
             ..Request::new(engine, node, "case")
         }
     }

@@ -1,1 +1,98 @@
 //! Which image a container really runs, from what evidence, and how surely.
+//!
+//! Asked before a container starts, this crate reads the engine's own records and checks them
+//! against each other: the root filesystem that will be mounted is compared with the container's
+//! snapshot, the snapshot's parent with the diff IDs of an image configuration, the configuration
+//! with manifests, and manifests with the names of image records. What holds is *bound*; what
+//! cannot be checked is said to be so. Labels and annotations are never evidence: images and users
+//! write them.
+//!
+//! What it cannot tell: what was written into the container's own, writable layer between its
+//! creation and its start, and what is bind-mounted from the host. Both take root on the node.
+//!
+//! It reads and never writes, so that it may be asked from within the engine's own call.
+
+#![forbid(unsafe_code)]
+
+mod chain;
+mod containerd;
+mod documents;
+mod grpc;
+mod notes;
+mod rootfs;
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use portcullis_types::{Identity, Kind};
+
+pub use chain::chain_id;
+pub use containerd::ContainerdResolver;
+
+/// A container that is about to start, as the engine's call names it.
+#[derive(Debug, Clone, Copy)]
+pub struct Start<'a> {
+    /// containerd's namespace, for example `k8s.io`.
+    pub namespace: &'a str,
+    /// Id of the container in that namespace.
+    pub container_id: &'a str,
+    /// The mounts that make its root filesystem, in order.
+    pub rootfs: &'a [RootfsMount],
+    /// When the answer has to be there.
+    pub deadline: Instant,
+}
+
+/// One mount of a root filesystem, as `containerd.types.Mount` carries it.
+///
+/// A mount with a `target` below the root has no place here, and no snapshotter makes one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RootfsMount {
+    /// Type of the file system, for example `overlay`.
+    pub kind: String,
+    /// Device or folder.
+    pub source: String,
+    /// Options as for `mount(8)`.
+    pub options: Vec<String>,
+}
+
+/// What is known of a container that is about to start.
+///
+/// It is always complete in form: what could not be found out is `Unknown` or empty, and the note
+/// of the identity says which step failed and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resolved {
+    /// The image.
+    pub identity: Identity,
+    /// Container or sandbox, as the engine's own record says.
+    pub kind: Kind,
+    /// Kubernetes namespace of the pod; empty outside Kubernetes.
+    pub namespace: String,
+    /// Name of the pod; empty outside Kubernetes.
+    pub pod: String,
+    /// Name of the container in the pod; empty outside Kubernetes and for a sandbox.
+    pub container: String,
+    /// Labels of the pod.
+    pub pod_labels: BTreeMap<String, String>,
+    /// Whether the fields about the pod are all there is. If not, a pod may have labels (and,
+    /// without a record of the container, a namespace and a name) that are missing here: a scope
+    /// that asks for them must not be taken as not met.
+    pub pod_known: bool,
+    /// The time was up before everything was asked; what was learnt by then is kept.
+    pub deadline_hit: bool,
+}
+
+impl Resolved {
+    /// Nothing is known, for the reason given.
+    pub fn unknown(why: &str) -> Self {
+        Self {
+            identity: Identity::unknown(why),
+            kind: Kind::Container,
+            namespace: String::new(),
+            pod: String::new(),
+            container: String::new(),
+            pod_labels: BTreeMap::new(),
+            pod_known: false,
+            deadline_hit: false,
+        }
+    }
+}

@@ -22,6 +22,13 @@ pub const SETTINGS_FILE: &str = "/etc/portcullis/portcullis.toml";
 /// The longest that a door waits before it answers by the failure matrix.
 pub const MAX_DEADLINE: std::time::Duration = std::time::Duration::from_millis(1500);
 
+/// Where a door's settings stand; found once, since a binary that is replaced while it runs has
+/// lost its name.
+#[derive(Debug, Clone)]
+pub struct Door {
+    file: PathBuf,
+}
+
 /// Settings of a door, and what was wrong with them.
 #[derive(Debug)]
 pub struct DoorSettings {
@@ -31,28 +38,25 @@ pub struct DoorSettings {
     pub problem: Option<SettingsError>,
 }
 
-impl DoorSettings {
-    /// Settings for the binary that runs now; total, since a door must go on answering.
+impl Door {
+    /// The door that runs now.
     pub fn of_this_binary() -> Self {
         Self::of_binary(std::env::current_exe().ok().as_deref())
     }
 
     fn of_binary(exe: Option<&Path>) -> Self {
         let file = exe.map(beside).filter(|p| p.exists());
-        let file = file.unwrap_or_else(|| PathBuf::from(SETTINGS_FILE));
-        match Settings::read(&file) {
-            Ok(settings) => Self {
-                settings,
-                problem: None,
-            },
-            Err(SettingsError::Missing { .. }) => Self {
-                settings: Settings::default(),
-                problem: None,
-            },
-            Err(problem) => Self {
-                settings: Settings::default(),
-                problem: Some(problem),
-            },
+        Self { file: file.unwrap_or_else(|| PathBuf::from(SETTINGS_FILE)) }
+    }
+
+    /// Reads the settings as they are now; total, since a door must go on answering.
+    pub fn settings(&self) -> DoorSettings {
+        match Settings::read(&self.file) {
+            Ok(settings) => DoorSettings { settings, problem: None },
+            Err(SettingsError::Missing { .. }) => {
+                DoorSettings { settings: Settings::default(), problem: None }
+            }
+            Err(problem) => DoorSettings { settings: Settings::default(), problem: Some(problem) },
         }
     }
 }
@@ -72,10 +76,10 @@ mod tests {
     fn a_file_beside_the_binary_wins_and_a_missing_one_is_no_problem() {
         let folder = tempfile::tempdir().unwrap();
         let exe = folder.path().join("containerd-shim-portcullis-v2");
-        let none = DoorSettings::of_binary(Some(&exe));
+        let none = Door::of_binary(Some(&exe)).settings();
         assert!(none.problem.is_none());
         std::fs::write(beside(&exe), "root = \"/elsewhere\"\n").unwrap();
-        let found = DoorSettings::of_binary(Some(&exe));
+        let found = Door::of_binary(Some(&exe)).settings();
         assert!(found.problem.is_none(), "{:?}", found.problem);
         assert_eq!(
             found.settings.paths().verdicts(),
@@ -88,14 +92,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let exe = folder.path().join("shim");
         std::fs::write(beside(&exe), "defaultAction = \"shrug\"\n").unwrap();
-        let broken = DoorSettings::of_binary(Some(&exe));
+        let broken = Door::of_binary(Some(&exe)).settings();
         assert_eq!(broken.settings, Settings::default());
-        assert!(
-            broken
-                .problem
-                .unwrap()
-                .to_string()
-                .contains("defaultAction")
-        );
+        assert!(broken.problem.unwrap().to_string().contains("defaultAction"));
     }
 }

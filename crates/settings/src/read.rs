@@ -92,10 +92,7 @@ impl Default for Settings {
 }
 
 fn host_name() -> String {
-    rustix::system::uname()
-        .nodename()
-        .to_string_lossy()
-        .into_owned()
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 /// One thing that is wrong in a settings file.
@@ -145,16 +142,10 @@ impl Settings {
             Err(TrustError::Missing { path }) => return Err(SettingsError::Missing { path }),
             other => other?,
         };
-        let faults = |faults| SettingsError::Faults {
-            path: path.to_owned(),
-            faults,
-        };
+        let faults = |faults| SettingsError::Faults { path: path.to_owned(), faults };
         let text = String::from_utf8(bytes).map_err(|e| {
             let place = format!("byte {}", e.utf8_error().valid_up_to());
-            faults(vec![Fault {
-                place,
-                message: "the text is not UTF-8".into(),
-            }])
+            faults(vec![Fault { place, message: "the text is not UTF-8".into() }])
         })?;
         text.parse().map_err(faults)
     }
@@ -167,10 +158,7 @@ impl Settings {
     /// The same settings for an installation below another root.
     #[must_use]
     pub fn below(self, root: impl Into<PathBuf>) -> Self {
-        Self {
-            root: root.into(),
-            ..self
-        }
+        Self { root: root.into(), ..self }
     }
 }
 
@@ -224,10 +212,7 @@ impl FromStr for Settings {
                 }
                 None => "the file".into(),
             };
-            vec![Fault {
-                place,
-                message: e.message().replace('\n', " "),
-            }]
+            vec![Fault { place, message: e.message().replace('\n', " ") }]
         })?;
         check(raw)
     }
@@ -237,19 +222,14 @@ fn check(raw: Raw) -> Result<Settings, Vec<Fault>> {
     let shipped = Settings::default();
     let mut faults = Vec::new();
     let mut fault = |place: &str, message: String| {
-        faults.push(Fault {
-            place: place.into(),
-            message,
-        });
+        faults.push(Fault { place: place.into(), message });
     };
     let mut action = |key: &str, word: Option<String>, otherwise: Action| match word {
         None => otherwise,
-        Some(word) => word
-            .parse()
-            .unwrap_or_else(|e: portcullis_types::UnknownWord| {
-                fault(key, e.to_string());
-                otherwise
-            }),
+        Some(word) => word.parse().unwrap_or_else(|e: portcullis_types::UnknownWord| {
+            fault(key, e.to_string());
+            otherwise
+        }),
     };
     let default_action = action("defaultAction", raw.default_action, shipped.default_action);
     let policy_invalid = action("policyInvalid", raw.policy_invalid, shipped.policy_invalid);
@@ -292,10 +272,7 @@ fn check(raw: Raw) -> Result<Settings, Vec<Fault>> {
             Duration::from_millis(ms)
         }
         Some(_) => {
-            fault(
-                "gate.deadline",
-                "write 1ms to 1500ms, for example \"800ms\"".into(),
-            );
+            fault("gate.deadline", "write 1ms to 1500ms, for example \"800ms\"".into());
             shipped.deadline
         }
     };
@@ -304,10 +281,7 @@ fn check(raw: Raw) -> Result<Settings, Vec<Fault>> {
         Some("each") => Allows::Each,
         Some("fileOnly") => Allows::FileOnly,
         Some(other) => {
-            fault(
-                "events.allows",
-                format!("\"{other}\" is unknown: use each or fileOnly"),
-            );
+            fault("events.allows", format!("\"{other}\" is unknown: use each or fileOnly"));
             shipped.allows
         }
     };
@@ -345,11 +319,7 @@ fn check(raw: Raw) -> Result<Settings, Vec<Fault>> {
         deadline,
         allows,
         max_event_bytes,
-        runtime: RuntimeSettings {
-            binary,
-            root: runtime_root,
-            systemd_cgroup,
-        },
+        runtime: RuntimeSettings { binary, root: runtime_root, systemd_cgroup },
     })
 }
 
@@ -404,9 +374,7 @@ mod tests {
 
     #[test]
     fn an_unknown_key_is_an_error_with_its_place() {
-        let faults = "node = \"a\"\ndefaultaction = \"alarm\"\n"
-            .parse::<Settings>()
-            .unwrap_err();
+        let faults = "node = \"a\"\ndefaultaction = \"alarm\"\n".parse::<Settings>().unwrap_err();
         assert_eq!(faults[0].place, "line 2, column 1");
         assert!(faults[0].message.contains("defaultaction"), "{}", faults[0]);
     }

@@ -61,41 +61,24 @@ pub enum TrustError {
 /// [`TrustError`] names the file and what to do.
 pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>, TrustError> {
     let wrong = |source: io::Error| match source.kind() {
-        io::ErrorKind::NotFound => TrustError::Missing {
-            path: path.to_owned(),
-        },
-        _ => TrustError::Read {
-            path: path.to_owned(),
-            source,
-        },
+        io::ErrorKind::NotFound => TrustError::Missing { path: path.to_owned() },
+        _ => TrustError::Read { path: path.to_owned(), source },
     };
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     let fd = rustix::fs::open(path, flags, Mode::empty()).map_err(|e| wrong(e.into()))?;
     let stat = rustix::fs::fstat(&fd).map_err(|e| wrong(e.into()))?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-        return Err(TrustError::NotAFile {
-            path: path.to_owned(),
-        });
+        return Err(TrustError::NotAFile { path: path.to_owned() });
     }
     let mode = stat.st_mode & 0o7777;
     let ours = stat.st_uid == 0 || stat.st_uid == rustix::process::geteuid().as_raw();
     if !ours || mode & 0o022 != 0 {
-        return Err(TrustError::NotTrusted {
-            path: path.to_owned(),
-            owner: stat.st_uid,
-            mode,
-        });
+        return Err(TrustError::NotTrusted { path: path.to_owned(), owner: stat.st_uid, mode });
     }
     let mut bytes = Vec::with_capacity(usize::try_from(stat.st_size).unwrap_or(0).min(1 << 20));
-    File::from(fd)
-        .take(limit + 1)
-        .read_to_end(&mut bytes)
-        .map_err(wrong)?;
+    File::from(fd).take(limit + 1).read_to_end(&mut bytes).map_err(wrong)?;
     if bytes.len() as u64 > limit {
-        return Err(TrustError::TooLarge {
-            path: path.to_owned(),
-            limit,
-        });
+        return Err(TrustError::TooLarge { path: path.to_owned(), limit });
     }
     Ok(bytes)
 }
@@ -113,10 +96,7 @@ mod tests {
         assert_eq!(read(&file, 10).unwrap(), b"x");
         std::fs::set_permissions(&file, PermissionsExt::from_mode(0o666)).unwrap();
         let error = read(&file, 10).unwrap_err();
-        assert!(
-            matches!(error, TrustError::NotTrusted { mode: 0o666, .. }),
-            "{error}"
-        );
+        assert!(matches!(error, TrustError::NotTrusted { mode: 0o666, .. }), "{error}");
     }
 
     #[test]
@@ -127,13 +107,7 @@ mod tests {
         assert!(matches!(read(&pipe, 10), Err(TrustError::NotAFile { .. })));
         let file = folder.path().join("long");
         std::fs::write(&file, "0123456789x").unwrap();
-        assert!(matches!(
-            read(&file, 10),
-            Err(TrustError::TooLarge { limit: 10, .. })
-        ));
-        assert!(matches!(
-            read(&folder.path().join("none"), 10),
-            Err(TrustError::Missing { .. })
-        ));
+        assert!(matches!(read(&file, 10), Err(TrustError::TooLarge { limit: 10, .. })));
+        assert!(matches!(read(&folder.path().join("none"), 10), Err(TrustError::Missing { .. })));
     }
 }

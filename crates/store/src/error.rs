@@ -96,8 +96,10 @@ impl StoreError {
     /// The cause by which a policy names this failure.
     pub fn cause(&self) -> Cause {
         match self {
-            Self::Corrupt { .. } | Self::Untrusted { .. } => Cause::StoreCorrupt,
-            Self::Unreadable { .. }
+            Self::Corrupt { .. } => Cause::StoreCorrupt,
+            // What may not be believed has not been read.
+            Self::Untrusted { .. }
+            | Self::Unreadable { .. }
             | Self::Unwritable { .. }
             | Self::Busy { .. }
             | Self::TooManyReports { .. }

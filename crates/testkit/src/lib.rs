@@ -1,1 +1,1 @@
-//! Bundles, images and verdicts for tests; a dev-dependency only.
+//! The rules of the workspace, as tests: see `tests/`.

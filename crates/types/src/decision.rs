@@ -61,10 +61,7 @@ pub struct Failure {
 impl Failure {
     /// A cause with its detail.
     pub fn new(cause: Cause, detail: impl Into<String>) -> Self {
-        Self {
-            cause,
-            detail: detail.into(),
-        }
+        Self { cause, detail: detail.into() }
     }
 }
 
@@ -106,11 +103,7 @@ pub struct Reason {
 impl Reason {
     /// The action that counts.
     pub fn effective(&self) -> Action {
-        if self.waived.is_some() {
-            Action::Allow
-        } else {
-            self.action
-        }
+        if self.waived.is_some() { Action::Allow } else { self.action }
     }
 }
 
@@ -163,9 +156,7 @@ pub struct Decision {
 impl Decision {
     /// A policy that observes would have blocked.
     pub fn would_block(&self) -> bool {
-        self.policies
-            .iter()
-            .any(|p| p.observing && p.enforced == Action::Block)
+        self.policies.iter().any(|p| p.observing && p.enforced == Action::Block)
     }
 
     /// The whitelist changed the answer of some policy.

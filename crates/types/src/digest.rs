@@ -64,10 +64,7 @@ impl Digest {
             hex.push(char::from_digit(u32::from(byte >> 4), 16).unwrap_or('0'));
             hex.push(char::from_digit(u32::from(byte & 15), 16).unwrap_or('0'));
         }
-        Self {
-            algorithm: Algorithm::Sha256,
-            hex: hex.into(),
-        }
+        Self { algorithm: Algorithm::Sha256, hex: hex.into() }
     }
 
     /// The hash function.
@@ -90,19 +87,15 @@ impl Digest {
 const SHOWN: usize = 80;
 
 fn shown(text: &str) -> String {
-    text.chars()
-        .take(SHOWN)
-        .flat_map(char::escape_default)
-        .collect()
+    text.chars().take(SHOWN).flat_map(char::escape_default).collect()
 }
 
 impl FromStr for Digest {
     type Err = DigestError;
 
     fn from_str(text: &str) -> Result<Self, DigestError> {
-        let (name, hex) = text
-            .split_once(':')
-            .ok_or_else(|| DigestError::NoAlgorithm(shown(text)))?;
+        let (name, hex) =
+            text.split_once(':').ok_or_else(|| DigestError::NoAlgorithm(shown(text)))?;
         let algorithm = match name {
             "sha256" => Algorithm::Sha256,
             "sha512" => Algorithm::Sha512,
@@ -111,16 +104,9 @@ impl FromStr for Digest {
         let well_formed = hex.len() == algorithm.hex_len()
             && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
         if !well_formed {
-            return Err(DigestError::BadHex(
-                shown(text),
-                algorithm.as_str(),
-                algorithm.hex_len(),
-            ));
+            return Err(DigestError::BadHex(shown(text), algorithm.as_str(), algorithm.hex_len()));
         }
-        Ok(Self {
-            algorithm,
-            hex: hex.into(),
-        })
+        Ok(Self { algorithm, hex: hex.into() })
     }
 }
 
@@ -171,10 +157,7 @@ mod tests {
             &format!("sha512:{hex}"),
             &format!("sha256:../{}", &hex[3..]),
         ] {
-            assert!(
-                wrong.parse::<Digest>().is_err(),
-                "{wrong} was taken for a digest"
-            );
+            assert!(wrong.parse::<Digest>().is_err(), "{wrong} was taken for a digest");
         }
     }
 

@@ -93,9 +93,7 @@ impl Event {
             if let crate::Subject::Finding(finding) = &reason.subject
                 && seen.insert(finding.key())
             {
-                *counted
-                    .entry(format!("{}/{}", finding.class, finding.severity))
-                    .or_insert(0) += 1;
+                *counted.entry(format!("{}/{}", finding.class, finding.severity)).or_insert(0) += 1;
             }
         }
         Self {

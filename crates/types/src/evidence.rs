@@ -24,18 +24,12 @@ pub struct Evidence {
 impl Evidence {
     /// The store answered, and nothing failed.
     pub fn read(verdicts: Vec<Verdict>) -> Self {
-        Self {
-            lookup: Lookup::Read(verdicts),
-            failures: Vec::new(),
-        }
+        Self { lookup: Lookup::Read(verdicts), failures: Vec::new() }
     }
 
     /// Nothing was read, because of this.
     pub fn failed(failure: Failure) -> Self {
-        Self {
-            lookup: Lookup::NotRead,
-            failures: vec![failure],
-        }
+        Self { lookup: Lookup::NotRead, failures: vec![failure] }
     }
 
     /// The verdicts that were read.

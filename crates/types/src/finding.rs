@@ -79,10 +79,7 @@ words! {
 impl Class {
     /// Whether scanners find this class in images, so that coverage is a question.
     pub const fn is_scanned(self) -> bool {
-        matches!(
-            self,
-            Self::Vulnerability | Self::Malware | Self::Baseline | Self::Secret
-        )
+        matches!(self, Self::Vulnerability | Self::Malware | Self::Baseline | Self::Secret)
     }
 }
 
@@ -245,16 +242,10 @@ mod tests {
     fn words_are_read_and_written_alike() {
         for class in Class::ALL {
             assert_eq!(class.as_str().parse::<Class>().unwrap(), *class);
-            assert_eq!(
-                serde_json::to_string(class).unwrap(),
-                format!("\"{class}\"")
-            );
+            assert_eq!(serde_json::to_string(class).unwrap(), format!("\"{class}\""));
         }
         let error = "sever".parse::<Severity>().unwrap_err().to_string();
-        assert_eq!(
-            error,
-            "\"sever\" is not a severity: use critical, high, medium, low, unknown"
-        );
+        assert_eq!(error, "\"sever\" is not a severity: use critical, high, medium, low, unknown");
     }
 
     #[test]

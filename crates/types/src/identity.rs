@@ -79,10 +79,7 @@ impl Identity {
 
     /// The names that the engine's records hold for the bound image.
     pub fn held_names(&self) -> impl Iterator<Item = &ImageRef> {
-        self.names
-            .iter()
-            .filter(|n| n.held && self.is_bound())
-            .map(|n| &n.reference)
+        self.names.iter().filter(|n| n.held && self.is_bound()).map(|n| &n.reference)
     }
 
     /// Whether this digest is proven to be the image's config, manifest or index.

@@ -118,11 +118,7 @@ impl FromStr for ImageRef {
 
     fn from_str(text: &str) -> Result<Self, ReferenceError> {
         let wrong = |why| {
-            let shown = text
-                .chars()
-                .take(120)
-                .flat_map(char::escape_default)
-                .collect();
+            let shown = text.chars().take(120).flat_map(char::escape_default).collect();
             ReferenceError::Malformed(shown, why)
         };
         if text.is_empty() {
@@ -147,9 +143,7 @@ impl FromStr for ImageRef {
             _ => (rest, None),
         };
         if tag.is_some_and(|t| !is_tag(t)) {
-            return Err(wrong(
-                "the tag takes letters, digits, '_', '.' and '-', at most 128",
-            ));
+            return Err(wrong("the tag takes letters, digits, '_', '.' and '-', at most 128"));
         }
         // The first component is a host if it has a dot or a port, or is localhost, or upper case.
         let (host_text, path) = match name.split_once('/') {
@@ -182,12 +176,7 @@ impl FromStr for ImageRef {
             (None, None) => Some("latest".into()),
             (tag, _) => tag.map(Into::into),
         };
-        Ok(Self {
-            host,
-            path: path.into(),
-            tag,
-            digest,
-        })
+        Ok(Self { host, path: path.into(), tag, digest })
     }
 }
 
@@ -241,16 +230,10 @@ mod tests {
         check("index.docker.io/nginx:1", "docker.io/library/nginx:1");
         check("localhost/app", "localhost/app:latest");
         check("localhost:5000/app:1", "localhost:5000/app:1");
-        check(
-            "Registry.Example.com/team/app",
-            "registry.example.com/team/app:latest",
-        );
+        check("Registry.Example.com/team/app", "registry.example.com/team/app:latest");
         check("[::1]:5000/app", "[::1]:5000/app:latest");
         let digest = format!("sha256:{}", "a".repeat(64));
-        check(
-            &format!("nginx@{digest}"),
-            &format!("docker.io/library/nginx@{digest}"),
-        );
+        check(&format!("nginx@{digest}"), &format!("docker.io/library/nginx@{digest}"));
         check(&format!("a.io/b:1@{digest}"), &format!("a.io/b:1@{digest}"));
     }
 
@@ -274,10 +257,7 @@ mod tests {
             "a.io/b___c",
             "a.io/b..c",
         ] {
-            assert!(
-                wrong.parse::<ImageRef>().is_err(),
-                "{wrong:?} was taken for a reference"
-            );
+            assert!(wrong.parse::<ImageRef>().is_err(), "{wrong:?} was taken for a reference");
         }
         assert!("a".repeat(600).parse::<ImageRef>().is_err());
     }

@@ -55,6 +55,14 @@ pub struct Request {
     /// Labels of the pod.
     #[serde(default)]
     pub pod_labels: BTreeMap<String, String>,
+    /// The fields about the pod are all there is. If not, a pod may have a namespace and labels
+    /// that are missing here, and no scope may be left because of that.
+    #[serde(default = "known")]
+    pub pod_known: bool,
+}
+
+fn known() -> bool {
+    true
 }
 
 impl Request {
@@ -69,6 +77,7 @@ impl Request {
             pod: String::new(),
             container: String::new(),
             pod_labels: BTreeMap::new(),
+            pod_known: true,
         }
     }
 }

@@ -82,9 +82,7 @@ impl ScanReport {
     /// The date its knowledge is from: the oldest of scan, database and import. A report from the
     /// future is therefore no fresher than its import.
     pub fn as_of(&self) -> Timestamp {
-        let scanned = self
-            .database_at
-            .map_or(self.scanned_at, |d| d.min(self.scanned_at));
+        let scanned = self.database_at.map_or(self.scanned_at, |d| d.min(self.scanned_at));
         scanned.min(self.imported_at)
     }
 
@@ -107,10 +105,7 @@ impl ScanReport {
 
     /// Whether both say the same of the image, whenever they came in.
     fn repeats(&self, other: &Self) -> bool {
-        Self {
-            imported_at: other.imported_at,
-            ..self.clone()
-        } == *other
+        Self { imported_at: other.imported_at, ..self.clone() } == *other
     }
 }
 
@@ -162,11 +157,7 @@ impl Verdict {
         for reference in &image.references {
             changed |= self.image.references.insert(reference.clone());
         }
-        if self
-            .reports
-            .iter()
-            .any(|r| report.repeats(r) || r.replaces(&report))
-        {
+        if self.reports.iter().any(|r| report.repeats(r) || r.replaces(&report)) {
             return changed;
         }
         self.reports.retain(|older| !report.replaces(older));
@@ -245,10 +236,7 @@ mod tests {
 
     fn report(second: i64, findings: Vec<Finding>) -> ScanReport {
         ScanReport {
-            scanner: Scanner {
-                name: "trivy".into(),
-                version: None,
-            },
+            scanner: Scanner { name: "trivy".into(), version: None },
             scanned_at: at(second),
             database_at: None,
             imported_at: at(1000),
@@ -274,10 +262,7 @@ mod tests {
 
     /// Absorbs the reports in the given order and says how many findings stand.
     fn standing(reports: Vec<ScanReport>) -> usize {
-        let mut verdict = Verdict {
-            image: facts(),
-            reports: Vec::new(),
-        };
+        let mut verdict = Verdict { image: facts(), reports: Vec::new() };
         for report in reports {
             verdict.absorb(&facts(), report);
         }
@@ -286,20 +271,11 @@ mod tests {
 
     #[test]
     fn a_newer_report_of_equal_coverage_replaces() {
-        let old = report(
-            1,
-            vec![
-                finding("A", Severity::High, None),
-                finding("B", Severity::High, None),
-            ],
-        );
+        let old =
+            report(1, vec![finding("A", Severity::High, None), finding("B", Severity::High, None)]);
         let new = report(2, vec![finding("A", Severity::High, None)]);
         assert_eq!(standing(vec![old.clone(), new.clone()]), 1);
-        assert_eq!(
-            standing(vec![new, old]),
-            1,
-            "the order of imports must not matter"
-        );
+        assert_eq!(standing(vec![new, old]), 1, "the order of imports must not matter");
     }
 
     #[test]
@@ -316,10 +292,7 @@ mod tests {
     fn a_filtered_report_makes_nothing_clean() {
         let full = report(
             1,
-            vec![
-                finding("A", Severity::Low, None),
-                finding("B", Severity::High, Some("2")),
-            ],
+            vec![finding("A", Severity::Low, None), finding("B", Severity::High, Some("2"))],
         );
         let fixed_only = report(2, vec![finding("B", Severity::High, Some("2"))]);
         assert_eq!(standing(vec![full.clone(), fixed_only.clone()]), 2);
@@ -338,31 +311,16 @@ mod tests {
 
     #[test]
     fn a_repeated_import_changes_nothing() {
-        let mut verdict = Verdict {
-            image: facts(),
-            reports: Vec::new(),
-        };
+        let mut verdict = Verdict { image: facts(), reports: Vec::new() };
         let first = report(1, vec![finding("A", Severity::High, None)]);
         assert!(verdict.absorb(&facts(), first.clone()));
-        assert!(!verdict.absorb(
-            &facts(),
-            ScanReport {
-                imported_at: at(2000),
-                ..first
-            }
-        ));
+        assert!(!verdict.absorb(&facts(), ScanReport { imported_at: at(2000), ..first }));
     }
 
     #[test]
     fn one_problem_seen_by_two_scanners_counts_once_and_at_its_worst() {
-        let mut verdict = Verdict {
-            image: facts(),
-            reports: Vec::new(),
-        };
-        verdict.absorb(
-            &facts(),
-            report(1, vec![finding("A", Severity::Unknown, None)]),
-        );
+        let mut verdict = Verdict { image: facts(), reports: Vec::new() };
+        verdict.absorb(&facts(), report(1, vec![finding("A", Severity::Unknown, None)]));
         let mut other = report(
             1,
             vec![Finding {

@@ -1,7 +1,8 @@
 //! Whether a policy is about a start.
 //!
 //! What cannot be told is never a way around a policy: where it is open which image or name this
-//! is, an image that is included counts as this one, and an image that is excluded does not.
+//! is, an image that is included counts as this one, and an image that is excluded does not; and
+//! where a pod's namespace or labels could not be read, they count as those that are asked for.
 
 use portcullis_types::{Identity, Request};
 
@@ -18,12 +19,23 @@ pub(crate) fn in_scope(scope: &Scope, request: &Request, identity: &Identity) ->
         nodes,
     } = scope;
     (engines.is_empty() || engines.contains(&request.engine))
-        && pod_labels.iter().all(|(key, value)| request.pod_labels.get(key) == Some(value))
+        && pod_labels.iter().all(|(key, value)| has_label(request, key, value))
         // Outside Kubernetes the namespace is empty: `*` takes it in, a named one does not. That
         // is known and not open, so nothing is taken in beyond what is written.
-        && namespaces.as_ref().is_none_or(|s| selects_word(s, &request.namespace))
+        && namespaces.as_ref().is_none_or(|s| {
+            let open = !request.pod_known && request.namespace.is_empty();
+            open || selects_word(s, &request.namespace)
+        })
         && nodes.as_ref().is_none_or(|s| selects_word(s, &request.node))
         && images.as_ref().is_none_or(|s| selects_image(s, identity))
+}
+
+/// A label that is not there, of a pod whose labels could not all be read, may be there.
+fn has_label(request: &Request, key: &str, value: &str) -> bool {
+    match request.pod_labels.get(key) {
+        Some(found) => found == value,
+        None => !request.pod_known,
+    }
 }
 
 fn selects_word(selection: &Selection<WordPattern>, word: &str) -> bool {

@@ -136,14 +136,14 @@ fn what_is_no_file_does_not_hang_a_door() {
     let path = entry(&store, 'a');
     for kind in [FileType::Fifo, FileType::Socket] {
         put_in_place(&path, kind);
-        assert_eq!(cause(&store), Some(Cause::StoreCorrupt), "{kind:?}");
+        assert_eq!(cause(&store), Some(Cause::StoreUnreadable), "{kind:?}");
     }
     fs::remove_file(&path).unwrap();
     fs::create_dir(&path).unwrap();
-    assert_eq!(cause(&store), Some(Cause::StoreCorrupt), "a folder");
+    assert_eq!(cause(&store), Some(Cause::StoreUnreadable), "a folder");
     fs::remove_dir(&path).unwrap();
     symlink("/dev/zero", &path).unwrap();
-    assert_eq!(cause(&store), Some(Cause::StoreCorrupt), "a link");
+    assert_eq!(cause(&store), Some(Cause::StoreUnreadable), "a link");
 }
 
 #[test]
@@ -213,7 +213,7 @@ fn what_belongs_to_another_user_is_not_trusted() {
     }
     let (_folder, store) = filled();
     std::os::unix::fs::chown(entry(&store, 'a'), Some(65534), None).unwrap();
-    assert_eq!(cause(&store), Some(Cause::StoreCorrupt));
+    assert_eq!(cause(&store), Some(Cause::StoreUnreadable));
 }
 
 #[test]
@@ -222,7 +222,7 @@ fn a_folder_that_is_a_link_is_not_followed() {
     let (real, moved) = (store.root.join("sha256"), folder.path().join("elsewhere"));
     fs::rename(&real, &moved).unwrap();
     symlink(&moved, &real).unwrap();
-    assert_eq!(cause(&store), Some(Cause::StoreCorrupt));
+    assert_eq!(cause(&store), Some(Cause::StoreUnreadable));
 }
 
 #[test]

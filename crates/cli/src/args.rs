@@ -1,0 +1,234 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use portcullis_types::{Action, Digest, Engine, ImageRef, Timestamp};
+
+use crate::exit;
+
+/// The last gate before a container runs: decide by image and policy what may start on this node.
+#[derive(Debug, Parser)]
+#[command(name = "portcullis", version, after_help = exit::HELP, max_term_width = 100)]
+#[command(propagate_version = true, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Global {
+    /// Work on the installation below this folder
+    #[arg(long, global = true, env = "PORTCULLIS_ROOT", default_value = "/", value_name = "DIR")]
+    pub(crate) root: PathBuf,
+    /// Print for people or for programs
+    #[arg(long, short, global = true, value_enum, default_value_t = Output::Text)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Say whether this node is protected, and by what
+    Status,
+    /// Check, publish and show policies
+    #[command(subcommand)]
+    Policy(Policy),
+    /// Take in scanners' reports (Trivy JSON)
+    #[command(
+        after_help = "Example:\n  trivy image -f json -o web.json registry.example.com/web:1.4\n  \
+        portcullis import web.json"
+    )]
+    Import(Import),
+    /// Look at what is known about images
+    #[command(subcommand)]
+    Verdict(Verdict),
+    /// Look at what was decided
+    #[command(subcommand)]
+    Events(Events),
+    /// Say what a door would decide about an image
+    #[command(after_help = "Example:\n  portcullis decide --image sha256:1f2e... \
+        --reference registry.example.com/web:1.4 --namespace prod-web")]
+    Decide(Box<Decide>),
+    /// Check the settings file
+    #[command(subcommand)]
+    Config(Config),
+    /// Print a completion script for a shell
+    #[command(after_help = "Example:\n  portcullis completions bash > \
+        /usr/share/bash-completion/completions/portcullis")]
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// Write the man pages
+    Man {
+        /// Into this folder
+        folder: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Policy {
+    /// Check policy files, and report every fault with its place
+    Check {
+        /// Files or folders; the node's policy folder if none is given
+        paths: Vec<PathBuf>,
+    },
+    /// Check the node's policies and put them into force
+    Apply,
+    /// List the policies in force, and say what differs from the files
+    List,
+    /// Show a policy that is in force
+    Show {
+        /// Its name
+        name: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Import {
+    /// Report files
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// The image that the reports are about, if they do not say it themselves
+    #[arg(long, value_name = "DIGEST")]
+    pub(crate) image: Option<Digest>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verdict {
+    /// List the images about which something is known
+    List,
+    /// Show what is known about an image
+    Show {
+        /// Digest of its configuration (the image ID)
+        image: Digest,
+    },
+    /// Forget what is known about an image
+    Rm {
+        /// Digests of their configurations
+        #[arg(required = true)]
+        images: Vec<Digest>,
+    },
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Filter {
+    /// Only events of this action
+    #[arg(long, value_name = "ACTION")]
+    pub(crate) action: Option<Action>,
+    /// Only events of this Kubernetes namespace
+    #[arg(long, value_name = "NAME")]
+    pub(crate) namespace: Option<String>,
+    /// Only events of containers whose id begins like this
+    #[arg(long, value_name = "ID")]
+    pub(crate) container: Option<String>,
+    /// Only events since this time (RFC 3339)
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<Timestamp>,
+    /// Outcomes (started, failed) too, not decisions alone
+    #[arg(long)]
+    pub(crate) all: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Events {
+    /// List events, the oldest first
+    List {
+        #[command(flatten)]
+        filter: Filter,
+        /// At most this many, the newest
+        #[arg(long, default_value_t = 100, value_name = "COUNT")]
+        limit: usize,
+    },
+    /// Show one event with everything that it records
+    Show {
+        /// Its id; a beginning that fits one event will do
+        id: String,
+    },
+    /// Print events as they come, until interrupted
+    Follow {
+        #[command(flatten)]
+        filter: Filter,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Decide {
+    /// Digest of the image's configuration (the image ID)
+    #[arg(long, value_name = "DIGEST")]
+    pub(crate) image: Option<Digest>,
+    /// Digest of a manifest or an index that leads to the image
+    #[arg(long, value_name = "DIGEST")]
+    pub(crate) manifest: Vec<Digest>,
+    /// Chain ID of the image's layers
+    #[arg(long, value_name = "DIGEST")]
+    pub(crate) chain_id: Option<Digest>,
+    /// A name of the image, as the engine's record holds it
+    #[arg(long, value_name = "REFERENCE")]
+    pub(crate) reference: Vec<ImageRef>,
+    /// Kubernetes namespace of the pod
+    #[arg(long, default_value = "", value_name = "NAME")]
+    pub(crate) namespace: String,
+    /// A label of the pod
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = key_value)]
+    pub(crate) labels: Vec<(String, String)>,
+    /// The engine that asks
+    #[arg(long, default_value = "containerd")]
+    pub(crate) engine: Engine,
+    /// The name of the node; this node's if it is not given
+    #[arg(long, value_name = "NAME")]
+    pub(crate) node: Option<String>,
+    /// The container is a pod's sandbox, by the engine's record
+    #[arg(long)]
+    pub(crate) sandbox: bool,
+    /// The bundle that would be started; its annotations tell namespace and names
+    #[arg(long, value_name = "DIR")]
+    pub(crate) bundle: Option<PathBuf>,
+    /// The image is only claimed, by a name or an annotation; nothing is bound
+    #[arg(long)]
+    pub(crate) claimed: bool,
+    /// Decide as if it were this time (RFC 3339)
+    #[arg(long, value_name = "TIME")]
+    pub(crate) now: Option<Timestamp>,
+    /// Decide by the policy files in this folder, not by those in force
+    #[arg(long, value_name = "DIR")]
+    pub(crate) policies: Option<PathBuf>,
+    /// Tell the decision by the exit code too
+    #[arg(long)]
+    pub(crate) exit_code: bool,
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("write KEY=VALUE".to_owned()),
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Config {
+    /// Check the settings file, and report every fault with its key
+    Check {
+        /// The file; the node's if it is not given
+        file: Option<PathBuf>,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,38 @@
+//! The commands.
+
+mod config;
+mod decide;
+mod events;
+mod generate;
+mod import;
+mod policy;
+mod sources;
+mod status;
+mod verdict;
+
+use anyhow::Result;
+
+use crate::args::{Cli, Command};
+use crate::context::Context;
+use crate::exit::Exit;
+
+/// Runs what was typed.
+pub(crate) fn run(cli: Cli) -> Result<Exit> {
+    // These need no installation, and must work where its settings are broken.
+    match &cli.command {
+        Command::Completions { shell } => return generate::completions(*shell),
+        Command::Man { folder } => return generate::man(folder),
+        Command::Config(command) => return config::run(&cli.global, command),
+        _ => {}
+    }
+    let context = Context::new(&cli.global)?;
+    match cli.command {
+        Command::Status => status::run(&context),
+        Command::Policy(command) => policy::run(&context, &command),
+        Command::Import(args) => import::run(&context, &args),
+        Command::Verdict(command) => verdict::run(&context, &command),
+        Command::Events(command) => events::run(&context, &command),
+        Command::Decide(args) => decide::run(&context, &args),
+        Command::Completions { .. } | Command::Man { .. } | Command::Config(_) => Ok(Exit::Done),
+    }
+}

@@ -1,0 +1,177 @@
+//! `portcullis policy check|apply|list|show`.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, bail};
+use portcullis_gate::published;
+use portcullis_policy::{Fault, PolicySet, ProtectionPolicy};
+use portcullis_types::Timestamp;
+use serde::Serialize;
+
+use super::sources;
+use crate::args::Policy;
+use crate::context::Context;
+use crate::exit::Exit;
+use crate::render::{Table, count, cut};
+
+pub(super) fn run(context: &Context, command: &Policy) -> Result<Exit> {
+    match command {
+        Policy::Check { paths } => check(context, paths),
+        Policy::Apply => apply(context),
+        Policy::List => list(context),
+        Policy::Show { name } => show(context, name),
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Checked {
+    policies: Vec<String>,
+    policy_set: Option<String>,
+    faults: Vec<String>,
+}
+
+impl Checked {
+    fn of(compiled: &sources::Compiled) -> Self {
+        match compiled {
+            Ok(set) => Self {
+                policies: set.policies().iter().map(|p| p.metadata.name.clone()).collect(),
+                policy_set: Some(set.digest().to_string()),
+                faults: Vec::new(),
+            },
+            Err(faults) => Self {
+                policies: Vec::new(),
+                policy_set: None,
+                faults: faults.iter().map(Fault::to_string).collect(),
+            },
+        }
+    }
+
+    fn write_faults(&self, out: &mut dyn Write) -> std::io::Result<()> {
+        self.faults.iter().try_for_each(|fault| writeln!(out, "{fault}"))
+    }
+}
+
+fn check(context: &Context, paths: &[PathBuf]) -> Result<Exit> {
+    let paths = match paths {
+        [] => vec![context.policy_folder()],
+        given => given.to_vec(),
+    };
+    let checked = Checked::of(&sources::compile(&paths)?);
+    context.print.print(&checked, |out| match checked.faults.len() {
+        0 => writeln!(out, "{} checked, no fault", policies(checked.policies.len())),
+        faults => {
+            checked.write_faults(out)?;
+            writeln!(out, "{}", count(faults, "fault"))
+        }
+    })?;
+    Ok(if checked.faults.is_empty() { Exit::Done } else { Exit::Failed })
+}
+
+fn apply(context: &Context) -> Result<Exit> {
+    let folder = context.policy_folder();
+    let compiled = sources::compile(&[folder])?;
+    let checked = Checked::of(&compiled);
+    let Ok(set) = compiled else {
+        context.print.print(&checked, |out| {
+            checked.write_faults(out)?;
+            let faults = count(checked.faults.len(), "fault");
+            writeln!(out, "{faults}: nothing is changed, the set in force goes on deciding")
+        })?;
+        return Ok(Exit::Failed);
+    };
+    published::publish(&context.paths.published(), &set)?;
+    context.print.print(&checked, |out| {
+        writeln!(out, "in force: {} ({})", names(&checked.policies), set.digest())
+    })?;
+    Ok(Exit::Done)
+}
+
+fn policies(number: usize) -> String {
+    match number {
+        1 => "1 policy".to_owned(),
+        number => format!("{number} policies"),
+    }
+}
+
+fn names(policies: &[String]) -> String {
+    match policies {
+        [] => "no policy".to_owned(),
+        some => some.join(", "),
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Listed<'a> {
+    policy_set: String,
+    policies: Vec<Row<'a>>,
+    /// What the files say differs from what is in force.
+    drift: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Row<'a> {
+    name: &'a str,
+    mode: &'static str,
+    rules: usize,
+    description: &'a str,
+}
+
+fn row(policy: &ProtectionPolicy) -> Row<'_> {
+    Row {
+        name: &policy.metadata.name,
+        mode: if policy.spec.observes(Timestamp::now()) { "observe" } else { "enforce" },
+        rules: policy.spec.rules.len(),
+        description: policy.spec.description.as_deref().unwrap_or_default(),
+    }
+}
+
+fn list(context: &Context) -> Result<Exit> {
+    let set = published::load(&context.paths.published())?;
+    let listed = Listed {
+        policy_set: set.digest().to_string(),
+        policies: set.policies().iter().map(row).collect(),
+        drift: drift(context, &set),
+    };
+    context.print.print(&listed, |out| {
+        let mut table = Table::new(&["NAME", "MODE", "RULES", "DESCRIPTION"]);
+        for row in &listed.policies {
+            let description = cut(row.description, 60);
+            table.row([row.name.into(), row.mode.into(), row.rules.to_string(), description]);
+        }
+        table.write(out)?;
+        match &listed.drift {
+            Some(drift) => writeln!(out, "\n{drift}"),
+            None => Ok(()),
+        }
+    })?;
+    Ok(Exit::Done)
+}
+
+/// Says how the files differ from the set in force, if they do.
+pub(super) fn drift(context: &Context, in_force: &PolicySet) -> Option<String> {
+    match sources::compile(&[context.policy_folder()]) {
+        Err(error) => Some(format!("the policy files cannot be read: {error:#}")),
+        Ok(Err(faults)) => Some(format!(
+            "the policy files have {}: run portcullis policy check",
+            count(faults.len(), "fault")
+        )),
+        Ok(Ok(set)) if set.digest() != in_force.digest() => Some(
+            "the policy files differ from the set in force: run portcullis policy apply".into(),
+        ),
+        Ok(Ok(_)) => None,
+    }
+}
+
+fn show(context: &Context, name: &str) -> Result<Exit> {
+    let set = published::load(&context.paths.published())?;
+    let Some(policy) = set.policies().iter().find(|p| p.metadata.name == name) else {
+        let names: Vec<&str> = set.policies().iter().map(|p| p.metadata.name.as_str()).collect();
+        bail!("no policy in force is named \"{name}\"; there are: {}", names.join(", "));
+    };
+    let json = serde_json::to_string_pretty(policy).context("a policy as JSON")?;
+    context.print.print(policy, |out| writeln!(out, "{json}"))?;
+    Ok(Exit::Done)
+}

@@ -1,0 +1,145 @@
+//! `portcullis status`: is this node protected, and by what.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::Result;
+use portcullis_gate::published;
+use portcullis_store::VerdictStore;
+use portcullis_types::{Action, EventKind};
+use serde::Serialize;
+
+use super::policy;
+use crate::context::Context;
+use crate::exit::Exit;
+
+/// The states that HSS shows for a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum State {
+    /// A policy is in force and the door is installed.
+    Protected,
+    /// The door is installed, no policy is in force.
+    EnabledNotConfigured,
+    /// No door is installed on this node.
+    Unprotected,
+    /// Installed, but something is broken.
+    Error,
+}
+
+impl State {
+    fn words(self) -> &'static str {
+        match self {
+            Self::Protected => "protected",
+            Self::EnabledNotConfigured => "enabled, not configured",
+            Self::Unprotected => "unprotected: no door is installed (run install.sh)",
+            Self::Error => "error",
+        }
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Status {
+    state: State,
+    node: String,
+    policy_set: Option<String>,
+    policies: Vec<String>,
+    verdicts: Option<usize>,
+    damaged_verdicts: usize,
+    decisions: BTreeMap<Action, usize>,
+    journal: bool,
+    problems: Vec<String>,
+}
+
+pub(super) fn run(context: &Context) -> Result<Exit> {
+    let mut problems = Vec::new();
+    let mut policy_set = None;
+    let mut policies = Vec::new();
+    let mut missing = false;
+    match published::load(&context.paths.published()) {
+        Ok(set) => {
+            policy_set = Some(set.digest().to_string());
+            policies = set.policies().iter().map(|p| p.metadata.name.clone()).collect();
+            problems.extend(policy::drift(context, &set));
+        }
+        Err(published::LoadError::Missing(_)) => missing = true,
+        Err(error) => problems.push(format!("{:#}", anyhow::Error::from(error))),
+    }
+    let broken = policy_set.is_none() && !missing;
+    let (verdicts, damaged_verdicts) = match context.store().list() {
+        Ok(listed) => {
+            let damaged = listed.iter().filter(|l| l.entry.is_err()).count();
+            (Some(listed.len()), damaged)
+        }
+        Err(error) => {
+            problems.push(format!("{:#}", anyhow::Error::from(error)));
+            (None, 0)
+        }
+    };
+    let mut decisions = BTreeMap::new();
+    match context.events().read() {
+        Ok(read) => {
+            for event in read.events.iter().filter(|e| e.kind == EventKind::Decision) {
+                *decisions.entry(event.action).or_insert(0) += 1;
+            }
+        }
+        Err(error) => problems.push(format!("{:#}", anyhow::Error::from(error))),
+    }
+    let journal = Path::new("/run/systemd/journal/socket").exists();
+    if !journal {
+        problems.push("the journal's socket is not there: events go to the file alone".to_owned());
+    }
+    let state = match (installed(context), broken) {
+        (false, _) => State::Unprotected,
+        (true, true) => State::Error,
+        (true, false) if policies.is_empty() => State::EnabledNotConfigured,
+        (true, false) => State::Protected,
+    };
+    let status = Status {
+        state,
+        node: context.settings.node.clone(),
+        policy_set,
+        policies,
+        verdicts,
+        damaged_verdicts,
+        decisions,
+        journal,
+        problems,
+    };
+    context.print.print(&status, |out| write_status(&status, out))?;
+    Ok(Exit::Done)
+}
+
+/// Where `install.sh` puts the shim.
+fn installed(context: &Context) -> bool {
+    context.paths.root().join("usr/local/bin/containerd-shim-portcullis-v2").exists()
+}
+
+fn write_status(status: &Status, out: &mut dyn std::io::Write) -> std::io::Result<()> {
+    writeln!(out, "node       {}", status.node)?;
+    writeln!(out, "state      {}", status.state.words())?;
+    let policies = match status.policies.as_slice() {
+        [] => "none in force".to_owned(),
+        some => some.join(", "),
+    };
+    writeln!(out, "policies   {policies}")?;
+    if let Some(set) = &status.policy_set {
+        writeln!(out, "set        {set}")?;
+    }
+    match status.verdicts {
+        Some(known) => {
+            writeln!(out, "verdicts   {known} images, {} damaged", status.damaged_verdicts)?
+        }
+        None => writeln!(out, "verdicts   cannot be read")?,
+    }
+    let count = |action| status.decisions.get(&action).copied().unwrap_or(0);
+    writeln!(
+        out,
+        "decisions  {} blocked, {} alarmed, {} allowed (in the event file)",
+        count(Action::Block),
+        count(Action::Alarm),
+        count(Action::Allow),
+    )?;
+    status.problems.iter().try_for_each(|p| writeln!(out, "problem    {p}"))
+}

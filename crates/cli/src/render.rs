@@ -1,0 +1,136 @@
+//! Printing: tables and sentences for people, JSON for programs.
+
+use std::io::{self, Write};
+
+use anyhow::Result;
+use serde::Serialize;
+
+use crate::args::Output;
+
+/// Prints to stdout in the form asked for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Printer {
+    output: Output,
+}
+
+impl Printer {
+    pub(crate) fn new(output: Output) -> Self {
+        Self { output }
+    }
+
+    /// Prints `value` as JSON, or what `text` writes.
+    pub(crate) fn print<T: Serialize>(
+        self,
+        value: &T,
+        text: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> Result<()> {
+        let mut out = io::stdout().lock();
+        match self.output {
+            Output::Json => {
+                serde_json::to_writer_pretty(&mut out, value).map_err(io::Error::from)?;
+                writeln!(out)?;
+            }
+            Output::Text => text(&mut out)?,
+        }
+        out.flush()?;
+        Ok(())
+    }
+
+    /// Prints one of many values: a JSON line each, or a line of text.
+    pub(crate) fn line<T: Serialize>(
+        self,
+        value: &T,
+        text: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> Result<()> {
+        let mut out = io::stdout().lock();
+        match self.output {
+            Output::Json => {
+                serde_json::to_writer(&mut out, value).map_err(io::Error::from)?;
+                writeln!(out)?;
+            }
+            Output::Text => text(&mut out)?,
+        }
+        out.flush()?;
+        Ok(())
+    }
+}
+
+/// A table whose columns are as wide as their widest cell.
+#[derive(Debug)]
+pub(crate) struct Table {
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    pub(crate) fn new(head: &[&str]) -> Self {
+        Self { rows: vec![head.iter().map(ToString::to_string).collect()] }
+    }
+
+    pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
+        self.rows.push(cells.into_iter().map(|cell| plain(&cell)).collect());
+    }
+
+    pub(crate) fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
+        let width = |column: usize| {
+            self.rows.iter().filter_map(|r| r.get(column)).map(|c| c.chars().count()).max()
+        };
+        let widths: Vec<usize> = (0..columns).map(|c| width(c).unwrap_or(0)).collect();
+        for row in &self.rows {
+            let mut line = String::new();
+            for (cell, width) in row.iter().zip(&widths) {
+                line.push_str(&format!("{cell:width$}  "));
+            }
+            writeln!(out, "{}", line.trim_end())?;
+        }
+        Ok(())
+    }
+}
+
+/// What came from outside must not move a terminal's cursor.
+pub(crate) fn plain(text: &str) -> String {
+    text.chars()
+        .map(|c| {
+            if c.is_control() || matches!(c, '\u{200e}'..='\u{202e}' | '\u{2066}'..='\u{2069}') {
+                '?'
+            } else {
+                c
+            }
+        })
+        .collect()
+}
+
+/// Cuts a text to a width, with dots where something is missing.
+pub(crate) fn cut(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.to_owned();
+    }
+    let kept: String = text.chars().take(width.saturating_sub(3)).collect();
+    format!("{kept}...")
+}
+
+/// `3 findings`, `1 finding`.
+pub(crate) fn count(number: usize, word: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {word}{plural}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_align_and_nothing_moves_the_cursor() {
+        let mut table = Table::new(&["NAME", "N"]);
+        table.row(["a\u{1b}[2Jb".into(), "1".into()]);
+        let mut out = Vec::new();
+        table.write(&mut out).unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), "NAME    N\na?[2Jb  1\n");
+    }
+
+    #[test]
+    fn texts_are_cut_to_a_width() {
+        assert_eq!(cut("abcdef", 6), "abcdef");
+        assert_eq!(cut("abcdefg", 6), "abc...");
+    }
+}

@@ -1,0 +1,232 @@
+//! containerd's API as typed questions, on one connection.
+
+use std::future::Future;
+use std::path::Path;
+use std::time::Instant;
+
+use portcullis_types::{Algorithm, Digest};
+use sha2::{Digest as _, Sha256, Sha512};
+
+use super::api;
+use crate::documents::Descriptor;
+use crate::grpc::{Channel, GrpcError};
+
+/// Largest document of an image that is read: index, manifest or configuration. Registries limit
+/// manifests to 4 MiB; configurations with long histories stay below 1 MiB.
+pub(crate) const MAX_DOCUMENT: usize = 8 << 20;
+
+/// Why a blob of the content store cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ContentError {
+    /// The call failed.
+    #[error("it cannot be read")]
+    Call(#[source] GrpcError),
+    /// It is larger than this crate reads.
+    #[error("it is larger than {MAX_DOCUMENT} bytes")]
+    TooLarge,
+    /// The bytes are not those that the digest names.
+    #[error("its content has another digest")]
+    WrongDigest,
+}
+
+impl ContentError {
+    /// Whether the blob is simply not there: another platform's, or collected.
+    pub(crate) fn is_not_found(&self) -> bool {
+        matches!(self, Self::Call(GrpcError::NotFound))
+    }
+}
+
+/// Questions to one containerd, in one of its namespaces. Clones share the connection.
+#[derive(Clone)]
+pub(crate) struct Client {
+    channel: Channel,
+}
+
+impl Client {
+    pub(crate) async fn connect(
+        address: &Path,
+        namespace: &str,
+        deadline: Instant,
+    ) -> Result<Self, GrpcError> {
+        let channel = Channel::connect(address, namespace, deadline).await?;
+        Ok(Self { channel })
+    }
+
+    /// The record of a container.
+    pub(crate) async fn container(&self, id: &str) -> Result<api::Container, GrpcError> {
+        let request = api::GetContainerRequest { id: id.to_owned() };
+        let response: api::GetContainerResponse =
+            self.channel.unary(api::CONTAINERS_GET, &request).await?;
+        response.container.ok_or(GrpcError::NotFound)
+    }
+
+    /// What is recorded of a snapshot.
+    pub(crate) async fn snapshot(
+        &self,
+        snapshotter: &str,
+        key: &str,
+    ) -> Result<api::SnapshotInfo, GrpcError> {
+        let request = snapshot_request(snapshotter, key);
+        let response: api::StatSnapshotResponse =
+            self.channel.unary(api::SNAPSHOTS_STAT, &request).await?;
+        response.info.ok_or(GrpcError::NotFound)
+    }
+
+    /// The mounts that make a snapshot's root filesystem.
+    pub(crate) async fn mounts(
+        &self,
+        snapshotter: &str,
+        key: &str,
+    ) -> Result<Vec<api::Mount>, GrpcError> {
+        let request = snapshot_request(snapshotter, key);
+        let response: api::MountsResponse =
+            self.channel.unary(api::SNAPSHOTS_MOUNTS, &request).await?;
+        Ok(response.mounts)
+    }
+
+    /// What the mount manager has mounted under this name; nothing before containerd 2.2.
+    pub(crate) async fn activation(&self, name: &str) -> Result<Vec<api::ActiveMount>, GrpcError> {
+        let request = api::ActivationRequest { name: name.to_owned() };
+        let response: Result<api::ActivationResponse, GrpcError> =
+            self.channel.unary(api::MOUNTS_INFO, &request).await;
+        match response {
+            Ok(response) => Ok(response.info.map(|info| info.active).unwrap_or_default()),
+            Err(GrpcError::NotFound | GrpcError::Unimplemented) => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What the image record of this name points to.
+    pub(crate) async fn image(&self, name: &str) -> Result<Option<Descriptor>, GrpcError> {
+        let request = api::GetImageRequest { name: name.to_owned() };
+        let response: Result<api::GetImageResponse, GrpcError> =
+            self.channel.unary(api::IMAGES_GET, &request).await;
+        match response {
+            Ok(response) => Ok(response.image.and_then(|image| target(&image))),
+            Err(GrpcError::NotFound) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// All image records that point to one of these digests, or all if there are none: name and
+    /// target.
+    pub(crate) async fn images(
+        &self,
+        targets: impl IntoIterator<Item = &Digest>,
+    ) -> Result<Vec<(String, Descriptor)>, GrpcError> {
+        let filters =
+            targets.into_iter().map(|digest| format!("target.digest==\"{digest}\"")).collect();
+        let request = api::ListImagesRequest { filters };
+        let response: api::ListImagesResponse =
+            self.channel.unary(api::IMAGES_LIST, &request).await?;
+        let records = response.images.into_iter().filter_map(|image| {
+            let target = target(&image)?;
+            Some((image.name, target))
+        });
+        Ok(records.collect())
+    }
+
+    /// A sandbox's record in the sandbox store; `None` if it has none or containerd has no such
+    /// store (before 1.7).
+    pub(crate) async fn sandbox(&self, id: &str) -> Result<Option<api::Sandbox>, GrpcError> {
+        let request = api::StoreGetRequest { sandbox_id: id.to_owned() };
+        let response: Result<api::StoreGetResponse, GrpcError> =
+            self.channel.unary(api::SANDBOXES_GET, &request).await;
+        match response {
+            Ok(response) => Ok(response.sandbox),
+            Err(GrpcError::NotFound | GrpcError::Unimplemented) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A blob of the content store, checked against its digest.
+    pub(crate) async fn content(&self, digest: &Digest) -> Result<Vec<u8>, ContentError> {
+        let request = api::ReadContentRequest { digest: digest.to_string() };
+        let mut content = Vec::new();
+        let read = self
+            .channel
+            .streaming(api::CONTENT_READ, &request, |chunk: api::ReadContentResponse| {
+                if chunk.data.len() > MAX_DOCUMENT - content.len() {
+                    return Err(GrpcError::TooLarge(MAX_DOCUMENT));
+                }
+                content.extend_from_slice(&chunk.data);
+                Ok(())
+            })
+            .await;
+        match read {
+            Err(GrpcError::TooLarge(_)) => Err(ContentError::TooLarge),
+            Err(error) => Err(ContentError::Call(error)),
+            Ok(()) if matches(digest, &content) => Ok(content),
+            Ok(()) => Err(ContentError::WrongDigest),
+        }
+    }
+}
+
+/// Runs calls at the same time and returns their results in order.
+pub(crate) async fn together<T, F>(calls: impl IntoIterator<Item = F>) -> Vec<T>
+where
+    T: Send + 'static,
+    F: Future<Output = T> + Send + 'static,
+{
+    let tasks: Vec<_> = calls.into_iter().map(tokio::spawn).collect();
+    let mut results = Vec::with_capacity(tasks.len());
+    for task in tasks {
+        match task.await {
+            Ok(result) => results.push(result),
+            // A call neither panics nor is aborted; should one panic after all, the panic goes on
+            // to whoever asked, as it would without the task.
+            Err(error) => {
+                if let Ok(panic) = error.try_into_panic() {
+                    std::panic::resume_unwind(panic);
+                }
+            }
+        }
+    }
+    results
+}
+
+fn snapshot_request(snapshotter: &str, key: &str) -> api::SnapshotRequest {
+    api::SnapshotRequest { snapshotter: snapshotter.to_owned(), key: key.to_owned() }
+}
+
+/// An image record's target, if it is one that can be followed.
+fn target(image: &api::Image) -> Option<Descriptor> {
+    let target = image.target.as_ref()?;
+    Some(Descriptor { media_type: target.media_type.clone(), digest: target.digest.parse().ok()? })
+}
+
+fn matches(digest: &Digest, content: &[u8]) -> bool {
+    let hex = |bytes: &[u8]| {
+        bytes
+            .iter()
+            .flat_map(|byte| [byte >> 4, byte & 15])
+            .map(|nibble| char::from_digit(u32::from(nibble), 16))
+            .eq(digest.hex().chars().map(Some))
+    };
+    match digest.algorithm() {
+        Algorithm::Sha256 => hex(&Sha256::digest(content)),
+        Algorithm::Sha512 => hex(&Sha512::digest(content)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_is_what_its_digest_says() {
+        let sha256: Digest =
+            "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+                .parse()
+                .unwrap();
+        let sha512: Digest =
+            "sha512:ddaf35a193617abacc417349ae20413112e6fa4e89a97ea20a9eeee64b55d39a\
+             2192992a274fc1a836ba3c23a3feebbd454d4423643ce80e2a9ac94fa54ca49f"
+                .parse()
+                .unwrap();
+        for digest in [sha256, sha512] {
+            assert!(matches(&digest, b"abc"));
+            assert!(!matches(&digest, b"abd"));
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! containerd of three generations, each run in a node of its own with its own `ctr` and shim.
+
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use rustix::process::{Pid, Signal};
+
+use crate::config::{CNI, Config};
+use crate::image::BuiltImage;
+use crate::journal::Journal;
+use crate::node::{self, Node};
+use crate::run::{Run, Running};
+use crate::{cri, wait_for};
+
+/// The file name of our shim, which follows from its runtime type `io.containerd.portcullis.v2`.
+pub const SHIM: &str = "containerd-shim-portcullis-v2";
+
+/// A generation of containerd that this machine has, or should have.
+#[derive(Debug, Clone)]
+pub struct Engine {
+    name: String,
+    /// The folder of `containerd`, `ctr` and `containerd-shim-runc-v2`.
+    bin: PathBuf,
+    /// What it answered to `--version`, or why it did not.
+    version: Result<Version, String>,
+}
+
+#[derive(Debug, Clone)]
+struct Version {
+    numbers: (u32, u32),
+    text: String,
+}
+
+impl Engine {
+    /// All generations under test, oldest first: the machine's own and those that `packages.sh`
+    /// unpacks. One that is lacking is listed as well, and fails when it is started.
+    pub fn all() -> Vec<Self> {
+        let unpacked = |suite| cache().join("engines").join(suite).join("usr/bin");
+        vec![
+            Self::at("machine", PathBuf::from("/usr/bin")),
+            Self::at("trixie", unpacked("trixie")),
+            Self::at("sid", unpacked("sid")),
+        ]
+    }
+
+    fn at(origin: &str, bin: PathBuf) -> Self {
+        let version = version(&bin.join("containerd")).map_err(|error| format!("{error:#}"));
+        let name = match &version {
+            Ok(Version { numbers, .. }) => format!("containerd-{}.{}", numbers.0, numbers.1),
+            Err(_) => format!("containerd-of-{origin}"),
+        };
+        Self { name, bin, version }
+    }
+
+    /// Its name with the first two numbers of its version, such as `containerd-1.6`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its whole version, or why it cannot be told.
+    pub fn version(&self) -> &str {
+        match &self.version {
+            Ok(version) => &version.text,
+            Err(problem) => problem,
+        }
+    }
+
+    /// Starts it in a node of its own, with a journal and with `sandbox_image` for pods.
+    ///
+    /// # Errors
+    /// When it is lacking, or does not come up.
+    pub fn start(&self, sandbox_image: &BuiltImage) -> Result<RunningEngine> {
+        let version = self.version.as_ref().map_err(|problem| {
+            anyhow::anyhow!("{problem}: `integration/packages.sh` gets what is lacking")
+        })?;
+        let node = Node::start()?;
+        let bin = own_binaries();
+        let config = Config {
+            folder: node.folder(),
+            shim: &bin.join(SHIM),
+            sandbox_image: &sandbox_image.name,
+            version: version.numbers,
+        };
+        std::fs::write(node.folder().join("config.toml"), config.text())?;
+        for folder in ["cni", "tmp"] {
+            std::fs::create_dir(node.folder().join(folder))?;
+        }
+        std::fs::write(node.folder().join("cni/pods.conflist"), CNI)?;
+
+        let journal = Journal::start(&node)?;
+        let running = RunningEngine {
+            containerd: Mutex::default(),
+            earlier_log: Mutex::default(),
+            journal,
+            node,
+            engine: self.clone(),
+        };
+        running.start_containerd()?;
+        running.import("k8s.io", sandbox_image)?;
+        Ok(running)
+    }
+}
+
+/// A containerd that runs. It ends, with its node, when this is dropped.
+#[derive(Debug)]
+pub struct RunningEngine {
+    /// None while a test has it stopped.
+    containerd: Mutex<Option<Running>>,
+    earlier_log: Mutex<String>,
+    journal: Journal,
+    node: Node,
+    engine: Engine,
+}
+
+impl RunningEngine {
+    /// The node it runs in.
+    pub fn node(&self) -> &Node {
+        &self.node
+    }
+
+    /// The journal of its node.
+    pub fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// Its generation.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Its gRPC socket.
+    pub fn socket(&self) -> PathBuf {
+        self.node.folder().join("containerd.sock")
+    }
+
+    /// Its state folder, which holds the bundles.
+    pub fn state(&self) -> PathBuf {
+        self.node.folder().join("state")
+    }
+
+    /// A `ctr` of its own generation.
+    pub fn ctr(&self, namespace: &str) -> Run {
+        self.node
+            .run(self.engine.bin.join("ctr"))
+            .arg("--address")
+            .arg(self.socket())
+            .args(["--namespace", namespace])
+    }
+
+    /// A client of its Kubernetes interface.
+    ///
+    /// # Errors
+    /// When it cannot be set up.
+    pub fn cri(&self) -> Result<cri::Client> {
+        cri::Client::new(&self.socket())
+    }
+
+    /// Puts an image into its store.
+    ///
+    /// # Errors
+    /// When `ctr` fails.
+    pub fn import(&self, namespace: &str, image: &BuiltImage) -> Result<()> {
+        let ctr = self.ctr(namespace).args(["images", "import"]);
+        ctr.arg(&image.archive).ok().map(drop)
+    }
+
+    /// The process id, on the machine, of containerd itself.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn containerd_pid(&self) -> Result<Pid> {
+        let containerd = locked(&self.containerd);
+        containerd.as_ref().context("containerd is stopped")?.inner()
+    }
+
+    /// All that containerd logged.
+    pub fn log(&self) -> String {
+        let containerd = locked(&self.containerd);
+        let latest = containerd.as_ref().map(Running::errors_so_far);
+        format!("{}{}", locked(&self.earlier_log), latest.unwrap_or_default())
+    }
+
+    /// Ends containerd alone, and leaves its shims.
+    ///
+    /// # Errors
+    /// When it does not end.
+    pub fn stop_containerd(&self, signal: Signal) -> Result<()> {
+        node::signal(self.containerd_pid()?, signal)?;
+        let containerd = locked(&self.containerd).take().context("just seen")?;
+        let ended = containerd.wait()?;
+        locked(&self.earlier_log).push_str(&ended.errors());
+        Ok(())
+    }
+
+    /// Starts containerd on what an earlier one left.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub fn start_containerd(&self) -> Result<()> {
+        ensure!(locked(&self.containerd).is_none(), "containerd runs already");
+        let path = [
+            own_binaries().display().to_string(),
+            self.engine.bin.display().to_string(),
+            "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned(),
+        ];
+        let mut containerd = self
+            .node
+            .inside()
+            .daemon(self.engine.bin.join("containerd"))
+            .arg("--config")
+            .arg(self.node.folder().join("config.toml"))
+            .env("PATH", path.join(":"))
+            .env("TMPDIR", self.node.folder().join("tmp"))
+            .spawn()?;
+        let socket = self.socket();
+        let up = wait_for("containerd", Duration::from_secs(20), || {
+            if let Some(status) = containerd.ended()? {
+                bail!("containerd ended with {status}");
+            }
+            Ok(UnixStream::connect(&socket).ok())
+        });
+        let log = containerd.errors_so_far();
+        up.with_context(|| log)?;
+        *locked(&self.containerd) = Some(containerd);
+        // The Kubernetes interface answers only after it has looked at what runs.
+        wait_for("containerd's CRI", Duration::from_secs(20), || Ok(self.cri()?.version().ok()))
+            .with_context(|| self.log())?;
+        Ok(())
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Where our own built binaries are: beside this test's, unless `PORTCULLIS_BIN_DIR` says where.
+pub fn own_binaries() -> PathBuf {
+    if let Some(folder) = std::env::var_os("PORTCULLIS_BIN_DIR") {
+        return PathBuf::from(folder);
+    }
+    // Tests stand in `<target>/<profile>/deps/`.
+    let test = std::env::current_exe().unwrap_or_default();
+    test.ancestors().nth(2).unwrap_or(Path::new("")).to_path_buf()
+}
+
+/// Where `packages.sh` unpacks.
+fn cache() -> PathBuf {
+    let variable = |name| std::env::var_os(name).map(PathBuf::from);
+    variable("PORTCULLIS_CACHE")
+        .or_else(|| variable("XDG_CACHE_HOME").map(|cache| cache.join("portcullis")))
+        .or_else(|| variable("HOME").map(|home| home.join(".cache/portcullis")))
+        .unwrap_or_default()
+}
+
+/// Reads a line such as `containerd github.com/containerd/containerd 1.6.20~ds1 …`.
+fn version(containerd: &Path) -> Result<Version> {
+    let line = Run::new(containerd).arg("--version").ok()?.text();
+    let text = line.split_whitespace().nth(2).unwrap_or_default();
+    let text = text.trim_start_matches('v');
+    let mut numbers = text.split('.').map(str::parse);
+    let (Some(Ok(major)), Some(Ok(minor))) = (numbers.next(), numbers.next()) else {
+        bail!("{} calls itself {line:?}", containerd.display());
+    };
+    Ok(Version { numbers: (major, minor), text: text.to_owned() })
+}

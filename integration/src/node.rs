@@ -1,0 +1,211 @@
+//! One test node: namespaces of its own for mounts, processes, cgroups and network, so that what
+//! engines do at fixed places (`/run/containerd`, `/etc/portcullis`, the journal) stays inside.
+//!
+//! `node.sh` sets it up. The node ends with this process, even if that is killed, since the first
+//! process of the node lives as long as the pipe that is its standard input.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use rustix::process::{Pid, Signal};
+use tempfile::TempDir;
+
+use crate::run::{Run, Running};
+use crate::wait_for;
+
+const SCRIPT: &str = include_str!("node.sh");
+
+/// A running node. All that runs in it is killed when this is dropped.
+#[derive(Debug)]
+pub struct Node {
+    keeper: Option<Running>,
+    door: Inside,
+    cgroup: String,
+    folder: TempDir,
+}
+
+impl Node {
+    /// Makes a node in which nothing runs yet.
+    ///
+    /// # Errors
+    /// When this is not root, or the machine lacks a tool or a right that the node needs.
+    pub fn start() -> Result<Self> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let cgroup = format!("portcullis-test-{}-{count}", std::process::id());
+        let folder = tempfile::Builder::new()
+            .prefix("portcullis-test-")
+            .tempdir()
+            .context("cannot make the node's folder")?;
+        let script = folder.path().join("node.sh");
+        std::fs::write(&script, SCRIPT)?;
+        let mut keeper =
+            Run::new("sh").arg(script).arg(folder.path()).arg(&cgroup).hold_stdin().spawn()?;
+        let ready = keeper
+            .wait_for_text("ready\n")
+            .context("cannot set up a node: are these tests run as root?");
+        // From here on a failure cleans up, too.
+        let mut node =
+            Self { door: Inside { init: Pid::INIT }, keeper: Some(keeper), cgroup, folder };
+        ready?;
+        let unshare = node.keeper.as_ref().context("just started")?.pid();
+        let init = children(unshare)?.first().copied();
+        node.door.init = init.context("the node has ended at once")?;
+        Ok(node)
+    }
+
+    /// The node's own folder, seen under the same path inside and outside.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// `/etc/portcullis` of the node, to be written from outside.
+    pub fn etc_portcullis(&self) -> PathBuf {
+        self.folder().join("etc/portcullis")
+    }
+
+    /// `/var/lib/portcullis` of the node, to be written from outside.
+    pub fn var_lib_portcullis(&self) -> PathBuf {
+        self.folder().join("var/lib/portcullis")
+    }
+
+    /// The way into the node.
+    pub fn inside(&self) -> Inside {
+        self.door
+    }
+
+    /// A command that runs inside.
+    pub fn run(&self, program: impl AsRef<OsStr>) -> Run {
+        self.door.run(program)
+    }
+
+    /// Where a path of the node is seen from outside.
+    pub fn outside(&self, path: impl AsRef<Path>) -> PathBuf {
+        let path = path.as_ref();
+        let relative = path.strip_prefix("/").unwrap_or(path);
+        self.door.proc("root").join(relative)
+    }
+
+    /// The mount table of the node.
+    ///
+    /// # Errors
+    /// When the node is gone.
+    pub fn mountinfo(&self) -> Result<String> {
+        Ok(std::fs::read_to_string(self.door.proc("mountinfo"))?)
+    }
+
+    /// The root of the node's cgroups in each hierarchy, as the machine sees it.
+    ///
+    /// # Errors
+    /// When the machine's mounts cannot be read.
+    pub fn cgroups(&self) -> Result<Vec<PathBuf>> {
+        let tops = hierarchies()?.into_iter();
+        Ok(tops.map(|top| top.join(&self.cgroup)).collect())
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if let Some(mut keeper) = self.keeper.take() {
+            keeper.close_stdin();
+            let _ = keeper.wait();
+        }
+        for top in self.cgroups().unwrap_or_default() {
+            // The kernel lets go of the last processes a moment after their end.
+            let _ = wait_for("the end of a cgroup", Duration::from_secs(5), || {
+                remove_cgroups(&top);
+                Ok((!top.exists()).then_some(()))
+            });
+        }
+    }
+}
+
+/// The way into a node.
+#[derive(Debug, Clone, Copy)]
+pub struct Inside {
+    init: Pid,
+}
+
+impl Inside {
+    /// The first process of the node, by its id on the machine.
+    pub fn init(self) -> Pid {
+        self.init
+    }
+
+    /// A command that runs inside.
+    pub fn run(self, program: impl AsRef<OsStr>) -> Run {
+        self.prepared(&[], program)
+    }
+
+    /// A daemon that runs inside and belongs to the node's own cgroup, as do its descendants.
+    pub fn daemon(self, program: impl AsRef<OsStr>) -> Run {
+        const JOIN: &str = r#"for top in $(findmnt -rn -t cgroup,cgroup2 -o TARGET)
+            do echo 0 >"$top/node/cgroup.procs" || exit; done; exec "$@""#;
+        self.prepared(&["sh", "-c", JOIN, "sh"], program)
+    }
+
+    fn prepared(self, preparation: &[&str], program: impl AsRef<OsStr>) -> Run {
+        let init = self.init.to_string();
+        let target = ["nsenter", "--target", &init];
+        let namespaces = ["--mount", "--pid", "--net", "--ipc", "--uts", "--cgroup", "--"];
+        Run::behind(&[&target[..], &namespaces[..], preparation].concat(), program)
+    }
+
+    fn proc(self, name: &str) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/{name}", self.init))
+    }
+}
+
+/// The process ids, on this machine, of the children of `parent`.
+///
+/// # Errors
+/// When `parent` is gone.
+pub fn children(parent: Pid) -> Result<Vec<Pid>> {
+    let list = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"))?;
+    let pids = list.split_whitespace().map(str::parse::<i32>);
+    Ok(pids.collect::<Result<Vec<_>, _>>()?.into_iter().filter_map(Pid::from_raw).collect())
+}
+
+/// Sends a signal to one process that a test started.
+///
+/// # Errors
+/// When it is gone.
+pub fn signal(pid: Pid, signal: Signal) -> Result<()> {
+    Ok(rustix::process::kill_process(pid, signal)?)
+}
+
+/// The id that a process of this machine has inside its node.
+///
+/// # Errors
+/// When it is gone.
+pub fn inner_pid(pid: Pid) -> Result<u32> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let ids = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+    let inner = ids.and_then(|ids| ids.split_whitespace().nth(1));
+    Ok(inner.context("not a process of a node")?.parse()?)
+}
+
+/// Where this machine mounts its cgroup hierarchies.
+///
+/// # Errors
+/// When its mounts cannot be read.
+pub fn hierarchies() -> Result<Vec<PathBuf>> {
+    let mounts = std::fs::read_to_string("/proc/self/mounts")?;
+    Ok(mounts
+        .lines()
+        .map(|line| line.split(' ').collect::<Vec<_>>())
+        .filter(|words| matches!(words[..], [_, _, "cgroup" | "cgroup2", ..]))
+        .map(|words| PathBuf::from(words[1]))
+        .collect())
+}
+
+fn remove_cgroups(top: &Path) {
+    let folders = std::fs::read_dir(top).into_iter().flatten().flatten();
+    for folder in folders.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+        remove_cgroups(&folder.path());
+    }
+    let _ = std::fs::remove_dir(top);
+}

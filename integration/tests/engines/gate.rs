@@ -1,0 +1,748 @@
+//! What the gate decides at real starts, and how it is told.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use portcullis_integration::evidence::{CRITICAL, MEDIUM, Vulnerability, write_report};
+use portcullis_integration::image::{BuiltImage, Entry, ImageBuilder, busybox_layer};
+use portcullis_integration::run::Output;
+use portcullis_integration::suite::{Case, Ctx, Door};
+use serde_json::Value;
+
+use crate::pods::Pod;
+
+const GATED: &[Door] = &[Door::Portcullis];
+
+const fn case(name: &'static str, run: fn(&Ctx) -> Result<()>) -> Case {
+    Case::new(name, run).only(GATED)
+}
+
+pub(crate) const CASES: &[Case] = &[
+    case("a_blocked_start_is_told_everywhere_by_one_id", blocked),
+    case("a_blocked_container_is_told_in_its_pod", blocked_in_pod),
+    case("an_alarmed_start_runs_and_warns", alarmed),
+    case("an_allowed_start_runs_in_silence", allowed),
+    case("an_outcome_is_recorded", outcomes),
+    case("a_name_that_moved_proves_nothing", moved),
+    case("a_deleted_image_is_judged_by_its_layers", deleted),
+    case("annotations_and_labels_are_not_believed", forged),
+    case("an_index_and_its_platform_are_one_image", indexed),
+    case("two_configs_with_one_chain_are_told_apart", one_chain),
+    case("a_root_filesystem_of_no_image_is_unknown", rootfs),
+    case("a_whitelist_is_by_digest_and_still_told", whitelisted),
+    case("decide_and_the_shim_and_the_library_agree", agree),
+    case("every_failure_has_its_configured_action", failures),
+    case("a_broken_node_keeps_its_containers", broken_node),
+    case("a_failure_never_stops_a_pods_sandbox", sandbox),
+    case("a_bundle_without_a_config_is_an_error", no_config),
+];
+
+const BLOCK_CRITICAL: &str =
+    "rules: [{ class: vulnerability, severity: [critical], fixable: true, action: block }]";
+
+/// The node's policies and evidence for one case; all of it is gone when this is dropped.
+struct Node<'a> {
+    ctx: &'a Ctx<'a>,
+}
+
+impl<'a> Node<'a> {
+    /// A node on which this is in force, and nothing is known of any image.
+    fn with_policy(ctx: &'a Ctx<'a>, spec: &str) -> Result<Self> {
+        let node = Self { ctx };
+        fs::create_dir_all(node.policies())?;
+        fs::create_dir_all(node.verdicts())?;
+        node.apply(spec)?;
+        Ok(node)
+    }
+
+    fn policies(&self) -> PathBuf {
+        self.ctx.node().etc_portcullis().join("policies")
+    }
+
+    fn settings(&self) -> PathBuf {
+        self.ctx.node().etc_portcullis().join("portcullis.toml")
+    }
+
+    fn verdicts(&self) -> PathBuf {
+        self.ctx.node().var_lib_portcullis().join("verdicts")
+    }
+
+    fn published(&self) -> PathBuf {
+        self.ctx.node().var_lib_portcullis().join("policy")
+    }
+
+    fn apply(&self, spec: &str) -> Result<()> {
+        let text = format!(
+            "apiVersion: portcullis.dev/v1alpha1\nkind: ProtectionPolicy\n\
+             metadata: {{ name: test }}\nspec:\n  {}\n",
+            spec.replace('\n', "\n  ")
+        );
+        fs::write(self.policies().join("test.yaml"), text)?;
+        self.ctx.portcullis(&["policy", "apply"]).ok().map(drop)
+    }
+
+    fn knows(&self, image: &BuiltImage, found: &[Vulnerability]) -> Result<()> {
+        let file = self.ctx.node().folder().join(format!("{}.json", self.ctx.id()));
+        write_report(&file, image, found)?;
+        let file = file.display().to_string();
+        self.ctx.portcullis(&["import", &file]).ok().map(drop)
+    }
+
+    fn knows_of_busybox(&self, found: &[Vulnerability]) -> Result<()> {
+        self.knows(&self.ctx.images().busybox, found)
+    }
+
+    fn events(&self, all: bool) -> Result<Vec<Value>> {
+        let flags: &[&str] = if all { &["--all"] } else { &[] };
+        let list = self.ctx.portcullis(&["--output", "json", "events", "list"]).args(flags).ok()?;
+        Ok(serde_json::from_str(&list.text())?)
+    }
+
+    /// The event of the last decision about a container.
+    fn decision(&self, container: &str) -> Result<Value> {
+        let mut events = self.events(false)?;
+        events.retain(|e| e["request"]["containerId"] == container);
+        events.pop().with_context(|| format!("no event of {container}"))
+    }
+}
+
+impl Drop for Node<'_> {
+    fn drop(&mut self) {
+        for folder in [self.ctx.node().etc_portcullis(), self.ctx.node().var_lib_portcullis()] {
+            for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+                let path = entry.path();
+                let _gone_is_well = match path.is_dir() && !path.is_symlink() {
+                    true => fs::remove_dir_all(path),
+                    false => fs::remove_file(path),
+                };
+            }
+        }
+    }
+}
+
+fn run_once(ctx: &Ctx, id: &str) -> Result<Output> {
+    ctx.run(&["--rm"], id, &["echo", "it runs"]).output()
+}
+
+/// A refused `ctr run` leaves its container record, as with every shim that fails to create.
+fn refused(ctx: &Ctx, id: &str) -> Result<String> {
+    let output = run_once(ctx, id)?;
+    ensure!(output.code() != 0, "it ran: {}", output.text());
+    let _removed_by_rm_in_some_versions = ctx.ctr(&["containers", "delete", id]).output()?;
+    Ok(output.errors())
+}
+
+fn event_id(text: &str) -> Result<&str> {
+    let after = text.split("events show ").nth(1).context("no event id")?;
+    Ok(&after[..26])
+}
+
+fn blocked(ctx: &Ctx) -> Result<()> {
+    let node = Node::with_policy(ctx, BLOCK_CRITICAL)?;
+    node.knows_of_busybox(&[CRITICAL, MEDIUM])?;
+    let mark = ctx.journal().mark("portcullis")?;
+    let id = ctx.id();
+    let shown = refused(ctx, &id)?;
+    let line = "portcullis: blocked: 1 critical vulnerability with a fix \
+                (CVE-2024-3094 xz-utils 1.0 -> 5.6.1); image docker.io/portcullis-test/busybox:1@";
+    ensure!(shown.contains(line), "{shown}");
+    ensure!(shown.contains("policy test"), "{shown}");
+    let event = event_id(&shown)?;
+
+    let entry = ctx.journal().wait_for("portcullis", &mark, |e| e["PORTCULLIS_EVENT"] == event)?;
+    ensure!(entry["PRIORITY"] == "3" && entry["PORTCULLIS_ACTION"] == "block", "{entry:#}");
+    ensure!(entry["MESSAGE_ID"] == "6f1c3d0a52d84c0e9b7e4a1f0c5d2b31", "{entry:#}");
+    let message = entry["MESSAGE"].as_str().unwrap_or_default();
+    ensure!(shown.contains(message), "the journal says {message}, ctr {shown}");
+
+    let recorded = node.decision(&id)?;
+    ensure!(recorded["id"] == event && recorded["message"] == message, "{recorded:#}");
+    ensure!(recorded["image"]["surety"] == "bound", "{recorded:#}");
+    let list = ctx.portcullis(&["events", "list"]).ok()?.text();
+    ensure!(list.contains(event) && list.contains("CVE-2024-3094"), "{list}");
+    let show = ctx.portcullis(&["events", "show", event]).ok()?.text();
+    ensure!(show.contains("1 vulnerability/critical"), "{show}");
+    Ok(())
+}
+
+fn blocked_in_pod(ctx: &Ctx) -> Result<()> {
+    let node = Node::with_policy(ctx, "scope: { podLabels: { tier: web } }")?;
+    node.apply(&format!(
+        "scope: {{ namespaces: {{ include: [tests] }}, images: {{ include: ['**/busybox:*'] }} }}\n{BLOCK_CRITICAL}"
+    ))?;
+    node.knows_of_busybox(&[CRITICAL])?;
+    let mark = ctx.journal().mark("portcullis")?;
+    let pod = Pod::start(ctx)?;
+    let id = pod.create(&pod.container("main", &["sleep", "1000"]))?;
+    let error = pod.client().start_container(&id).err().context("it was started")?;
+    let error = format!("{error:#}");
+    ensure!(error.contains("portcullis: blocked: 1 critical vulnerability"), "{error}");
+    let event = event_id(&error)?;
+    let status = pod.client().container_status(&id)?;
+    ensure!(status.reason == "StartError" && status.exit_code == 128, "{status:?}");
+    ensure!(status.message.contains(event), "{status:?}");
+    ctx.journal().wait_for("portcullis", &mark, |e| {
+        e["PORTCULLIS_EVENT"] == event && e["PORTCULLIS_NAMESPACE"] == "tests"
+    })?;
+    let recorded = node.decision(&id)?;
+    ensure!(recorded["id"] == event, "{recorded:#}");
+    ensure!(recorded["request"]["pod"] == ctx.id().as_str(), "{recorded:#}");
+    ensure!(recorded["request"]["container"] == "main", "{recorded:#}");
+    pod.client().remove_container(&id)?;
+    // The pod goes on: what is not refused starts in it.
+    node.apply("mode: observe\nrules: [{ class: vulnerability, action: block }]")?;
+    let id = pod.run_script("main", "exec sleep 1000")?;
+    let recorded = node.decision(&id)?;
+    ensure!(recorded["action"] == "alarm" && recorded["wouldBlock"] == true, "{recorded:#}");
+    pod.kill_and_remove(&id)?;
+    pod.remove()
+}
+
+fn alarmed(ctx: &Ctx) -> Result<()> {
+    let node = Node::with_policy(ctx, "rules: [{ class: vulnerability, action: alarm }]")?;
+    node.knows_of_busybox(&[MEDIUM])?;
+    let mark = ctx.journal().mark("portcullis")?;
+    let id = ctx.id();
+    run_once(ctx, &id)?.ok()?.expect_text("it runs")?;
+    let recorded = node.decision(&id)?;
+    ensure!(recorded["action"] == "alarm", "{recorded:#}");
+    let entry =
+        ctx.journal().wait_for("portcullis", &mark, |e| e["PORTCULLIS_EVENT"] == recorded["id"])?;
+    ensure!(entry["PRIORITY"] == "4", "{entry:#}");
+    Ok(())
+}
+
+fn allowed(ctx: &Ctx) -> Result<()> {
+    let node = Node::with_policy(ctx, BLOCK_CRITICAL)?;
+    node.knows_of_busybox(&[MEDIUM])?;
+    let mark = ctx.journal().mark("portcullis")?;
+    let id = ctx.id();
+    run_once(ctx, &id)?.ok()?.expect_text("it runs")?;
+    let recorded = node.decision(&id)?;
+    ensure!(recorded["action"] == "allow" && recorded["findings"] == 1, "{recorded:#}");
+    let entry =
+        ctx.journal().wait_for("portcullis", &mark, |e| e["PORTCULLIS_EVENT"] == recorded["id"])?;
+    ensure!(entry["PRIORITY"] == "6", "{entry:#}");
+    Ok(())
+}
+
+fn outcomes(ctx: &Ctx) -> Result<()> {
+    let node = Node::with_policy(ctx, "description: nothing")?;
+    node.knows_of_busybox(&[])?;
+    let outcome = |container: &str| -> Result<String> {
+        let decision = node.decision(container)?;
+        let events = node.events(true)?;
+        let of = events.iter().find(|e| e["decision"] == decision["id"]);
+        Ok(of.context("no outcome")?["message"].as_str().unwrap_or_default().to_owned())
+    };
+    let id = ctx.id();
+    run_once(ctx, &id)?.ok()?;
+    portcullis_integration::wait_for("the outcome", Duration::from_secs(5), || {
+        Ok(outcome(&id).ok())
+    })
+    .and_then(|text| {
+        ensure!(text.contains("started"), "{text}");
+        Ok(())
+    })?;
+    let id = format!("{id}-fails");
+    let failed = ctx.run(&["--rm"], &id, &["/no/such"]).output()?;
+    ensure!(failed.code() != 0, "it ran");
+    let _removed_by_rm_in_some_versions = ctx.ctr(&["containers", "delete", &id]).output()?;
+    let text = outcome(&id)?;
+    ensure!(text.contains("failed") && text.contains("/no/such"), "{text}");
+    Ok(())
+}
+
+fn image(name: &str, mark: &str) -> Result<ImageBuilder> {
+    let file = Entry::File("etc/mark".into(), 0o644, mark.as_bytes().to_vec());
+    Ok(ImageBuilder::new(name).layer(busybox_layer()?).layer([file]))
+}
+
+/// `ctr containers create` now, `ctr tasks start` later: what happens between is the case.
+fn create(ctx: &Ctx, image: &str, flags: &[&str], id: &str) -> Result<()> {
+    let run = ctx.ctr(&["containers", "create", "--runtime", ctx.door().runtime()]);
+    run.args(flags).args([image, id, "sleep", "1000"]).ok().map(drop)
+}
+
+fn start(ctx: &Ctx, id: &str) -> Result<Output> {
+    ctx.ctr(&["tasks", "start", "--detach", "--null-io", id]).output()
+}
+
+fn moved(ctx: &Ctx) -> Result<()> {
+    const NAME: &str = "docker.io/portcullis-test/moving:1";
+    let node = Node::with_policy(
+        ctx,
+        "authorized: { images: ['docker.io/portcullis-test/**'], action: block }",
+    )?;
+    let bad = ctx.import(image(NAME, "bad")?)?;
+    node.knows(&bad, &[CRITICAL])?;
+    let id = ctx.id();
+    create(ctx, NAME, &[], &id)?;
+    // The name now stands for a clean image; the container's layers are still the bad one's.
+    let good = ctx.import(image(NAME, "good")?)?;
+    node.knows(&good, &[])?;
+    let output = start(ctx, &id)?;
+    ensure!(output.code() != 0, "a name that moved was believed");
+    ensure!(output.errors().contains("not among spec.authorized.images"), "{}", output.errors());
+    let recorded = node.decision(&id)?;
+    ensure!(recorded["image"]["surety"] == "bound", "{recorded:#}");
+    ensure!(recorded["image"]["chainId"] == bad.chain_id.as_str(), "{recorded:#}");
+    ensure!(recorded["image"]["config"].is_null(), "{recorded:#}");
+    // What is known of the layers counts, whatever the name stands for.
+    node.apply(BLOCK_CRITICAL)?;
+    let errors = start(ctx, &id)?.errors();
+    ensure!(errors.contains("CVE-2024-3094"), "{errors}");
+    ctx.ctr(&["containers", "delete", &id]).ok()?;
+    ctx.ctr(&["images", "delete", NAME]).ok().map(drop)
+}
+
+fn deleted(ctx: &Ctx) -> Result<()> {
+    const NAME: &str = "docker.io/portcullis-test/deleted:1";
+    let node = Node::with_policy(ctx, BLOCK_CRITICAL)?;
+    let bad = ctx.import(image(NAME, "deleted")?)?;
+    node.knows(&bad, &[CRITICAL])?;
+    let id = ctx.id();
+    create(ctx, NAME, &[], &id)?;
+    ctx.ctr(&["images", "delete", "--sync", NAME]).ok()?;
+    let errors = start(ctx, &id)?.errors();
+    ensure!(errors.contains("CVE-2024-3094"), "{errors}");
+    let recorded = node.decision(&id)?;
+    ensure!(recorded["image"]["chainId"] == bad.chain_id.as_str(), "{recorded:#}");
+    ctx.ctr(&["containers", "delete", &id]).ok().map(drop)
+}
+
+fn forged(ctx: &Ctx) -> Result<()> {
+    const NAME: &str = "docker.io/portcullis-test/forged:1";
+    let node = Node::with_policy(ctx, BLOCK_CRITICAL)?;
+    let clean = &ctx.images().busybox;
+    node.knows(clean, &[])?;
+    let labelled = image(NAME, "forged")?
+        .label("io.kubernetes.cri.image-name", &*clean.name)
+        .label("io.cri-containerd.kind", "sandbox")
+        .label("containerd.io/snapshot.ref", &*clean.chain_id);
+    let bad = ctx.import(labelled)?;
+    node.knows(&bad, &[CRITICAL])?;
+    let id = ctx.id();
+    let annotations = [
+        format!("io.kubernetes.cri.image-name={}", clean.name),
+        "io.kubernetes.cri.container-type=sandbox".to_owned(),
+        "io.kubernetes.cri.sandbox-namespace=kube-system".to_owned(),
+    ];
+    let flags: Vec<&str> = annotations.iter().flat_map(|a| ["--annotation", a]).collect();
+    // Debian's 1.6 has no such flag; the labels of the image remain.
+    let knows_annotations = ctx.ctr(&["run", "--help"]).ok()?.text().contains("--annotation");
+    let flags = if knows_annotations { flags } else { Vec::new() };
+    create(ctx, NAME, &flags, &id)?;
+    let errors = start(ctx, &id)?.errors();
+    ensure!(errors.contains("CVE-2024-3094"), "{errors}");
+    let recorded = node.decision(&id)?;
+    ensure!(recorded["request"]["kind"] == "container", "{recorded:#}");
+    ensure!(recorded["image"]["config"] == bad.config_digest.as_str(), "{recorded:#}");
+    ctx.ctr(&["containers", "delete", &id]).ok()?;
+    ctx.ctr(&["images", "delete", NAME]).ok().map(drop)
+}
+
+fn indexed(ctx: &Ctx) -> Result<()> {
+    const NAME: &str = "docker.io/portcullis-test/indexed:1";
+    let node = Node::with_policy(ctx, "description: nothing")?;
+    let built = ctx.import(image(NAME, "indexed")?.indexed())?;
+    let index = built.index_digest.clone().context("no index")?;
+    for digest in [index.as_str(), built.manifest_digest.as_str()] {
+        node.apply(&format!(
+            "authorized: {{ images: ['docker.io/portcullis-test/indexed@{digest}'], action: block }}\n\
+             unscanned: {{ action: allow }}"
+        ))?;
+        let id = ctx.id();
+        ctx.run_image(NAME, &["--rm"], &id, &["true"]).ok()?;
+        let recorded = node.decision(&id)?;
+        ensure!(recorded["action"] == "allow", "by {digest}: {recorded:#}");
+    }
+    ctx.ctr(&["images", "delete", NAME]).ok().map(drop)
+}
+
+fn one_chain(ctx: &Ctx) -> Result<()> {
+    let node = Node::with_policy(ctx, BLOCK_CRITICAL)?;
+    let names = ["docker.io/portcullis-test/one:1", "docker.io/portcullis-test/two:1"];
+    let one = ctx.import(image(names[0], "chain")?.env("KIND=one"))?;
+    let two = ctx.import(image(names[1], "chain")?.env("KIND=two"))?;
+    ensure!(one.chain_id == two.chain_id && one.config_digest != two.config_digest);
+    node.knows(&one, &[MEDIUM])?;
+    node.knows(&two, &[CRITICAL])?;
+    let id = ctx.id();
+    ctx.run_image(names[0], &["--rm"], &id, &["true"]).ok()?;
+    let recorded = node.decision(&id)?;
+    ensure!(recorded["image"]["config"] == one.config_digest.as_str(), "{recorded:#}");
+    let id = format!("{id}-two");
+    let output = ctx.run_image(names[1], &["--rm"], &id, &["true"]).output()?;
+    ensure!(output.code() != 0 && output.errors().contains("CVE-2024-3094"), "{}", output.errors());
+    let _removed_by_rm_in_some_versions = ctx.ctr(&["containers", "delete", &id]).output()?;
+    // Which of the two it is is not proven any more: their findings are united.
+    let id = format!("{id}-gone");
+    create(ctx, names[0], &[], &id)?;
+    ctx.ctr(&["images", "delete", "--sync", names[0]]).ok()?;
+    let errors = start(ctx, &id)?.errors();
+    ensure!(errors.contains("CVE-2024-3094"), "{errors}");
+    ctx.ctr(&["containers", "delete", &id]).ok()?;
+    ctx.ctr(&["images", "delete", names[1]]).ok().map(drop)
+}
+
+fn rootfs(ctx: &Ctx) -> Result<()> {
+    let node = Node::with_policy(ctx, "onFailure: { identityUnknown: block }")?;
+    let folder = ctx.node().folder().join("plain-root");
+    fs::create_dir_all(folder.join("bin"))?;
+    fs::copy("/bin/busybox", folder.join("bin/busybox"))?;
+    let id = ctx.id();
+    let run = |action: &str| -> Result<Output> {
+        node.apply(&format!("onFailure: {{ identityUnknown: {action} }}"))?;
+        let run = ctx.ctr(&["run", "--rm", "--runtime", ctx.door().runtime(), "--rootfs"]);
+        run.arg(&folder).args([&id, "/bin/busybox", "true"]).output()
+    };
+    let errors = run("block")?.errors();
+    ensure!(errors.contains("portcullis: blocked"), "{errors}");
+    let _removed_by_rm_in_some_versions = ctx.ctr(&["containers", "delete", &id]).output()?;
+    run("alarm")?.ok()?;
+    let recorded = node.decision(&id)?;
+    ensure!(recorded["causes"][0] == "identityUnknown", "{recorded:#}");
+    Ok(fs::remove_dir_all(folder)?)
+}
+
+fn whitelisted(ctx: &Ctx) -> Result<()> {
+    let busybox = &ctx.images().busybox;
+    let node = Node::with_policy(ctx, BLOCK_CRITICAL)?;
+    node.knows_of_busybox(&[CRITICAL])?;
+    node.apply(&format!(
+        "{BLOCK_CRITICAL}\nwhitelist: [{{ image: 'docker.io/portcullis-test/busybox@{}' }}]",
+        busybox.manifest_digest
+    ))?;
+    let id = ctx.id();
+    run_once(ctx, &id)?.ok()?;
+    let recorded = node.decision(&id)?;
+    ensure!(recorded["action"] == "allow" && recorded["whitelisted"] == true, "{recorded:#}");
+    let message = recorded["message"].as_str().unwrap_or_default();
+    ensure!(message.contains("whitelisted"), "{message}");
+    Ok(())
+}
+
+/// What a decision comes down to, for comparing.
+#[derive(Debug, PartialEq)]
+struct Essence {
+    action: String,
+    would_block: bool,
+    whitelisted: bool,
+    causes: Vec<String>,
+    counted: Vec<String>,
+}
+
+fn of_event(event: &Value) -> Essence {
+    let words = |value: &Value| -> Vec<String> {
+        let list = value.as_array().into_iter().flatten();
+        list.filter_map(|v| v.as_str().map(ToOwned::to_owned)).collect()
+    };
+    let counted = event["counted"].as_object().into_iter().flatten();
+    Essence {
+        action: event["action"].as_str().unwrap_or_default().to_owned(),
+        would_block: event["wouldBlock"] == true,
+        whitelisted: event["whitelisted"] == true,
+        causes: words(&event["causes"]),
+        counted: counted.map(|(k, n)| format!("{n} {k}")).collect(),
+    }
+}
+
+fn of_decision(decision: &portcullis_types::Decision) -> Essence {
+    let mut counted = std::collections::BTreeMap::new();
+    let mut seen = std::collections::BTreeSet::new();
+    for reason in decision.policies.iter().flat_map(|p| &p.reasons) {
+        if let portcullis_types::Subject::Finding(finding) = &reason.subject
+            && seen.insert(finding.id.clone())
+        {
+            *counted.entry(format!("{}/{}", finding.class, finding.severity)).or_insert(0) += 1;
+        }
+    }
+    Essence {
+        action: decision.action.to_string(),
+        would_block: decision.would_block(),
+        whitelisted: decision.whitelisted(),
+        causes: decision.causes().iter().map(ToString::to_string).collect(),
+        counted: counted.into_iter().map(|(k, n)| format!("{n} {k}")).collect(),
+    }
+}
+
+/// One table of policies over one image: `decide`, the shim and the library say the same.
+fn agree(ctx: &Ctx) -> Result<()> {
+    let busybox = &ctx.images().busybox;
+    let node = Node::with_policy(ctx, "description: nothing")?;
+    node.knows_of_busybox(&[CRITICAL, MEDIUM])?;
+    let digest = &busybox.manifest_digest;
+    let table = [
+        ("allow", "description: nothing".to_owned()),
+        ("block", BLOCK_CRITICAL.to_owned()),
+        ("alarm", format!("mode: observe\n{BLOCK_CRITICAL}")),
+        ("alarm", format!("observeUntil: 2999-01-01T00:00:00Z\n{BLOCK_CRITICAL}")),
+        ("block", format!("observeUntil: 2020-01-01T00:00:00Z\n{BLOCK_CRITICAL}")),
+        (
+            "alarm",
+            "rules: [{ class: vulnerability, ids: [CVE-2023-0001], action: alarm }]".to_owned(),
+        ),
+        (
+            "allow",
+            "rules: [{ class: vulnerability, severity: [high, low], action: block }]".to_owned(),
+        ),
+        ("block", "rules: [{ class: vulnerability, fixable: false, action: block }]".to_owned()),
+        ("alarm", "rules: [{ class: malware, action: block }]".to_owned()),
+        ("block", "stale: { maxAge: 1h, action: block }".to_owned()),
+        ("block", "authorized: { images: ['registry.example.com/**'], action: block }".to_owned()),
+        (
+            "allow",
+            format!(
+                "{BLOCK_CRITICAL}\nwhitelist: [{{ image: 'docker.io/portcullis-test/busybox@{digest}' }}]"
+            ),
+        ),
+        (
+            "allow",
+            format!(
+                "{BLOCK_CRITICAL}\nwhitelist: [{{ image: 'docker.io/portcullis-test/busybox:1' }}]"
+            ),
+        ),
+        (
+            "block",
+            format!(
+                "{BLOCK_CRITICAL}\nwhitelist: [{{ image: 'docker.io/portcullis-test/other:1' }}]"
+            ),
+        ),
+        (
+            "alarm",
+            format!(
+                "scope: {{ images: {{ exclude: ['docker.io/portcullis-test/**'] }} }}\n{BLOCK_CRITICAL}"
+            ),
+        ),
+        ("alarm", format!("scope: {{ engines: [podman] }}\n{BLOCK_CRITICAL}")),
+    ];
+    for (row, (wanted, spec)) in table.iter().enumerate() {
+        node.apply(spec)?;
+        let id = format!("{}-{row}", ctx.id());
+        let output = run_once(ctx, &id)?;
+        let _removed_by_rm_in_some_versions = ctx.ctr(&["containers", "delete", &id]).output()?;
+        let event = node.decision(&id)?;
+        let by_shim = of_event(&event);
+        ensure!(by_shim.action == *wanted, "{spec}: {event:#}");
+        ensure!((output.code() == 0) == (by_shim.action != "block"), "{spec}: {}", output.errors());
+
+        let decide = ctx.portcullis(&["--output", "json", "decide", "--image"]);
+        let answer = decide
+            .args([&busybox.config_digest, "--manifest", digest, "--chain-id", &busybox.chain_id])
+            .args(["--reference", &busybox.name])
+            .ok()?
+            .text();
+        let by_command: portcullis_types::Decision = serde_json::from_str(&answer)?;
+        ensure!(
+            of_decision(&by_command) == by_shim,
+            "{spec}: decide says {by_command:#?}, the shim {event:#}"
+        );
+
+        let by_library = by_library(&node, &event)?;
+        ensure!(of_decision(&by_library) == by_shim, "{spec}: the library says {by_library:#?}");
+    }
+    Ok(())
+}
+
+/// The decision of the library from what the event recorded.
+fn by_library(node: &Node<'_>, event: &Value) -> Result<portcullis_types::Decision> {
+    use portcullis_policy::{Defaults, InForce, PolicySet};
+    use portcullis_store::{FileStore, VerdictStore};
+    let link = fs::read_link(node.published().join("current"))?;
+    let name = link.display().to_string();
+    let hex = name.trim_start_matches("sha256-").trim_end_matches(".json");
+    let bytes = fs::read(node.published().join(&link))?;
+    let set = PolicySet::from_published(&bytes, &format!("sha256:{hex}").parse()?)?;
+    let identity: portcullis_types::Identity = serde_json::from_value(event["image"].clone())?;
+    let request: portcullis_types::Request = serde_json::from_value(event["request"].clone())?;
+    let config = identity.config.clone().context("no config")?;
+    let verdict = FileStore::open(node.verdicts()).by_config(&config)?;
+    let evidence = portcullis_types::Evidence::read(verdict.into_iter().collect());
+    let in_force = InForce { set: Some(&set), defaults: &Defaults::default() };
+    let now = serde_json::from_value(event["time"].clone())?;
+    Ok(portcullis_policy::decide(&in_force, &request, &identity, &evidence, now))
+}
+
+/// Something that is wrong with a node.
+struct Fault {
+    cause: &'static str,
+    /// What is configured: a policy's `onFailure` or a setting.
+    configure: fn(&Node<'_>, &str) -> Result<()>,
+    /// Breaks the node.
+    inflict: fn(&Node<'_>) -> Result<()>,
+}
+
+fn on_failure(node: &Node<'_>, cause: &str, action: &str) -> Result<()> {
+    node.apply(&format!("onFailure: {{ {cause}: {action} }}"))
+}
+
+fn setting(node: &Node<'_>, key: &str, action: &str) -> Result<()> {
+    fs::write(node.settings(), format!("{key} = \"{action}\"\n"))?;
+    node.apply("description: nothing")
+}
+
+const FAULTS: &[Fault] = &[
+    Fault {
+        cause: "unscanned",
+        configure: |node, action| node.apply(&format!("unscanned: {{ action: {action} }}")),
+        inflict: |node| {
+            fs::remove_dir_all(node.verdicts())?;
+            Ok(fs::create_dir(node.verdicts())?)
+        },
+    },
+    Fault {
+        cause: "stale",
+        configure: |node, action| node.apply(&format!("stale: {{ maxAge: 1s, action: {action} }}")),
+        inflict: |_| Ok(()),
+    },
+    Fault {
+        cause: "noData",
+        configure: |node, action| {
+            node.apply(&format!(
+                "rules: [{{ class: malware, action: block }}]\nonFailure: {{ noData: {action} }}"
+            ))
+        },
+        inflict: |_| Ok(()),
+    },
+    Fault {
+        cause: "storeUnreadable",
+        configure: |node, action| on_failure(node, "storeUnreadable", action),
+        inflict: |node| {
+            fs::remove_dir_all(node.verdicts())?;
+            Ok(fs::write(node.verdicts(), "not a folder")?)
+        },
+    },
+    Fault {
+        cause: "storeUnreadable",
+        configure: |node, action| on_failure(node, "storeUnreadable", action),
+        inflict: |node| Ok(fs::remove_dir_all(node.verdicts())?),
+    },
+    Fault {
+        cause: "storeCorrupt",
+        configure: |node, action| on_failure(node, "storeCorrupt", action),
+        inflict: |node| {
+            let config = &node.ctx.images().busybox.config_digest;
+            let hex = config.trim_start_matches("sha256:");
+            let file = node.verdicts().join("sha256").join(&hex[..2]).join(hex);
+            let mut bytes = fs::read(&file)?;
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+            Ok(fs::write(file, bytes)?)
+        },
+    },
+    Fault {
+        cause: "deadline",
+        configure: |node, action| on_failure(node, "deadline", action),
+        inflict: |node| Ok(fs::write(node.settings(), "[gate]\ndeadline = \"1ms\"\n")?),
+    },
+    Fault {
+        cause: "policyInvalid",
+        configure: |node, action| setting(node, "policyInvalid", action),
+        inflict: |node| {
+            let file = node.published().join(fs::read_link(node.published().join("current"))?);
+            Ok(fs::write(file, "{}")?)
+        },
+    },
+    Fault {
+        cause: "policyInvalid",
+        configure: |node, action| setting(node, "policyInvalid", action),
+        inflict: |node| {
+            use std::os::unix::fs::PermissionsExt;
+            let file = node.published().join(fs::read_link(node.published().join("current"))?);
+            Ok(fs::set_permissions(file, PermissionsExt::from_mode(0o666))?)
+        },
+    },
+];
+
+fn failures(ctx: &Ctx) -> Result<()> {
+    for (at, fault) in FAULTS.iter().enumerate() {
+        for action in ["allow", "alarm", "block"] {
+            let node = Node::with_policy(ctx, "description: nothing")?;
+            node.knows_of_busybox(&[])?;
+            (fault.configure)(&node, action)?;
+            (fault.inflict)(&node)?;
+            let id = format!("{}-{at}-{action}", ctx.id());
+            let output = run_once(ctx, &id)?;
+            let _removed_by_rm_in_some_versions =
+                ctx.ctr(&["containers", "delete", &id]).output()?;
+            let event = node.decision(&id)?;
+            let told = || format!("{} with {action}: {event:#}\n{}", fault.cause, output.errors());
+            ensure!(event["action"] == action, "{}", told());
+            let causes = event["causes"].as_array().into_iter().flatten();
+            ensure!(causes.into_iter().any(|c| c == fault.cause), "{}", told());
+            ensure!((output.code() == 0) == (action != "block"), "{}", told());
+        }
+    }
+    Ok(())
+}
+
+/// A running container and its sibling in each kind of broken node: nothing of them is lost.
+fn broken_node(ctx: &Ctx) -> Result<()> {
+    for fault in FAULTS.iter().filter(|f| !matches!(f.cause, "stale" | "noData" | "unscanned")) {
+        let node = Node::with_policy(ctx, "description: nothing")?;
+        node.knows_of_busybox(&[])?;
+        let pod = Pod::start(ctx)?;
+        let sibling = pod.run_script("sibling", "exec sleep 1000")?;
+        let first = pod.run_script("first", "exec sleep 1000")?;
+        (fault.configure)(&node, "block")?;
+        (fault.inflict)(&node)?;
+        let refused = pod.create(&pod.container("refused", &["true"]))?;
+        let error = pod.client().start_container(&refused).err();
+        let error = error.with_context(|| format!("{}: a start was not refused", fault.cause))?;
+        let error = format!("{error:#}");
+        ensure!(error.contains("portcullis: blocked"), "{}: {error}", fault.cause);
+
+        let out = pod.exec(&first, &["echo", "alive"])?;
+        ensure!(out == "alive", "{}: {out}", fault.cause);
+        for id in [&first, &sibling] {
+            let state = pod.client().container_status(id)?.state();
+            ensure!(
+                state == portcullis_integration::cri::ContainerState::Running,
+                "{}: {state:?}",
+                fault.cause
+            );
+        }
+        pod.client().remove_container(&refused)?;
+        pod.kill_and_remove(&first)?;
+        let out = pod.exec(&sibling, &["echo", "alive"])?;
+        ensure!(out == "alive", "{}: {out}", fault.cause);
+        pod.kill_and_remove(&sibling)?;
+        pod.remove()?;
+        drop(node);
+    }
+    Ok(())
+}
+
+fn sandbox(ctx: &Ctx) -> Result<()> {
+    let node =
+        Node::with_policy(ctx, "unscanned: { action: block }\nonFailure: { default: block }")?;
+    fs::remove_dir_all(node.verdicts())?;
+    let pod = Pod::start(ctx)?;
+    let events = node.events(false)?;
+    let of_pod = events.iter().rfind(|e| e["request"]["kind"] == "sandbox");
+    let of_pod = of_pod.context("no event of a sandbox")?;
+    ensure!(of_pod["action"] == "alarm", "{of_pod:#}");
+    ensure!(of_pod["request"]["pod"] == ctx.id().as_str(), "{of_pod:#}");
+    pod.remove()
+}
+
+fn no_config(ctx: &Ctx) -> Result<()> {
+    let shim = portcullis_integration::engine::own_binaries().join(ctx.door().shim());
+    let folder = ctx.node().folder().join("empty-bundle");
+    fs::create_dir_all(&folder)?;
+    let script = format!("cd {} && exec \"$@\"", folder.display());
+    let run = ctx.in_namespace("sh").args(["-c", &script, "sh"]).arg(&shim);
+    let output =
+        run.args(["-namespace", "default", "-id", "x", "-address", "/x", "start"]).output()?;
+    ensure!(output.code() == 1, "{}", output.text());
+    ensure!(output.errors().contains("config.json"), "{}", output.errors());
+    ensure!(output.text().is_empty(), "an error is no address: {}", output.text());
+    let output =
+        ctx.in_namespace("sh").args(["-c", "exec \"$1\" start", "sh"]).arg(&shim).output()?;
+    ensure!(output.code() == 2 && output.errors().contains("-namespace"), "{}", output.errors());
+    fs::remove_dir_all(folder)?;
+    if ctx.shims().is_empty() { Ok(()) } else { bail!("a shim was left") }
+}

@@ -1,0 +1,20 @@
+//! The cases, for every engine and every door: `<engine>::<door>::<case>`.
+//!
+//! A case is a function and a line in the table of its file. Each is run with an engine that other
+//! cases share, so it must leave nothing behind; whatever it leaves fails it.
+
+mod faults;
+mod gate;
+mod io;
+mod limits;
+mod pods;
+mod tasks;
+
+use std::process::ExitCode;
+
+use portcullis_integration::suite;
+
+fn main() -> ExitCode {
+    let tables = [tasks::CASES, io::CASES, limits::CASES, faults::CASES, pods::CASES, gate::CASES];
+    suite::main(&tables.concat())
+}

@@ -1,0 +1,219 @@
+//! Runtime options: which runc, with what state folder and cgroup driver.
+//!
+//! By `type_url`, never blindly: field 3 of `runtimeoptions.v1.Options` is TOML text and field 3
+//! of runc's own options is a cgroup, so that reading one as the other joins a cgroup by the name
+//! of a text. Where the engine sends nothing, the settings say (containerd 1.6 with our type name).
+
+use std::path::{Path, PathBuf};
+
+use containerd_shim_protos::protobuf::Message;
+use containerd_shim_protos::protobuf::well_known_types::any::Any;
+use containerd_shim_protos::shim::oci::Options as RuncOptions;
+use portcullis_settings::{RuntimeSettings, SystemdCgroup};
+use serde::{Deserialize, Serialize};
+
+use crate::io::Owner;
+
+/// The name of containerd's own options for runc (`api/types/runc/options/oci.proto`).
+const RUNC: &str = "containerd.runc.v1.Options";
+/// Options of CRI for a runtime it does not know: `{type_url=1, config_path=2, config_body=3}`.
+const GENERIC: &str = "runtimeoptions.v1.Options";
+
+/// Where the options of a container are kept for the `delete` verb.
+pub(crate) const FILE: &str = "portcullis-runtime.json";
+
+/// Why options cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OptionsError {
+    #[error(
+        "runtime options of type \"{0}\" are not understood: use containerd.runc.v1.Options \
+         (runtime_type = \"io.containerd.runc.v2\" with runtime_path) or none"
+    )]
+    Type(String),
+    #[error("the runtime options of type {0} cannot be decoded")]
+    Decode(&'static str, #[source] containerd_shim_protos::protobuf::Error),
+    #[error("the runtime options are not the TOML of runc's options")]
+    Toml(#[source] toml::de::Error),
+    #[error("cannot read the runtime options' file {path}")]
+    ConfigPath { path: PathBuf, source: std::io::Error },
+}
+
+/// How to run the OCI runtime for one container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RuntimeOptions {
+    pub(crate) binary: PathBuf,
+    /// State folder, namespace included.
+    pub(crate) root: PathBuf,
+    pub(crate) systemd_cgroup: bool,
+    #[serde(default)]
+    pub(crate) no_pivot_root: bool,
+    #[serde(default)]
+    pub(crate) no_new_keyring: bool,
+    #[serde(skip)]
+    pub(crate) owner: Owner,
+}
+
+/// The TOML that CRI 1.7 and later passes for a runtime type it does not know: the keys of the
+/// handler's `options` table.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct TomlOptions {
+    no_pivot_root: bool,
+    no_new_keyring: bool,
+    shim_cgroup: String,
+    io_uid: u32,
+    io_gid: u32,
+    binary_name: String,
+    root: String,
+    systemd_cgroup: bool,
+}
+
+impl From<TomlOptions> for RuncOptions {
+    fn from(toml: TomlOptions) -> Self {
+        let mut options = Self::new();
+        options.no_pivot_root = toml.no_pivot_root;
+        options.no_new_keyring = toml.no_new_keyring;
+        options.shim_cgroup = toml.shim_cgroup;
+        options.io_uid = toml.io_uid;
+        options.io_gid = toml.io_gid;
+        options.binary_name = toml.binary_name;
+        options.root = toml.root;
+        options.systemd_cgroup = toml.systemd_cgroup;
+        options
+    }
+}
+
+/// Whether an `Any` holds runtime options of a kind that [`decode`] reads.
+pub(crate) fn is_known(any: &Any) -> bool {
+    matches!(any.type_url.rsplit('/').next(), Some(RUNC | GENERIC))
+}
+
+/// Decodes what the engine sent; `None` if it sent nothing.
+///
+/// # Errors
+/// [`OptionsError`] for a type that is not known or a text that is not its type's.
+pub(crate) fn decode(any: Option<&Any>) -> Result<Option<RuncOptions>, OptionsError> {
+    let Some(any) = any.filter(|a| !a.type_url.is_empty()) else {
+        return Ok(None);
+    };
+    // containerd writes bare names, protobuf's own packing puts a host in front.
+    match any.type_url.rsplit('/').next().unwrap_or_default() {
+        RUNC => RuncOptions::parse_from_bytes(&any.value)
+            .map(Some)
+            .map_err(|e| OptionsError::Decode(RUNC, e)),
+        GENERIC => generic(&any.value).map(Some),
+        other => Err(OptionsError::Type(other.chars().take(120).collect())),
+    }
+}
+
+fn generic(bytes: &[u8]) -> Result<RuncOptions, OptionsError> {
+    // `TypeUrl`, `ConfigPath` and `ConfigBody` are the string fields 1, 2 and 3, the numbers of
+    // `Mount`'s type, source and target: a message we already have reads them.
+    let message = containerd_shim_protos::types::mount::Mount::parse_from_bytes(bytes)
+        .map_err(|e| OptionsError::Decode(GENERIC, e))?;
+    let text = match (message.target.is_empty(), message.source.as_str()) {
+        (false, _) => message.target,
+        (true, "") => String::new(),
+        (true, path) => std::fs::read_to_string(path)
+            .map_err(|source| OptionsError::ConfigPath { path: path.into(), source })?,
+    };
+    let options: TomlOptions = toml::from_str(&text).map_err(OptionsError::Toml)?;
+    Ok(options.into())
+}
+
+impl RuntimeOptions {
+    /// Options for a container of a containerd namespace: what the engine sent, else settings.
+    pub(crate) fn resolve(
+        sent: Option<RuncOptions>,
+        settings: &RuntimeSettings,
+        namespace: &str,
+        cgroups_path: &str,
+    ) -> Self {
+        let detected = match settings.systemd_cgroup {
+            SystemdCgroup::On => true,
+            SystemdCgroup::Off => false,
+            SystemdCgroup::Detect => is_systemd_form(cgroups_path),
+        };
+        match sent {
+            Some(sent) => Self {
+                binary: match sent.binary_name.as_str() {
+                    "" => settings.binary.clone(),
+                    name => name.into(),
+                },
+                root: match sent.root.as_str() {
+                    "" => settings.root.join(namespace),
+                    root => Path::new(root).join(namespace),
+                },
+                systemd_cgroup: sent.systemd_cgroup,
+                no_pivot_root: sent.no_pivot_root,
+                no_new_keyring: sent.no_new_keyring,
+                owner: Owner { uid: sent.io_uid, gid: sent.io_gid },
+            },
+            None => Self {
+                binary: settings.binary.clone(),
+                root: settings.root.join(namespace),
+                systemd_cgroup: detected,
+                no_pivot_root: false,
+                no_new_keyring: false,
+                owner: Owner::default(),
+            },
+        }
+    }
+}
+
+/// `slice:prefix:name`, the form that only the systemd driver takes (runc, `docs/systemd.md`).
+fn is_systemd_form(cgroups_path: &str) -> bool {
+    !cgroups_path.starts_with('/') && cgroups_path.split(':').count() == 3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use containerd_shim_protos::types::mount::Mount;
+
+    fn any(type_url: &str, value: Vec<u8>) -> Any {
+        Any { type_url: type_url.into(), value, ..Any::default() }
+    }
+
+    fn settings() -> RuntimeSettings {
+        portcullis_settings::Settings::default().runtime
+    }
+
+    #[test]
+    fn runc_options_are_used_and_nothing_means_the_settings() {
+        let mut sent = RuncOptions::new();
+        sent.binary_name = "/opt/runc".into();
+        sent.systemd_cgroup = true;
+        let bytes = sent.write_to_bytes().unwrap();
+        let decoded = decode(Some(&any(RUNC, bytes))).unwrap();
+        let options = RuntimeOptions::resolve(decoded, &settings(), "k8s.io", "/x");
+        assert_eq!(options.binary, Path::new("/opt/runc"));
+        assert!(options.systemd_cgroup);
+        assert_eq!(options.root, Path::new("/run/containerd/runc/k8s.io"));
+
+        let none =
+            RuntimeOptions::resolve(decode(None).unwrap(), &settings(), "a", "x.slice:cri:id");
+        assert_eq!(none.binary, Path::new("runc"));
+        assert!(none.systemd_cgroup, "the cgroup's form shows the driver");
+        let none = RuntimeOptions::resolve(None, &settings(), "a", "/kubepods/x");
+        assert!(!none.systemd_cgroup);
+    }
+
+    #[test]
+    fn cri_options_of_an_unknown_runtime_are_toml_and_never_a_cgroup() {
+        let mut message = Mount::new();
+        message.target = "BinaryName = '/opt/gate'\nSystemdCgroup = true\n".into();
+        let decoded =
+            decode(Some(&any(GENERIC, message.write_to_bytes().unwrap()))).unwrap().unwrap();
+        assert_eq!(decoded.binary_name, "/opt/gate");
+        assert!(decoded.systemd_cgroup);
+        assert_eq!(decoded.shim_cgroup, "");
+    }
+
+    #[test]
+    fn an_unknown_type_is_an_error_that_names_it() {
+        let error = decode(Some(&any("acme.v1.Options", vec![]))).unwrap_err().to_string();
+        assert!(error.contains("acme.v1.Options"), "{error}");
+        assert!(decode(Some(&any(RUNC, vec![0xff, 0xff]))).is_err());
+    }
+}

@@ -1,0 +1,834 @@
+//! The Task service (containerd, `api/runtime/task/v3/shim.proto`; v2 is the same on the wire).
+//!
+//! `create` asks the gate, before it mounts and before it takes any lock; everything else goes on
+//! working whatever is broken there. No lock is held across a call of the runtime that another
+//! container could wait for: a slow start of one never shows in the state of its siblings.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use containerd_shim_protos::api::{self, Empty};
+use containerd_shim_protos::events::task as events;
+use containerd_shim_protos::protobuf::{EnumOrUnknown, MessageField};
+use containerd_shim_protos::shim::oci::ProcessDetails;
+use containerd_shim_protos::shim_async::Task;
+use containerd_shim_protos::ttrpc::r#async::TtrpcContext;
+use containerd_shim_protos::ttrpc::{self, Code};
+use containerd_shim_protos::types::mount::Mount;
+use containerd_shim_protos::types::task::{ProcessInfo, Status};
+use portcullis_gate::{Admission, Ask, Gate, Permit};
+use portcullis_resolve::{ContainerdResolver, RootfsMount, Start};
+use portcullis_settings::Door;
+use portcullis_types::Engine;
+use tokio::sync::Notify;
+
+use crate::args::is_id;
+use crate::bundle::Spec;
+use crate::cgroups::Cgroup;
+use crate::events::{Publisher, any, timestamp};
+use crate::io::{self, Copies, Streams};
+use crate::mounts;
+use crate::options::{self, RuntimeOptions};
+use crate::process::{Process, State};
+use crate::reaper::{Exit, Reaper};
+use crate::runc::{Runc, Started};
+use crate::status::{Failed, not_found, status};
+
+/// How long the end of a container waits for the ends of its other processes.
+const STRAGGLERS: Duration = Duration::from_secs(10);
+
+type Answer<T> = Result<T, Failed>;
+
+/// The service; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct TaskService(Arc<Inner>);
+
+struct Inner {
+    namespace: String,
+    door: Door,
+    resolver: ContainerdResolver,
+    reaper: Reaper,
+    publisher: Publisher,
+    containers: Mutex<HashMap<String, Slot>>,
+    exit: Notify,
+}
+
+/// A container's id is taken from the moment its creation begins.
+enum Slot {
+    Creating,
+    Present(Arc<Container>),
+}
+
+/// A container that exists in the runtime.
+struct Container {
+    id: String,
+    bundle: PathBuf,
+    runc: Runc,
+    shares_pid_namespace: bool,
+    init: Arc<Process>,
+    execs: Mutex<BTreeMap<String, Arc<Process>>>,
+    cgroup: Option<Cgroup>,
+    paused: AtomicBool,
+    gate: Arc<Gate>,
+    admission: Admission,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs to its end even if the caller hangs up: half a creation would leave mounts behind.
+async fn whole<T: Send + 'static>(
+    work: impl Future<Output = Answer<T>> + Send + 'static,
+) -> ttrpc::Result<T> {
+    match tokio::spawn(work).await {
+        Ok(answer) => answer.map_err(Into::into),
+        Err(error) => Err(status(Code::INTERNAL, format!("a bug in portcullis: {error}"))),
+    }
+}
+
+/// Runs blocking work beside the runtime.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Answer<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|e| Failed(status(Code::INTERNAL, format!("a bug in portcullis: {e}"))))
+}
+
+impl TaskService {
+    pub(crate) fn new(
+        namespace: &str,
+        door: Door,
+        resolver: ContainerdResolver,
+        reaper: Reaper,
+        publisher: Publisher,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            namespace: namespace.to_owned(),
+            door,
+            resolver,
+            reaper,
+            publisher,
+            containers: Mutex::default(),
+            exit: Notify::new(),
+        }))
+    }
+
+    /// Waits until containerd has sent Shutdown and no container is left.
+    pub(crate) async fn ended(&self) {
+        self.0.exit.notified().await;
+    }
+
+    fn container(&self, id: &str) -> Answer<Arc<Container>> {
+        match lock(&self.0.containers).get(id) {
+            Some(Slot::Present(container)) => Ok(container.clone()),
+            Some(Slot::Creating) | None => Err(not_found("container", id).into()),
+        }
+    }
+
+    fn process(&self, id: &str, exec_id: &str) -> Answer<(Arc<Container>, Arc<Process>)> {
+        let container = self.container(id)?;
+        let process = container.process(exec_id)?;
+        Ok((container, process))
+    }
+
+    async fn create_container(
+        self,
+        request: api::CreateTaskRequest,
+        caller_waits: Option<Duration>,
+    ) -> Answer<u32> {
+        if !is_id(&request.id) {
+            let shown: String = request.id.chars().take(80).collect();
+            return Err(
+                status(Code::INVALID_ARGUMENT, format!("\"{shown}\" is no container id")).into()
+            );
+        }
+        if !request.checkpoint.is_empty() {
+            let text = "restoring from a checkpoint is not supported by this runtime";
+            return Err(status(Code::INVALID_ARGUMENT, text).into());
+        }
+        let reservation = Reservation::take(&self, &request.id)?;
+        let bundle = PathBuf::from(&request.bundle);
+        let spec = Spec::read(&bundle)?;
+        // Read anew for each container: a pod's shim may be older than the node's settings.
+        let door = self.0.door.clone();
+        let gate = Arc::new(blocking(move || Gate::of_door(door.settings())).await?);
+        let options = RuntimeOptions::resolve(
+            options::decode(request.options.as_ref())?,
+            &gate.settings().runtime,
+            &self.0.namespace,
+            &spec.linux.cgroups_path,
+        );
+        let streams = Streams {
+            stdin: request.stdin.clone(),
+            stdout: request.stdout.clone(),
+            stderr: request.stderr.clone(),
+            terminal: request.terminal,
+        }
+        .checked()?;
+        let permit = self.permit(&gate, &request, caller_waits).await?;
+        let admission = permit.admission();
+        let runc = Runc { options, bundle, reaper: self.0.reaper.clone() };
+        let created = self.bring_to_life(permit, &request, runc.clone(), &streams).await;
+        let (started, copies) = match created {
+            Ok(created) => created,
+            Err(failed) => {
+                let why = failed.to_string();
+                blocking(move || gate.failed(&admission, &why)).await?;
+                return Err(failed);
+            }
+        };
+        let cgroup = Cgroup::of(started.pid)
+            .map_err(|e| log::warn!("container {}: no statistics: {e}", request.id))
+            .ok();
+        let init = Arc::new(Process::new(String::new(), streams, Vec::new()));
+        init.created(started.pid, copies);
+        let container = Arc::new(Container {
+            id: request.id.clone(),
+            bundle: runc.bundle.clone(),
+            runc,
+            shares_pid_namespace: spec.shares_pid_namespace(),
+            init,
+            execs: Mutex::default(),
+            cgroup,
+            paused: AtomicBool::new(false),
+            gate,
+            admission,
+        });
+        reservation.keep(container.clone());
+        self.0.publisher.publish(&events::TaskCreate {
+            container_id: request.id,
+            bundle: request.bundle,
+            rootfs: request.rootfs,
+            io: MessageField::some(events::TaskIO {
+                stdin: request.stdin,
+                stdout: request.stdout,
+                stderr: request.stderr,
+                terminal: request.terminal,
+                ..events::TaskIO::default()
+            }),
+            pid: started.pid.unsigned_abs(),
+            ..events::TaskCreate::default()
+        });
+        self.watch_oom(&container);
+        self.watch_exit(&container, &container.init, started.exit);
+        Ok(started.pid.unsigned_abs())
+    }
+
+    /// Asks the gate, on a thread beside the runtime.
+    async fn permit(
+        &self,
+        gate: &Arc<Gate>,
+        request: &api::CreateTaskRequest,
+        caller_waits: Option<Duration>,
+    ) -> Answer<Permit> {
+        let gate = gate.clone();
+        let ask =
+            Ask { engine: Engine::Containerd, container_id: request.id.clone(), caller_waits };
+        let resolver = self.0.resolver.clone();
+        let namespace = self.0.namespace.clone();
+        let id = request.id.clone();
+        let rootfs: Vec<RootfsMount> = request.rootfs.iter().map(rootfs_mount).collect();
+        let admitted = blocking(move || {
+            gate.admit(&ask, move |deadline| {
+                resolver.resolve(&Start {
+                    namespace: &namespace,
+                    container_id: &id,
+                    rootfs: &rootfs,
+                    deadline,
+                })
+            })
+        })
+        .await?;
+        admitted.map_err(|refusal| status(Code::FAILED_PRECONDITION, refusal.message()).into())
+    }
+
+    /// Mounts, makes the streams, runs the runtime; leaves nothing behind if one of them fails.
+    async fn bring_to_life(
+        &self,
+        permit: Permit,
+        request: &api::CreateTaskRequest,
+        runc: Runc,
+        streams: &Streams,
+    ) -> Answer<(Started, Copies)> {
+        let rootfs = runc.bundle.join("rootfs");
+        options_file(&runc)?;
+        if !request.rootfs.is_empty() {
+            let (mounts, rootfs) = (request.rootfs.clone(), rootfs.clone());
+            blocking(move || {
+                mounts::ensure_point(&rootfs)?;
+                mounts::mount_all(&mounts, &rootfs)
+            })
+            .await??;
+        }
+        let id = permit.container_id().to_owned();
+        let made = async {
+            let (theirs, ours) = io::prepare(streams, runc.options.owner)?;
+            let started = runc.create(permit, theirs).await?;
+            let copies = match started.terminal.clone() {
+                Some(terminal) => Copies::of_terminal(terminal, streams),
+                None => ours.start(),
+            };
+            Answer::Ok((started, copies?))
+        };
+        match made.await {
+            Ok(made) => Ok(made),
+            Err(failed) => {
+                // runc cleans up after itself unless we failed after it.
+                if let Err(error) = runc.delete(&id, true).await {
+                    log::warn!("after a failed create of {id}: {error}");
+                }
+                if let Err(error) = blocking(move || mounts::unmount_all(&rootfs)).await? {
+                    log::warn!("after a failed create of {id}: {error}");
+                }
+                Err(failed)
+            }
+        }
+    }
+
+    fn watch_exit(
+        &self,
+        container: &Arc<Container>,
+        process: &Arc<Process>,
+        exit: tokio::sync::oneshot::Receiver<Exit>,
+    ) {
+        let (service, container, process) = (self.clone(), container.clone(), process.clone());
+        tokio::spawn(async move {
+            if let Ok(exit) = exit.await {
+                service.process_ended(&container, &process, exit).await;
+            }
+        });
+    }
+
+    async fn process_ended(&self, container: &Container, process: &Process, exit: Exit) {
+        let _turn = process.turn.lock().await;
+        let is_init = process.exec_id.is_empty();
+        if is_init {
+            if container.shares_pid_namespace
+                && let Err(error) = container.runc.kill(&container.id, 9, true).await
+                && !error.is_gone()
+            {
+                log::warn!("container {}: {error}", container.id);
+            }
+            // The end of the container comes after the ends of its processes.
+            let others: Vec<_> = lock(&container.execs).values().cloned().collect();
+            let all_ended = async {
+                for other in others.iter().filter(|o| matches!(o.state(), State::Running { .. })) {
+                    other.wait().await;
+                }
+            };
+            if tokio::time::timeout(STRAGGLERS, all_ended).await.is_err() {
+                log::warn!("container {}: a process outlives its init", container.id);
+            }
+        }
+        process.stopped(exit);
+        let event_id = if is_init { &container.id } else { &process.exec_id };
+        self.0.publisher.publish(&events::TaskExit {
+            container_id: container.id.clone(),
+            id: event_id.clone(),
+            pid: process.pid(),
+            exit_status: exit.status,
+            exited_at: timestamp(exit.at),
+            ..events::TaskExit::default()
+        });
+    }
+
+    fn watch_oom(&self, container: &Arc<Container>) {
+        let Some(cgroup) = &container.cgroup else {
+            return;
+        };
+        let mut watch = match cgroup.watch_oom() {
+            Ok(watch) => watch,
+            Err(error) => {
+                log::warn!("container {}: no out-of-memory events: {error}", container.id);
+                return;
+            }
+        };
+        let (publisher, container) = (self.0.publisher.clone(), Arc::downgrade(container));
+        tokio::spawn(async move {
+            while watch.next().await.is_some() {
+                let Some(container) = container.upgrade() else {
+                    return;
+                };
+                publisher.publish(&events::TaskOOM {
+                    container_id: container.id.clone(),
+                    ..events::TaskOOM::default()
+                });
+            }
+        });
+    }
+
+    async fn start_process(self, id: String, exec_id: String) -> Answer<u32> {
+        let (container, process) = self.process(&id, &exec_id)?;
+        let _turn = process.turn.lock().await;
+        match (process.state(), exec_id.is_empty()) {
+            (State::Created { pid }, true) => self.start_init(&container, pid).await,
+            (State::Added, false) => self.start_exec(&container, &process).await,
+            (state, _) => {
+                let what = match state {
+                    State::Running { .. } => "is running already",
+                    State::Stopped { .. } => "has ended",
+                    State::Added | State::Created { .. } => "is being created",
+                };
+                Err(status(Code::FAILED_PRECONDITION, format!("process {exec_id} of {id} {what}"))
+                    .into())
+            }
+        }
+    }
+
+    async fn start_init(&self, container: &Arc<Container>, pid: i32) -> Answer<u32> {
+        let (gate, admission) = (container.gate.clone(), container.admission.clone());
+        if let Err(error) = container.runc.start(&container.id).await {
+            let failed = Failed::from(error);
+            let why = failed.to_string();
+            blocking(move || gate.failed(&admission, &why)).await?;
+            return Err(failed);
+        }
+        container.init.running(pid);
+        self.0.publisher.publish(&events::TaskStart {
+            container_id: container.id.clone(),
+            pid: pid.unsigned_abs(),
+            ..events::TaskStart::default()
+        });
+        // Nobody waits for this record.
+        tokio::task::spawn_blocking(move || gate.started(&admission));
+        Ok(pid.unsigned_abs())
+    }
+
+    async fn start_exec(&self, container: &Arc<Container>, process: &Arc<Process>) -> Answer<u32> {
+        let streams = &process.streams;
+        let (theirs, ours) = io::prepare(streams, container.runc.options.owner)?;
+        let started =
+            container.runc.exec(&container.id, &process.exec_id, &process.spec, theirs).await?;
+        let copies = match started.terminal {
+            Some(terminal) => Copies::of_terminal(terminal, streams),
+            None => ours.start(),
+        };
+        let copies = copies.unwrap_or_else(|error| {
+            log::error!("process {}: {}", process.exec_id, Failed::from(error));
+            Copies::default()
+        });
+        process.created(started.pid, copies);
+        process.running(started.pid);
+        let pid = started.pid.unsigned_abs();
+        self.0.publisher.publish(&events::TaskExecStarted {
+            container_id: container.id.clone(),
+            exec_id: process.exec_id.clone(),
+            pid,
+            ..events::TaskExecStarted::default()
+        });
+        self.watch_exit(container, process, started.exit);
+        Ok(pid)
+    }
+
+    async fn delete_process(self, id: String, exec_id: String) -> Answer<api::DeleteResponse> {
+        let (container, process) = self.process(&id, &exec_id)?;
+        let _turn = process.turn.lock().await;
+        if let State::Running { .. } = process.state() {
+            let text = format!("cannot delete the running process {exec_id} of {id}");
+            return Err(status(Code::FAILED_PRECONDITION, text).into());
+        }
+        process.finish_io().await;
+        let exit = match process.state() {
+            State::Stopped { exit, .. } => exit,
+            _ => Exit { status: 0, at: jiff::Timestamp::now() },
+        };
+        let response = api::DeleteResponse {
+            pid: process.pid(),
+            exit_status: exit.status,
+            exited_at: timestamp(exit.at),
+            ..api::DeleteResponse::default()
+        };
+        if !exec_id.is_empty() {
+            lock(&container.execs).remove(&exec_id);
+            return Ok(response);
+        }
+        container.runc.delete(&id, false).await?;
+        let rootfs = container.bundle.join("rootfs");
+        blocking(move || mounts::unmount_all(&rootfs)).await??;
+        lock(&self.0.containers).remove(&id);
+        self.0.publisher.publish(&events::TaskDelete {
+            container_id: id,
+            pid: response.pid,
+            exit_status: response.exit_status,
+            exited_at: response.exited_at.clone(),
+            ..events::TaskDelete::default()
+        });
+        Ok(response)
+    }
+
+    fn add_exec(&self, request: api::ExecProcessRequest) -> Answer<()> {
+        let container = self.container(&request.id)?;
+        if !is_id(&request.exec_id) {
+            let shown: String = request.exec_id.chars().take(80).collect();
+            let text = format!("\"{shown}\" is no process id");
+            return Err(status(Code::INVALID_ARGUMENT, text).into());
+        }
+        let streams = Streams {
+            stdin: request.stdin,
+            stdout: request.stdout,
+            stderr: request.stderr,
+            terminal: request.terminal,
+        }
+        .checked()?;
+        let spec = process_spec(&request.spec.value, request.terminal)?;
+        let mut execs = lock(&container.execs);
+        if execs.contains_key(&request.exec_id) {
+            let text = format!("process {} exists already", request.exec_id);
+            return Err(status(Code::ALREADY_EXISTS, text).into());
+        }
+        let process = Process::new(request.exec_id.clone(), streams, spec);
+        execs.insert(request.exec_id.clone(), Arc::new(process));
+        drop(execs);
+        self.0.publisher.publish(&events::TaskExecAdded {
+            container_id: request.id,
+            exec_id: request.exec_id,
+            ..events::TaskExecAdded::default()
+        });
+        Ok(())
+    }
+
+    async fn kill_process(self, request: api::KillRequest) -> Answer<()> {
+        let (container, process) = self.process(&request.id, &request.exec_id)?;
+        if process.is_stopped() {
+            return Err(status(Code::NOT_FOUND, "process already finished").into());
+        }
+        if request.exec_id.is_empty() {
+            container.runc.kill(&request.id, request.signal, request.all).await?;
+            return Ok(());
+        }
+        let State::Running { pid } = process.state() else {
+            let text = format!("process {} has not been started", request.exec_id);
+            return Err(status(Code::FAILED_PRECONDITION, text).into());
+        };
+        send_signal(pid, request.signal)
+    }
+
+    async fn list_pids(self, id: String) -> Answer<api::PidsResponse> {
+        let container = self.container(&id)?;
+        let pids = container.runc.pids(&id).await?;
+        let execs = lock(&container.execs);
+        let processes = pids.into_iter().map(|pid| {
+            let mut info = ProcessInfo { pid, ..ProcessInfo::default() };
+            if let Some(exec) = execs.values().find(|e| e.pid() == pid) {
+                let details =
+                    ProcessDetails { exec_id: exec.exec_id.clone(), ..ProcessDetails::default() };
+                info.info = MessageField::some(any(&details));
+            }
+            info
+        });
+        Ok(api::PidsResponse { processes: processes.collect(), ..api::PidsResponse::default() })
+    }
+
+    async fn set_paused(self, id: String, paused: bool) -> Answer<()> {
+        let container = self.container(&id)?;
+        if paused {
+            container.runc.pause(&id).await?;
+        } else {
+            container.runc.resume(&id).await?;
+        }
+        container.paused.store(paused, Ordering::Relaxed);
+        if paused {
+            self.0
+                .publisher
+                .publish(&events::TaskPaused { container_id: id, ..events::TaskPaused::default() });
+        } else {
+            self.0.publisher.publish(&events::TaskResumed {
+                container_id: id,
+                ..events::TaskResumed::default()
+            });
+        }
+        Ok(())
+    }
+
+    async fn update_resources(self, request: api::UpdateTaskRequest) -> Answer<()> {
+        let container = self.container(&request.id)?;
+        Ok(container.runc.update(&request.id, &request.resources.value).await?)
+    }
+}
+
+impl Container {
+    fn process(&self, exec_id: &str) -> Answer<Arc<Process>> {
+        if exec_id.is_empty() {
+            return Ok(self.init.clone());
+        }
+        let found = lock(&self.execs).get(exec_id).cloned();
+        found.ok_or_else(|| not_found("process", exec_id).into())
+    }
+}
+
+/// An id that is being created; free again unless the container is kept.
+struct Reservation {
+    service: TaskService,
+    id: String,
+}
+
+impl Reservation {
+    fn take(service: &TaskService, id: &str) -> Answer<Self> {
+        let mut containers = lock(&service.0.containers);
+        if containers.contains_key(id) {
+            return Err(
+                status(Code::ALREADY_EXISTS, format!("container {id} exists already")).into()
+            );
+        }
+        containers.insert(id.to_owned(), Slot::Creating);
+        Ok(Self { service: service.clone(), id: id.to_owned() })
+    }
+
+    fn keep(self, container: Arc<Container>) {
+        lock(&self.service.0.containers).insert(self.id.clone(), Slot::Present(container));
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        let mut containers = lock(&self.service.0.containers);
+        if let Some(Slot::Creating) = containers.get(&self.id) {
+            containers.remove(&self.id);
+        }
+    }
+}
+
+fn rootfs_mount(mount: &Mount) -> RootfsMount {
+    RootfsMount {
+        kind: mount.type_.clone(),
+        source: mount.source.clone(),
+        options: mount.options.clone(),
+    }
+}
+
+/// Keeps what the `delete` verb must know, should this shim be killed.
+fn options_file(runc: &Runc) -> Answer<()> {
+    let path = runc.bundle.join(options::FILE);
+    let written = serde_json::to_vec(&runc.options)
+        .map_err(std::io::Error::from)
+        .and_then(|bytes| std::fs::write(&path, bytes));
+    written.map_err(|e| {
+        status(Code::UNKNOWN, format!("cannot write {}: {e}", Path::new(&path).display())).into()
+    })
+}
+
+/// The OCI process of an exec request, with the terminal that the request asks for.
+fn process_spec(json: &[u8], terminal: bool) -> Answer<Vec<u8>> {
+    let wrong = |e: serde_json::Error| {
+        Failed(status(
+            Code::INVALID_ARGUMENT,
+            format!("the process specification is not JSON: {e}"),
+        ))
+    };
+    let mut spec: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_slice(json).map_err(wrong)?;
+    spec.insert("terminal".into(), terminal.into());
+    serde_json::to_vec(&spec).map_err(wrong)
+}
+
+/// Sends a signal to a child that has not been reaped: its pid cannot be another's.
+fn send_signal(pid: i32, signal: u32) -> Answer<()> {
+    let named = i32::try_from(signal).ok().and_then(rustix::process::Signal::from_named_raw);
+    let (Some(signal), Some(pid)) = (named, rustix::process::Pid::from_raw(pid)) else {
+        return Err(status(Code::INVALID_ARGUMENT, format!("{signal} is no signal")).into());
+    };
+    match rustix::process::kill_process(pid, signal) {
+        Ok(()) => Ok(()),
+        Err(rustix::io::Errno::SRCH) => {
+            Err(status(Code::NOT_FOUND, "process already finished").into())
+        }
+        Err(error) => Err(status(Code::UNKNOWN, format!("cannot send the signal: {error}")).into()),
+    }
+}
+
+#[async_trait]
+impl Task for TaskService {
+    async fn create(
+        &self,
+        ctx: &TtrpcContext,
+        request: api::CreateTaskRequest,
+    ) -> ttrpc::Result<api::CreateTaskResponse> {
+        let caller_waits =
+            u64::try_from(ctx.timeout_nano).ok().filter(|n| *n > 0).map(Duration::from_nanos);
+        let pid = whole(self.clone().create_container(request, caller_waits)).await?;
+        Ok(api::CreateTaskResponse { pid, ..api::CreateTaskResponse::default() })
+    }
+
+    async fn start(
+        &self,
+        _: &TtrpcContext,
+        request: api::StartRequest,
+    ) -> ttrpc::Result<api::StartResponse> {
+        let pid = whole(self.clone().start_process(request.id, request.exec_id)).await?;
+        Ok(api::StartResponse { pid, ..api::StartResponse::default() })
+    }
+
+    async fn delete(
+        &self,
+        _: &TtrpcContext,
+        request: api::DeleteRequest,
+    ) -> ttrpc::Result<api::DeleteResponse> {
+        whole(self.clone().delete_process(request.id, request.exec_id)).await
+    }
+
+    async fn exec(
+        &self,
+        _: &TtrpcContext,
+        request: api::ExecProcessRequest,
+    ) -> ttrpc::Result<Empty> {
+        self.add_exec(request)?;
+        Ok(Empty::default())
+    }
+
+    async fn state(
+        &self,
+        _: &TtrpcContext,
+        request: api::StateRequest,
+    ) -> ttrpc::Result<api::StateResponse> {
+        let (container, process) = self.process(&request.id, &request.exec_id)?;
+        let mut response = api::StateResponse {
+            id: container.id.clone(),
+            bundle: container.bundle.display().to_string(),
+            pid: process.pid(),
+            stdin: process.streams.stdin.clone(),
+            stdout: process.streams.stdout.clone(),
+            stderr: process.streams.stderr.clone(),
+            terminal: process.streams.terminal,
+            exec_id: process.exec_id.clone(),
+            ..api::StateResponse::default()
+        };
+        let mut now = process.status();
+        if now == Status::RUNNING && container.paused.load(Ordering::Relaxed) {
+            now = Status::PAUSED;
+        }
+        response.status = EnumOrUnknown::new(now);
+        if let State::Stopped { exit, .. } = process.state() {
+            response.exit_status = exit.status;
+            response.exited_at = timestamp(exit.at);
+        }
+        Ok(response)
+    }
+
+    async fn wait(
+        &self,
+        _: &TtrpcContext,
+        request: api::WaitRequest,
+    ) -> ttrpc::Result<api::WaitResponse> {
+        let (_, process) = self.process(&request.id, &request.exec_id)?;
+        let exit = process.wait().await;
+        Ok(api::WaitResponse {
+            exit_status: exit.status,
+            exited_at: timestamp(exit.at),
+            ..api::WaitResponse::default()
+        })
+    }
+
+    async fn kill(&self, _: &TtrpcContext, request: api::KillRequest) -> ttrpc::Result<Empty> {
+        whole(self.clone().kill_process(request)).await?;
+        Ok(Empty::default())
+    }
+
+    async fn pids(
+        &self,
+        _: &TtrpcContext,
+        request: api::PidsRequest,
+    ) -> ttrpc::Result<api::PidsResponse> {
+        whole(self.clone().list_pids(request.id)).await
+    }
+
+    async fn pause(&self, _: &TtrpcContext, request: api::PauseRequest) -> ttrpc::Result<Empty> {
+        whole(self.clone().set_paused(request.id, true)).await?;
+        Ok(Empty::default())
+    }
+
+    async fn resume(&self, _: &TtrpcContext, request: api::ResumeRequest) -> ttrpc::Result<Empty> {
+        whole(self.clone().set_paused(request.id, false)).await?;
+        Ok(Empty::default())
+    }
+
+    async fn checkpoint(
+        &self,
+        _: &TtrpcContext,
+        _: api::CheckpointTaskRequest,
+    ) -> ttrpc::Result<Empty> {
+        Err(status(Code::UNIMPLEMENTED, "checkpoints are not supported by this runtime"))
+    }
+
+    async fn resize_pty(
+        &self,
+        _: &TtrpcContext,
+        request: api::ResizePtyRequest,
+    ) -> ttrpc::Result<Empty> {
+        let (_, process) = self.process(&request.id, &request.exec_id)?;
+        process.resize(request.width, request.height)?;
+        Ok(Empty::default())
+    }
+
+    async fn close_io(
+        &self,
+        _: &TtrpcContext,
+        request: api::CloseIORequest,
+    ) -> ttrpc::Result<Empty> {
+        let (_, process) = self.process(&request.id, &request.exec_id)?;
+        if request.stdin {
+            process.close_input();
+        }
+        Ok(Empty::default())
+    }
+
+    async fn update(
+        &self,
+        _: &TtrpcContext,
+        request: api::UpdateTaskRequest,
+    ) -> ttrpc::Result<Empty> {
+        whole(self.clone().update_resources(request)).await?;
+        Ok(Empty::default())
+    }
+
+    async fn stats(
+        &self,
+        _: &TtrpcContext,
+        request: api::StatsRequest,
+    ) -> ttrpc::Result<api::StatsResponse> {
+        let container = self.container(&request.id)?;
+        let Some(cgroup) = container.cgroup.clone() else {
+            return Err(not_found("cgroup of container", &request.id));
+        };
+        let stats = MessageField::some(cgroup.metrics());
+        Ok(api::StatsResponse { stats, ..api::StatsResponse::default() })
+    }
+
+    async fn connect(
+        &self,
+        _: &TtrpcContext,
+        request: api::ConnectRequest,
+    ) -> ttrpc::Result<api::ConnectResponse> {
+        // containerd 2 asks this to learn our pid, for ids we do not know too.
+        let task_pid = self.container(&request.id).map(|c| c.init.pid()).unwrap_or(0);
+        Ok(api::ConnectResponse {
+            shim_pid: std::process::id(),
+            task_pid,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            ..api::ConnectResponse::default()
+        })
+    }
+
+    async fn shutdown(&self, _: &TtrpcContext, _: api::ShutdownRequest) -> ttrpc::Result<Empty> {
+        if lock(&self.0.containers).is_empty() {
+            self.0.exit.notify_one();
+        }
+        Ok(Empty::default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_added_process_gets_the_terminal_of_its_request() {
+        let spec = process_spec(br#"{"args":["sh"],"terminal":true}"#, false).unwrap();
+        assert_eq!(serde_json::from_slice::<serde_json::Value>(&spec).unwrap()["terminal"], false);
+        assert!(process_spec(b"[]", false).is_err());
+        assert!(process_spec("[".repeat(10_000).as_bytes(), false).is_err());
+    }
+}
