@@ -19,8 +19,8 @@ pub struct Journal {
     inside: Inside,
 }
 
-/// A place in a journal, to read from there on.
-#[derive(Debug, Clone)]
+/// A place in a journal, to read from there on; its beginning by default.
+#[derive(Debug, Clone, Default)]
 pub struct Mark(Option<String>);
 
 impl Journal {

@@ -150,6 +150,11 @@ impl TaskService {
             let text = "restoring from a checkpoint is not supported by this runtime";
             return Err(status(Code::INVALID_ARGUMENT, text).into());
         }
+        if request.rootfs.iter().any(|mount| !mount.target.is_empty()) {
+            // The gate compares what stands at the root; more could be hidden below it.
+            let text = "mounts below the root filesystem are not supported by this runtime";
+            return Err(status(Code::INVALID_ARGUMENT, text).into());
+        }
         let reservation = Reservation::take(&self, &request.id)?;
         let bundle = PathBuf::from(&request.bundle);
         let spec = Spec::read(&bundle)?;

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use portcullis_types::{
     Binding, Coverage, Digest, Finding, ImageFacts, ImageRef, ScanReport, Scanner, Severity,
-    Timestamp,
+    Timestamp, chain_id,
 };
 
-use crate::{ReportError, chain_id};
+use crate::ReportError;
 
 /// How far a report's date may be ahead of our clock: clocks differ, and days begin apart.
 const AHEAD: Duration = Duration::from_secs(24 * 60 * 60);

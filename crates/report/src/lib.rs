@@ -9,7 +9,6 @@
 
 #![forbid(unsafe_code)]
 
-mod chain;
 mod error;
 mod imported;
 mod input;
@@ -19,7 +18,6 @@ mod trivy;
 use std::io::Read;
 use std::path::Path;
 
-pub use chain::chain_id;
 pub use error::ReportError;
 pub use imported::{Imported, ReportImage};
 

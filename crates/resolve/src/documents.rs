@@ -184,13 +184,12 @@ fn folded(key: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chain::sha256;
-
+    
     const INDEX: &str = INDEXES[0];
     const MANIFEST: &str = MANIFESTS[0];
 
     fn entry(media_type: &str) -> String {
-        let digest = sha256(media_type.as_bytes());
+        let digest = Digest::of(media_type.as_bytes());
         format!(r#"{{"mediaType":"{media_type}","digest":"{digest}","size":7}}"#)
     }
 
@@ -207,7 +206,7 @@ mod tests {
         };
         let types: Vec<_> = named.iter().map(|d| d.media_type.as_str()).collect();
         assert_eq!(types, [MANIFEST, INDEX]);
-        assert_eq!(named[0].digest, sha256(MANIFEST.as_bytes()));
+        assert_eq!(named[0].digest, Digest::of(MANIFEST.as_bytes()));
     }
 
     #[test]
@@ -218,7 +217,7 @@ mod tests {
             let Document::Manifest(config) = document(json.as_bytes(), named_as).unwrap() else {
                 panic!("not a manifest");
             };
-            assert_eq!(config.digest, sha256(config.media_type.as_bytes()));
+            assert_eq!(config.digest, Digest::of(config.media_type.as_bytes()));
         }
     }
 
@@ -247,7 +246,7 @@ mod tests {
 
     #[test]
     fn an_entry_that_the_engine_might_follow_is_not_skipped() {
-        let digest = sha256(b"x");
+        let digest = Digest::of(b"x");
         for entry in [
             format!(r#"{{"mediaType":"{MANIFEST}","digest":"sha384:00"}}"#),
             format!(r#"{{"mediaType":"{MANIFEST}","digest":"{digest}","Digest":"{digest}"}}"#),
@@ -265,14 +264,14 @@ mod tests {
         let many = vec![entry(MANIFEST); MAX_MANIFESTS + 1].join(",");
         let json = format!(r#"{{"manifests":[{many}]}}"#);
         assert!(matches!(document(json.as_bytes(), INDEX), Err(DocumentError::TooMany(..))));
-        let many = vec![format!("\"{}\"", sha256(b"x")); MAX_LAYERS + 1].join(",");
+        let many = vec![format!("\"{}\"", Digest::of(b"x")); MAX_LAYERS + 1].join(",");
         let json = format!(r#"{{"rootfs":{{"diff_ids":[{many}]}}}}"#);
         assert!(matches!(diff_ids(json.as_bytes()), Err(DocumentError::TooMany(..))));
     }
 
     #[test]
     fn a_config_names_its_layers() {
-        let layer = sha256(b"layer");
+        let layer = Digest::of(b"layer");
         let json = format!(r#"{{"rootfs":{{"type":"layers","diff_ids":["{layer}"]}},"x":[1]}}"#);
         assert_eq!(diff_ids(json.as_bytes()).unwrap(), [layer]);
         assert_eq!(diff_ids(br#"{"rootfs":{"diff_ids":null}}"#).unwrap(), []);

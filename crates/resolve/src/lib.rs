@@ -14,7 +14,6 @@
 
 #![forbid(unsafe_code)]
 
-mod chain;
 mod containerd;
 mod documents;
 mod grpc;
@@ -26,7 +25,6 @@ use std::time::Instant;
 
 use portcullis_types::{Identity, Kind};
 
-pub use chain::chain_id;
 pub use containerd::ContainerdResolver;
 
 /// A container that is about to start, as the engine's call names it.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 /// The hash functions that the OCI image specification registers and engines use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -65,6 +66,11 @@ impl Digest {
             hex.push(char::from_digit(u32::from(byte & 15), 16).unwrap_or('0'));
         }
         Self { algorithm: Algorithm::Sha256, hex: hex.into() }
+    }
+
+    /// The SHA-256 digest of some bytes.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self::sha256(Sha256::digest(bytes).into())
     }
 
     /// The hash function.

@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod chain;
 mod decision;
 mod digest;
 mod event;
@@ -15,6 +16,7 @@ mod reference;
 mod request;
 mod verdict;
 
+pub use chain::chain_id;
 pub use decision::{
     Action, Cause, Decision, Failure, PolicyAnswer, Reason, SettingsAnswer, Subject, Waiver,
 };

@@ -42,6 +42,8 @@ pub(crate) const CASES: &[Case] = &[
 const BLOCK_CRITICAL: &str =
     "rules: [{ class: vulnerability, severity: [critical], fixable: true, action: block }]";
 
+const JOURNAL: &str = "/run/systemd/journal/socket";
+
 /// The node's policies and evidence for one case; all of it is gone when this is dropped.
 struct Node<'a> {
     ctx: &'a Ctx<'a>,
@@ -110,6 +112,10 @@ impl<'a> Node<'a> {
 
 impl Drop for Node<'_> {
     fn drop(&mut self) {
+        let away = self.ctx.node().outside(JOURNAL).with_extension("away");
+        if away.exists() {
+            let _shown_by_the_next_case = fs::rename(away, self.ctx.node().outside(JOURNAL));
+        }
         for folder in [self.ctx.node().etc_portcullis(), self.ctx.node().var_lib_portcullis()] {
             for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
                 let path = entry.path();
@@ -639,6 +645,17 @@ const FAULTS: &[Fault] = &[
         inflict: |node| Ok(fs::write(node.settings(), "[gate]\ndeadline = \"1ms\"\n")?),
     },
     Fault {
+        cause: "auditUnavailable",
+        configure: |node, action| on_failure(node, "auditUnavailable", action),
+        inflict: |node| {
+            let events = node.ctx.node().var_lib_portcullis().join("events");
+            let _none_yet = fs::remove_dir_all(&events);
+            fs::write(events, "not a folder")?;
+            let socket = node.ctx.node().outside(JOURNAL);
+            Ok(fs::rename(&socket, socket.with_extension("away"))?)
+        },
+    },
+    Fault {
         cause: "policyInvalid",
         configure: |node, action| setting(node, "policyInvalid", action),
         inflict: |node| {
@@ -668,12 +685,18 @@ fn failures(ctx: &Ctx) -> Result<()> {
             let output = run_once(ctx, &id)?;
             let _removed_by_rm_in_some_versions =
                 ctx.ctr(&["containers", "delete", &id]).output()?;
-            let event = node.decision(&id)?;
-            let told = || format!("{} with {action}: {event:#}\n{}", fault.cause, output.errors());
-            ensure!(event["action"] == action, "{}", told());
-            let causes = event["causes"].as_array().into_iter().flatten();
-            ensure!(causes.into_iter().any(|c| c == fault.cause), "{}", told());
+            let told = || format!("{} with {action}: {}", fault.cause, output.errors());
             ensure!((output.code() == 0) == (action != "block"), "{}", told());
+            if fault.cause == "auditUnavailable" {
+                // There is no record of it; that is the failure.
+                let said = output.errors().contains("record");
+                ensure!(said || action != "block", "{}", told());
+                continue;
+            }
+            let event = node.decision(&id).with_context(told)?;
+            ensure!(event["action"] == action, "{}: {event:#}", told());
+            let mut causes = event["causes"].as_array().into_iter().flatten();
+            ensure!(causes.any(|c| c == fault.cause), "{}: {event:#}", told());
         }
     }
     Ok(())

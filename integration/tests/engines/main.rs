@@ -7,6 +7,7 @@ mod faults;
 mod gate;
 mod io;
 mod limits;
+mod node;
 mod pods;
 mod tasks;
 
@@ -15,6 +16,14 @@ use std::process::ExitCode;
 use portcullis_integration::suite;
 
 fn main() -> ExitCode {
-    let tables = [tasks::CASES, io::CASES, limits::CASES, faults::CASES, pods::CASES, gate::CASES];
+    let tables = [
+        node::CASES,
+        tasks::CASES,
+        io::CASES,
+        limits::CASES,
+        faults::CASES,
+        pods::CASES,
+        gate::CASES,
+    ];
     suite::main(&tables.concat())
 }

@@ -22,6 +22,7 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("an_id_in_use_is_refused", same_id),
     Case::new("a_missing_command_is_an_error", missing_command),
     Case::new("a_folder_can_be_the_root", rootfs_folder),
+    Case::new("users_can_be_mapped", user_namespace),
     Case::new("what_a_container_leaves_running_dies_with_it", stragglers),
     Case::new("a_checkpoint_works_or_fails_in_time", checkpoint),
     Case::new("twenty_containers_leave_nothing", twenty),
@@ -214,6 +215,18 @@ fn rootfs_folder(ctx: &Ctx) -> Result<()> {
     let run = ctx.run_image(&path, &["--rm", "--rootfs"], &ctx.id(), &command);
     run.output()?.expect_code(4)?;
     std::fs::remove_dir_all(root)?;
+    Ok(())
+}
+
+fn user_namespace(ctx: &Ctx) -> Result<()> {
+    let map = "0:100000:65536";
+    let flags = ["--rm", "--uidmap", map, "--gidmap", map];
+    let script = "echo $(id -u) of $(cat /proc/self/uid_map); touch /root/x || exit; read _";
+    let run = ctx.run(&flags, &ctx.id(), &["sh", "-c", script]);
+    let mut run = run.hold_stdin().spawn()?;
+    run.wait_for_text("0 of 0 100000 65536\n")?;
+    run.write(b"\n")?;
+    run.wait()?.ok()?;
     Ok(())
 }
 

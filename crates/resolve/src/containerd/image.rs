@@ -2,10 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use portcullis_types::Digest;
+use portcullis_types::{Digest, chain_id};
 
 use super::client::{Client, ContentError, together};
-use crate::chain::chain_id;
 use crate::documents::{Descriptor, Document, DocumentError, diff_ids, document};
 use crate::notes::Notes;
 

@@ -10,7 +10,6 @@ use serde::Deserialize;
 
 use super::api::SnapshotInfo;
 use super::client::Client;
-use crate::chain::sha256;
 use crate::grpc::GrpcError;
 
 const UID_MAPPING: &str = "containerd.io/snapshot/uidmapping";
@@ -155,7 +154,7 @@ fn remapped(parent: &str, mappings: &IdMappings) -> String {
         list(&mappings.users),
         list(&mappings.groups)
     );
-    sha256(json.as_bytes()).to_string()
+    Digest::of(json.as_bytes()).to_string()
 }
 
 #[cfg(test)]

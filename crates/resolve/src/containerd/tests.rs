@@ -10,7 +10,6 @@ use serde_json::{Value, json};
 
 use super::ContainerdResolver;
 use super::api::*;
-use crate::chain::sha256;
 use crate::{Resolved, RootfsMount, Start};
 use fake::{Fault, INDEX, Image, MANIFEST, World, any};
 
@@ -31,7 +30,7 @@ fn plain() -> (World, Image) {
 fn of_pod() -> (World, Image) {
     let mut world = World::default();
     let image = world.image(&["base", "app"], "0");
-    let index = world.index(&[&sha256(b"another platform's"), &image.manifest]);
+    let index = world.index(&[&Digest::of(b"another platform's"), &image.manifest]);
     for name in [APP, &format!("registry.example.com/team/app@{index}"), &image.config.to_string()]
     {
         world.record(name, INDEX, &index);
@@ -192,7 +191,7 @@ mod pods {
     #[test]
     fn the_recorded_configuration_has_other_layers() {
         let (mut world, image) = of_pod();
-        world.snapshot("c1", &sha256(b"other layers").to_string());
+        world.snapshot("c1", &Digest::of(b"other layers").to_string());
         let resolved = world.resolve();
         assert_eq!(resolved.identity.surety, Surety::Bound);
         assert_ne!(resolved.identity.chain_id, Some(image.chain));
@@ -228,7 +227,7 @@ mod layers {
     fn mapped(world: &mut World, image: &Image, name: &str) {
         world.snapshot("c1", name);
         world.snapshot(name, &image.chain.to_string());
-        world.snapshot(&image.chain.to_string(), &sha256(b"base").to_string());
+        world.snapshot(&image.chain.to_string(), &Digest::of(b"base").to_string());
     }
 
     #[test]
@@ -246,7 +245,7 @@ mod layers {
             r#"{{"Parent":"{}","IDMap":{{"UidMap":[{{"containerID":0,"hostID":7,"size":9}}],"GidMap":null}}}}"#,
             image.chain
         );
-        let name = sha256(json.as_bytes()).to_string();
+        let name = Digest::of(json.as_bytes()).to_string();
         mapped(&mut world, &image, &name);
 
         // Without the mapping the name cannot be told from an image's, and no image has it.
@@ -268,7 +267,7 @@ mod layers {
     #[test]
     fn a_user_namespace_without_a_copy() {
         let (mut world, image) = plain();
-        world.snapshot(&image.chain.to_string(), &sha256(b"base").to_string());
+        world.snapshot(&image.chain.to_string(), &Digest::of(b"base").to_string());
         let labels = &mut world.snapshots.get_mut("c1").unwrap().labels;
         labels.insert("containerd.io/snapshot/uidmapping".into(), "0:7:9".into());
         assert_bound(&world.resolve(), &image);
@@ -365,7 +364,7 @@ mod images {
         let (mut world, one) = plain();
         let mut huge = world.content[&one.config].clone();
         huge.resize(super::super::client::MAX_DOCUMENT + 1, b' ');
-        let config = sha256(&huge);
+        let config = Digest::of(&huge);
         world.content.insert(config.clone(), huge);
         let other = world.add(&json!({ "config": { "digest": config } }));
         let index = world.index(&[&other, &one.manifest]);
@@ -447,7 +446,7 @@ mod images {
     fn documents_without_end() {
         let (mut world, _) = plain();
         let huge = vec![b' '; super::super::client::MAX_DOCUMENT + 1];
-        let digest = sha256(&huge);
+        let digest = Digest::of(&huge);
         world.content.insert(digest.clone(), huge);
         world.record(APP, MANIFEST, &digest);
         let resolved = world.resolve();

@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
-use portcullis_resolve::chain_id;
-use portcullis_types::Digest;
+use portcullis_types::{Digest, chain_id};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 

@@ -9,13 +9,12 @@ use bytes::{BufMut, Bytes, BytesMut};
 use h2::RecvStream;
 use h2::server::SendResponse;
 use http::{HeaderMap, Response};
-use portcullis_types::Digest;
+use portcullis_types::{Digest, chain_id};
 use prost::Message;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::UnixListener;
 
-use crate::chain::{chain_id, sha256};
 use crate::containerd::api::*;
 use crate::{ContainerdResolver, Resolved, RootfsMount, Start};
 
@@ -72,14 +71,14 @@ impl World {
     /// A blob.
     pub(super) fn add(&mut self, json: &Value) -> Digest {
         let bytes = json.to_string().into_bytes();
-        let digest = sha256(&bytes);
+        let digest = Digest::of(&bytes);
         self.content.insert(digest.clone(), bytes);
         digest
     }
 
     /// An image whose layers are these; `user` makes configurations differ.
     pub(super) fn image(&mut self, layers: &[&str], user: &str) -> Image {
-        let diff_ids: Vec<Digest> = layers.iter().map(|l| sha256(l.as_bytes())).collect();
+        let diff_ids: Vec<Digest> = layers.iter().map(|l| Digest::of(l.as_bytes())).collect();
         let config = self.add(&json!({
             "config": { "User": user },
             "rootfs": { "type": "layers", "diff_ids": diff_ids },

@@ -1,7 +1,6 @@
 //! Chain IDs: one digest for a stack of layers (OCI image-spec `config.md`, "Layer ChainID").
 
-use portcullis_types::Digest;
-use sha2::{Digest as _, Sha256};
+use crate::Digest;
 
 /// The chain ID of layers, given their diff IDs from the lowest up; `None` for no layers.
 ///
@@ -11,13 +10,8 @@ pub fn chain_id(diff_ids: &[Digest]) -> Option<Digest> {
     let (lowest, above) = diff_ids.split_first()?;
     let chain = above
         .iter()
-        .fold(lowest.clone(), |chain, diff_id| sha256(format!("{chain} {diff_id}").as_bytes()));
+        .fold(lowest.clone(), |chain, diff_id| Digest::of(format!("{chain} {diff_id}").as_bytes()));
     Some(chain)
-}
-
-/// The SHA-256 digest of some bytes.
-pub(crate) fn sha256(bytes: &[u8]) -> Digest {
-    Digest::sha256(Sha256::digest(bytes).into())
 }
 
 #[cfg(test)]
@@ -46,7 +40,7 @@ mod tests {
 
     #[test]
     fn the_order_of_layers_counts() {
-        let (a, b) = (sha256(b"a"), sha256(b"b"));
+        let (a, b) = (Digest::of(b"a"), Digest::of(b"b"));
         assert_ne!(chain_id(&[a.clone(), b.clone()]), chain_id(&[b, a]));
     }
 }
