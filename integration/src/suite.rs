@@ -280,8 +280,8 @@ impl Images {
     }
 }
 
-/// Runs the cases as the command line asks, one at a time unless told otherwise, and prints what
-/// was skipped and why.
+/// Runs the cases as the command line asks, one at a time, and prints what was skipped and why.
+#[expect(clippy::print_stdout, reason = "the main of a test talks to whoever runs it")]
 pub fn main(cases: &[Case]) -> ExitCode {
     let mut arguments = Arguments::from_args();
     // The trials of one engine share it, so more threads would only wait for each other.

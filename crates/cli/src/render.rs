@@ -24,28 +24,27 @@ impl Printer {
         value: &T,
         text: impl FnOnce(&mut dyn Write) -> io::Result<()>,
     ) -> Result<()> {
-        let mut out = io::stdout().lock();
-        match self.output {
-            Output::Json => {
-                serde_json::to_writer_pretty(&mut out, value).map_err(io::Error::from)?;
-                writeln!(out)?;
-            }
-            Output::Text => text(&mut out)?,
-        }
-        out.flush()?;
-        Ok(())
+        self.emit(|out| serde_json::to_writer_pretty(out, value), text)
     }
 
-    /// Prints one of many values: a JSON line each, or a line of text.
+    /// Prints one of many values: a JSON line each, or what `text` writes.
     pub(crate) fn line<T: Serialize>(
         self,
         value: &T,
         text: impl FnOnce(&mut dyn Write) -> io::Result<()>,
     ) -> Result<()> {
+        self.emit(|out| serde_json::to_writer(out, value), text)
+    }
+
+    fn emit(
+        self,
+        json: impl FnOnce(&mut dyn Write) -> serde_json::Result<()>,
+        text: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> Result<()> {
         let mut out = io::stdout().lock();
         match self.output {
             Output::Json => {
-                serde_json::to_writer(&mut out, value).map_err(io::Error::from)?;
+                json(&mut out).map_err(io::Error::from)?;
                 writeln!(out)?;
             }
             Output::Text => text(&mut out)?,
