@@ -6,8 +6,8 @@
 
 use std::path::{Path, PathBuf};
 
-use containerd_shim_protos::protobuf::Message;
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
+use containerd_shim_protos::protobuf::{self, CodedInputStream, Message};
 use containerd_shim_protos::shim::oci::Options as RuncOptions;
 use portcullis_settings::{RuntimeSettings, SystemdCgroup};
 use serde::{Deserialize, Serialize};
@@ -18,6 +18,9 @@ use crate::io::Owner;
 const RUNC: &str = "containerd.runc.v1.Options";
 /// Options of CRI for a runtime it does not know: `{type_url=1, config_path=2, config_body=3}`.
 const GENERIC: &str = "runtimeoptions.v1.Options";
+/// What clients of 1.6 and 1.7 send with a task to a runtime that is not called runc's, to tell the
+/// owner of its streams (`runtime/linux/runctypes/runc.proto`).
+const OLD: &str = "containerd.linux.runc.CreateOptions";
 
 /// Where the options of a container are kept for the `delete` verb.
 pub(crate) const FILE: &str = "portcullis-runtime.json";
@@ -31,7 +34,7 @@ pub(crate) enum OptionsError {
     )]
     Type(String),
     #[error("the runtime options of type {0} cannot be decoded")]
-    Decode(&'static str, #[source] containerd_shim_protos::protobuf::Error),
+    Decode(&'static str, #[source] protobuf::Error),
     #[error("the runtime options are not the TOML of runc's options")]
     Toml(#[source] toml::de::Error),
     #[error("cannot read the runtime options' file {path}")]
@@ -85,7 +88,7 @@ impl From<TomlOptions> for RuncOptions {
 
 /// Whether an `Any` holds runtime options of a kind that [`decode`] reads.
 pub(crate) fn is_known(any: &Any) -> bool {
-    matches!(any.type_url.rsplit('/').next(), Some(RUNC | GENERIC))
+    matches!(any.type_url.rsplit('/').next(), Some(RUNC | GENERIC | OLD))
 }
 
 /// Decodes what the engine sent; `None` if it sent nothing.
@@ -102,8 +105,27 @@ pub(crate) fn decode(any: Option<&Any>) -> Result<Option<RuncOptions>, OptionsEr
             .map(Some)
             .map_err(|e| OptionsError::Decode(RUNC, e)),
         GENERIC => generic(&any.value).map(Some),
+        OLD => old(&any.value).map(Some).map_err(|e| OptionsError::Decode(OLD, e)),
         other => Err(OptionsError::Type(other.chars().take(120).collect())),
     }
+}
+
+/// The fields of [`OLD`] that mean something to runc's own options.
+fn old(bytes: &[u8]) -> protobuf::Result<RuncOptions> {
+    let mut options = RuncOptions::new();
+    let mut input = CodedInputStream::from_bytes(bytes);
+    while let Some(tag) = input.read_raw_tag_or_eof()? {
+        // A tag is the field's number and, in three bits, its kind: 0 a number, 2 bytes.
+        match (tag >> 3, tag & 7) {
+            (1, 0) => options.no_pivot_root = input.read_bool()?,
+            (8, 0) => options.no_new_keyring = input.read_bool()?,
+            (9, 2) => options.shim_cgroup = input.read_string()?,
+            (10, 0) => options.io_uid = input.read_uint32()?,
+            (11, 0) => options.io_gid = input.read_uint32()?,
+            _ => protobuf::rt::skip_field_for_tag(tag, &mut input)?,
+        }
+    }
+    Ok(options)
 }
 
 fn generic(bytes: &[u8]) -> Result<RuncOptions, OptionsError> {
@@ -129,11 +151,9 @@ impl RuntimeOptions {
         namespace: &str,
         cgroups_path: &str,
     ) -> Self {
-        let detected = match settings.systemd_cgroup {
-            SystemdCgroup::On => true,
-            SystemdCgroup::Off => false,
-            SystemdCgroup::Detect => is_systemd_form(cgroups_path),
-        };
+        let detect = settings.systemd_cgroup == SystemdCgroup::Detect;
+        // No other driver takes this form, so what an engine leaves open is told by it.
+        let detected = detect && is_systemd_form(cgroups_path);
         match sent {
             Some(sent) => Self {
                 binary: match sent.binary_name.as_str() {
@@ -144,7 +164,7 @@ impl RuntimeOptions {
                     "" => settings.root.join(namespace),
                     root => Path::new(root).join(namespace),
                 },
-                systemd_cgroup: sent.systemd_cgroup,
+                systemd_cgroup: sent.systemd_cgroup || detected,
                 no_pivot_root: sent.no_pivot_root,
                 no_new_keyring: sent.no_new_keyring,
                 owner: Owner { uid: sent.io_uid, gid: sent.io_gid },
@@ -152,7 +172,7 @@ impl RuntimeOptions {
             None => Self {
                 binary: settings.binary.clone(),
                 root: settings.root.join(namespace),
-                systemd_cgroup: detected,
+                systemd_cgroup: detected || settings.systemd_cgroup == SystemdCgroup::On,
                 no_pivot_root: false,
                 no_new_keyring: false,
                 owner: Owner::default(),
@@ -208,6 +228,16 @@ mod tests {
         assert_eq!(decoded.binary_name, "/opt/gate");
         assert!(decoded.systemd_cgroup);
         assert_eq!(decoded.shim_cgroup, "");
+    }
+
+    #[test]
+    fn the_options_of_older_clients_are_read_by_their_own_numbers() {
+        // no_pivot_root, a field we do not use, io_uid and io_gid.
+        let bytes = [0x08, 1, 0x32, 1, b'x', 0x50, 0xa0, 0x8d, 0x06, 0x58, 7];
+        let decoded = decode(Some(&any(OLD, bytes.to_vec()))).unwrap().unwrap();
+        assert!(decoded.no_pivot_root);
+        assert_eq!((decoded.io_uid, decoded.io_gid), (100_000, 7));
+        assert!(decode(Some(&any(OLD, vec![0x50, 0xff]))).is_err());
     }
 
     #[test]
