@@ -1,20 +1,18 @@
 //! One test node: namespaces of its own for mounts, processes, cgroups and network, so that what
 //! engines do at fixed places (`/run/containerd`, `/etc/portcullis`, the journal) stays inside.
 //!
-//! `node.sh` sets it up. The node ends with this process, even if that is killed, since the first
-//! process of the node lives as long as the pipe that is its standard input.
+//! `node.sh` sets it up and cleans up after it. The node ends with this process, even if that is
+//! killed, since the first process of the node lives as long as the pipe that is its standard input.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use rustix::process::{Pid, Signal};
 use tempfile::TempDir;
 
 use crate::run::{Run, Running};
-use crate::wait_for;
 
 const SCRIPT: &str = include_str!("node.sh");
 
@@ -51,7 +49,9 @@ impl Node {
         let mut node =
             Self { door: Inside { init: Pid::INIT }, keeper: Some(keeper), cgroup, folder };
         ready?;
-        let unshare = node.keeper.as_ref().context("just started")?.pid();
+        let script = node.keeper.as_ref().context("just started")?.pid();
+        // The script's only child is `unshare`, and its only child is the node's first process.
+        let unshare = children(script)?.first().copied().context("no unshare runs")?;
         let init = children(unshare)?.first().copied();
         node.door.init = init.context("the node has ended at once")?;
         Ok(node)
@@ -109,16 +109,9 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
-        if let Some(mut keeper) = self.keeper.take() {
-            keeper.close_stdin();
+        // Its input ends here.
+        if let Some(keeper) = self.keeper.take() {
             let _ = keeper.wait();
-        }
-        for top in self.cgroups().unwrap_or_default() {
-            // The kernel lets go of the last processes a moment after their end.
-            let _ = wait_for("the end of a cgroup", Duration::from_secs(5), || {
-                remove_cgroups(&top);
-                Ok((!top.exists()).then_some(()))
-            });
         }
     }
 }
@@ -200,12 +193,4 @@ pub fn hierarchies() -> Result<Vec<PathBuf>> {
         .filter(|words| matches!(words[..], [_, _, "cgroup" | "cgroup2", ..]))
         .map(|words| PathBuf::from(words[1]))
         .collect())
-}
-
-fn remove_cgroups(top: &Path) {
-    let folders = std::fs::read_dir(top).into_iter().flatten().flatten();
-    for folder in folders.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
-        remove_cgroups(&folder.path());
-    }
-    let _ = std::fs::remove_dir(top);
 }

@@ -1,8 +1,9 @@
 #!/bin/sh
 #
 # The private view of one test node: its first process, mounts, cgroups, network and journal folder.
-# Nothing that happens inside reaches the machine, and all of it ends with the first process, which
-# ends when its standard input does.
+# Nothing that happens inside reaches the machine. All of it ends with the first process, which ends
+# when its standard input does, so even a test that is killed leaves nothing: this script removes
+# FOLDER and the cgroups then.
 #
 #   node.sh FOLDER CGROUP          called by the tests
 #   node.sh FOLDER CGROUP inside   called by itself in the new namespaces
@@ -17,7 +18,8 @@ folder=$1
 cgroup=$2
 
 outside() {
-    for top in $(findmnt -rn -t cgroup,cgroup2 -o TARGET); do
+    trap clean_up EXIT
+    for top in $(hierarchies); do
         place=$top/$cgroup
         mkdir "$place"
         if [ -e "$place/cpuset.mems" ] && [ -e "$place/cgroup.clone_children" ]; then
@@ -27,12 +29,31 @@ outside() {
             cat "$top/cpuset.mems" >"$place/cpuset.mems"
         fi
         enable_controllers "$top"
-        echo $$ >"$place/cgroup.procs"
     done
-    # Private first: on most machines / is shared, and a copy that stayed a peer of it would carry
-    # the node's mounts out to the machine.
-    exec unshare --mount --propagation private --pid --fork --kill-child --mount-proc \
-        --net --ipc --uts --cgroup sh "$0" "$folder" "$cgroup" inside
+    (
+        for top in $(hierarchies); do
+            echo 0 >"$top/$cgroup/cgroup.procs"
+        done
+        # Private first: on most machines / is shared, and a copy that stayed a peer of it would
+        # carry the node's mounts out to the machine.
+        exec unshare --mount --propagation private --pid --fork --kill-child --mount-proc \
+            --net --ipc --uts --cgroup sh "$0" "$folder" "$cgroup" inside
+    )
+}
+
+clean_up() {
+    for top in $(hierarchies); do
+        # The kernel lets go of the last processes a moment after their end.
+        for _ in 1 2 3 4 5 6 7 8 9 10; do
+            [ -d "$top/$cgroup" ] || break
+            find "$top/$cgroup" -depth -type d -exec rmdir {} + 2>/dev/null || sleep 0.1
+        done
+    done
+    rm -rf "$folder"
+}
+
+hierarchies() {
+    findmnt -rn -t cgroup,cgroup2 -o TARGET
 }
 
 # Version 2 hands a controller down only when asked.
