@@ -91,6 +91,7 @@ main() {
     work=$(mktemp -d)
     trap clean_up EXIT
     trap 'exit 1' HUP INT TERM
+    read_record
     case $action in
         install) install ;;
         uninstall) uninstall ;;
@@ -207,30 +208,41 @@ checksum() { sha256sum <"$1" | cut -d ' ' -f 1; }
 
 # The record has a line for each path: what it was before (`made`: nothing, `over`: a file that is
 # kept as a copy, `folder`), the checksum of what was put there, and the path below the root.
-recorded() {
-    local field=$1 path=$2
+declare -A kinds=() sums=()
+
+read_record() {
+    local kind sum path
     [[ -f $root$record/manifest ]] || return 0
-    awk -F '\t' -v field="$field" -v path="$path" '$3 == path { print $field; exit }' \
-        "$root$record/manifest"
+    while IFS=$'\t' read -r kind sum path; do
+        kinds[$path]=$kind
+        sums[$path]=$sum
+    done <"$root$record/manifest"
 }
 
 remember() {
     local kind=$1 sum=$2 path=$3
-    [[ $(recorded 1 "$path") == "$kind" && $(recorded 2 "$path") == "$sum" ]] && return 0
-    forget "$path" "$kind"$'\t'"$sum"$'\t'"$path"
+    if [[ ${kinds[$path]:-} == "$kind" && ${sums[$path]:-} == "$sum" ]]; then return 0; fi
+    kinds[$path]=$kind
+    sums[$path]=$sum
+    write_record
 }
 
-# Drops the line of a path; with $2, puts that in its place.
 forget() {
-    local path=$1 line=${2:-} manifest=$root$record/manifest
-    pending=$manifest.new
-    {
-        [[ ! -f $manifest ]] || awk -F '\t' -v path="$path" '$3 != path' "$manifest"
-        [[ -z $line ]] || printf '%s\n' "$line"
-    } >"$pending"
+    local path=$1
+    [[ -n ${kinds[$path]:-} ]] || return 0
+    unset 'kinds[$path]' 'sums[$path]'
+    write_record
+}
+
+write_record() {
+    local path
+    pending=$root$record/manifest.new
+    for path in "${!kinds[@]}"; do
+        printf '%s\t%s\t%s\n' "${kinds[$path]}" "${sums[$path]}" "$path"
+    done | sort -t $'\t' -k 3 >"$pending"
     chmod 600 "$pending"
     sync "$pending"
-    mv -- "$pending" "$manifest"
+    mv -- "$pending" "$root$record/manifest"
     pending=''
 }
 
@@ -301,7 +313,7 @@ place() {
     folder "${path%/*}"
     if [[ -f $to && $(stat -c %a "$to") == "${mode#0}" ]] && cmp -s -- "$from" "$to"; then
         # In place, by an earlier run or by one that was cut short.
-        if ! $dry_run && [[ -z $(recorded 1 "$path") ]]; then
+        if ! $dry_run && [[ -z ${kinds[$path]:-} ]]; then
             remember made "$(checksum "$to")" "$path"
         fi
         return 0
@@ -310,10 +322,10 @@ place() {
     step "write $to"
     $dry_run && return 0
     sum=$(checksum "$from")
-    kind=$(recorded 1 "$path")
+    kind=${kinds[$path]:-}
     if [[ -n $kind ]]; then
         # Until the new one is in place, either is ours.
-        remember "$kind" "$sum,$(recorded 2 "$path")" "$path"
+        remember "$kind" "$sum,${sums[$path]:-}" "$path"
     elif [[ -e $to || -L $to ]]; then
         kind=over
         keep_original "$path"
@@ -815,8 +827,8 @@ original_config() {
         : >"$out"
     elif ! is_marked "$config"; then
         cat -- "$config" >"$out"
-    elif [[ $(recorded 2 "$containerd_config") == "$(checksum "$config")" ]]; then
-        if [[ $(recorded 1 "$containerd_config") == over ]]; then cat -- "$copy" >"$out"; else : >"$out"; fi
+    elif [[ ${sums[$containerd_config]:-} == "$(checksum "$config")" ]]; then
+        if [[ ${kinds[$containerd_config]:-} == over ]]; then cat -- "$copy" >"$out"; else : >"$out"; fi
     else
         without_ours "$config" >"$out"
     fi
@@ -1035,8 +1047,8 @@ restore_aside() {
         put_back "$path" "$copy"
         # The record follows: what stands there is ours, or not.
         if is_marked "$copy"; then
-            remember "$(recorded 1 "$path")" "$(checksum "$copy")" "$path"
-        elif [[ -n $(recorded 1 "$path") ]]; then
+            remember "${kinds[$path]:-}" "$(checksum "$copy")" "$path"
+        elif [[ -n ${kinds[$path]:-} ]]; then
             drop_record "$path"
         fi
     elif [[ -e $root$path ]]; then
@@ -1069,8 +1081,8 @@ edit() {
     if ! is_marked "$file"; then
         keep_original "$path"
         remember over "$sum" "$path"
-    elif [[ $(recorded 2 "$path") == "$(checksum "$file")" ]]; then
-        remember "$(recorded 1 "$path")" "$sum" "$path"
+    elif [[ ${sums[$path]:-} == "$(checksum "$file")" ]]; then
+        remember "${kinds[$path]:-}" "$sum" "$path"
     else
         # Somebody changed it since: what it is without us is the original now.
         without_ours "$file" >"$work/kept"
@@ -1170,13 +1182,13 @@ somewhere_marked() {
 unconfigure_containerd() {
     local path changed=false
     for path in "$containerd_config" "$drop_in"; do
-        if [[ -e $root$path ]] && { is_marked "$root$path" || [[ -n $(recorded 1 "$path") ]]; }; then
+        if [[ -e $root$path ]] && { is_marked "$root$path" || [[ -n ${kinds[$path]:-} ]]; }; then
             changed=true
             revert "$path"
         fi
         $dry_run && continue
         rm -f -- "$(place_of "$path").portcullis-new"
-        [[ -z $(recorded 1 "$path") ]] || drop_record "$path"
+        [[ -z ${kinds[$path]:-} ]] || drop_record "$path"
     done
     if ! $changed || $dry_run; then return 0; fi
     if [[ -d $root$record ]]; then : >"$root$record/unconfigured"; fi
@@ -1190,8 +1202,8 @@ unconfigure_containerd() {
 # Makes the file at path $1 what it was, or, if somebody changed it since, takes out what is ours.
 revert() {
     local path=$1 file=$root$1 kind
-    kind=$(recorded 1 "$path")
-    if [[ -n $kind && $(recorded 2 "$path") == "$(checksum "$file")" ]]; then
+    kind=${kinds[$path]:-}
+    if [[ -n $kind && ${sums[$path]:-} == "$(checksum "$file")" ]]; then
         if [[ $kind == over ]]; then
             step "put back $file as it was"
             $dry_run || put_back "$path" "$(original_copy "$path")"
@@ -1272,11 +1284,10 @@ containerd_still_configured() {
 
 # Everything in the record but folders.
 remove_files() {
-    local kind sum path
-    [[ -f $root$record/manifest ]] || return 0
-    while IFS=$'\t' read -r kind sum path; do
-        [[ $kind == folder ]] || remove_file "$kind" "$sum" "$path"
-    done <"$root$record/manifest"
+    local path
+    for path in "${!kinds[@]}"; do
+        [[ ${kinds[$path]} == folder ]] || remove_file "${kinds[$path]}" "${sums[$path]}" "$path"
+    done
 }
 
 remove_file() {
@@ -1315,8 +1326,10 @@ remove_record() {
 our_folders() {
     {
         printf '%s\n' "$settings_folder"{/policies,} "$data"{/verdicts,/events,/policy,}
-        [[ ! -f $root$record/manifest ]] ||
-            awk -F '\t' '$1 == "folder" { print $3 }' "$root$record/manifest"
+        local path
+        for path in "${!kinds[@]}"; do
+            [[ ${kinds[$path]} != folder ]] || printf '%s\n' "$path"
+        done
     } | sort -ru
 }
 

@@ -99,25 +99,36 @@ pub fn start(args: &Args) -> Result<(), StartError> {
     let path = said.socket_folder.join(socket_name(&said.grpc_address, &args.namespace, group));
     let address = format!("unix://{}", path.display());
     let socket = |source| StartError::Socket { path: path.clone(), source };
-    match listen(&path).map_err(socket)? {
-        Listening::ByAnother => {}
+    let daemon = match listen(&path).map_err(socket)? {
+        Listening::ByAnother => None,
         Listening::Ours(listener) => match launch(args, &said, sent.as_ref(), listener, &path) {
-            Ok(Side::Parent(_)) => {}
+            Ok(Side::Parent(daemon)) => Some(daemon),
             Ok(Side::Child) => return Ok(()),
             Err(error) => {
                 let _first_error_counts = fs::remove_file(&path);
                 return Err(error);
             }
         },
-    }
-    if said.protocol == Protocol::Legacy {
+    };
+    tell(&address, said.protocol).map_err(|error| {
+        if let Some(daemon) = daemon {
+            let _it_ends_either_way =
+                rustix::process::kill_process(daemon, rustix::process::Signal::KILL);
+            let _first_error_counts = fs::remove_file(&path);
+        }
+        StartError::Answer(error)
+    })
+}
+
+/// Tells containerd where the shim listens.
+fn tell(address: &str, protocol: Protocol) -> io::Result<()> {
+    if protocol == Protocol::Legacy {
         // containerd 1.6 and 1.7 find the shim again by this file.
-        fs::write("address", &address).map_err(StartError::Answer)?;
+        fs::write("address", address)?;
     }
     let mut out = io::stdout().lock();
-    out.write_all(&answer(&address, said.protocol))
-        .and_then(|()| out.flush())
-        .map_err(StartError::Answer)
+    out.write_all(&answer(address, protocol))?;
+    out.flush()
 }
 
 fn launch(

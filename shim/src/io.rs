@@ -238,8 +238,7 @@ async fn copy(
     mut from: impl AsyncRead + Unpin + Send + 'static,
     mut to: impl AsyncWrite + Unpin + Send + 'static,
 ) {
-    // A terminal that hangs up (EIO) and a process that closes its input (EPIPE) end a copy as
-    // normally as the end of the stream does.
+    // A process that closes its input (EPIPE) ends a copy as normally as the stream's end does.
     if let Err(error) = tokio::io::copy(&mut from, &mut to).await {
         log::debug!("a stream ended: {error}");
     }
@@ -390,6 +389,15 @@ impl Terminal {
     }
 }
 
+/// A terminal whose last process is gone answers EIO: that is its end, and what was read before it
+/// must still be written.
+fn read_terminal(terminal: &OwnedFd, space: &mut [u8]) -> io::Result<usize> {
+    match rustix::io::read(terminal, space) {
+        Err(rustix::io::Errno::IO) => Ok(0),
+        read => Ok(read?),
+    }
+}
+
 impl AsyncRead for Terminal {
     fn poll_read(
         self: Pin<&mut Self>,
@@ -399,7 +407,7 @@ impl AsyncRead for Terminal {
         loop {
             let mut ready = ready!(self.0.poll_read_ready(context))?;
             let space = buffer.initialize_unfilled();
-            match ready.try_io(|fd| Ok(rustix::io::read(fd.get_ref(), &mut *space)?)) {
+            match ready.try_io(|fd| read_terminal(fd.get_ref(), &mut *space)) {
                 Ok(read) => return Poll::Ready(read.map(|n| buffer.advance(n))),
                 Err(_would_block) => {}
             }

@@ -9,6 +9,7 @@ use portcullis_gate::Permit;
 use serde::Deserialize;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::unix::pipe;
+use tokio::sync::oneshot::error::TryRecvError;
 
 use crate::io::{ConsoleSocket, ContainerSide, Terminal};
 use crate::options::RuntimeOptions;
@@ -67,6 +68,7 @@ impl Runc {
         &self,
         permit: Permit,
         streams: ContainerSide,
+        given_up: Option<tokio::time::Instant>,
     ) -> Result<Started, RuncError> {
         let pid_file = self.bundle.join("init.pid");
         let mut command = Invocation::new(self, "create");
@@ -77,6 +79,7 @@ impl Runc {
         if self.options.no_new_keyring {
             command.arg("--no-new-keyring");
         }
+        command.given_up = given_up;
         command.start_process(permit.container_id(), streams, &pid_file).await
     }
 
@@ -177,6 +180,8 @@ struct Invocation<'a> {
     command: Command,
     log: PathBuf,
     after_id: Option<String>,
+    /// When nobody waits for a process to be started any more.
+    given_up: Option<tokio::time::Instant>,
 }
 
 impl<'a> Invocation<'a> {
@@ -193,7 +198,7 @@ impl<'a> Invocation<'a> {
         command.arg(verb);
         // The readiness socket of the engine is not the container's.
         command.env_remove("NOTIFY_SOCKET");
-        Self { runc, verb, command, log, after_id: None }
+        Self { runc, verb, command, log, after_id: None, given_up: None }
     }
 
     fn arg(&mut self, arg: impl AsRef<std::ffi::OsStr>) -> &mut Self {
@@ -222,14 +227,22 @@ impl<'a> Invocation<'a> {
         }
         self.command.arg(id);
         let window = self.runc.reaper.window();
-        let (_child, exit) = self.spawn()?;
-        let terminal = match &socket {
-            None => {
-                let exit = exit.await;
-                self.check(exit.ok(), b"")?;
-                None
+        let (child, mut exit) = self.spawn()?;
+        let done = async {
+            match &socket {
+                None => {
+                    let exit = (&mut exit).await;
+                    self.check(exit.ok(), b"").map(|()| None)
+                }
+                Some(socket) => self.with_terminal(&mut exit, socket).await,
             }
-            Some(socket) => self.with_terminal(exit, socket).await?,
+        };
+        let terminal = match self.given_up {
+            None => done.await?,
+            Some(moment) => match tokio::time::timeout_at(moment, done).await {
+                Ok(done) => done?,
+                Err(_) => return Err(self.stop(&child, exit).await),
+            },
         };
         let pid =
             read_pid(pid_file).map_err(|source| RuncError::Answer { what: "pid file", source })?;
@@ -238,7 +251,7 @@ impl<'a> Invocation<'a> {
 
     async fn with_terminal(
         &self,
-        mut exit: tokio::sync::oneshot::Receiver<Exit>,
+        exit: &mut tokio::sync::oneshot::Receiver<Exit>,
         socket: &ConsoleSocket,
     ) -> Result<Option<Terminal>, RuncError> {
         let lost = |source| RuncError::Terminal { verb: self.verb, source };
@@ -249,7 +262,7 @@ impl<'a> Invocation<'a> {
                 self.check(exit.await.ok(), b"")?;
                 Ok(Some(terminal))
             }
-            ended = &mut exit => {
+            ended = &mut *exit => {
                 self.check(ended.ok(), b"")?;
                 // It ended well, so the terminal is on its way.
                 let wait = std::time::Duration::from_secs(5);
@@ -259,6 +272,23 @@ impl<'a> Invocation<'a> {
                 }
             }
         }
+    }
+
+    /// Ends a runtime that nobody waits for any more.
+    async fn stop(
+        &self,
+        child: &std::process::Child,
+        mut exit: tokio::sync::oneshot::Receiver<Exit>,
+    ) -> RuncError {
+        // As long as its exit has not been told it has not been reaped, and its pid is its own.
+        let pid = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
+        if let (Err(TryRecvError::Empty), Some(pid)) = (exit.try_recv(), pid) {
+            let _it_may_be_ending =
+                rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            let _reaped = exit.await;
+        }
+        let message = "it took longer than its caller waits".to_owned();
+        RuncError::Failed { verb: self.verb, message }
     }
 
     /// Runs the command with input, and returns what it printed.

@@ -85,11 +85,7 @@ pub(crate) fn run(
     };
     if let Err(error) = served {
         log::error!("the shim ends: {error}");
-    }
-    if let Err(error) = std::fs::remove_file(&daemon.socket)
-        && error.kind() != io::ErrorKind::NotFound
-    {
-        log::warn!("cannot remove the socket: {error}");
+        let _it_is_ending = std::fs::remove_file(&daemon.socket);
     }
 }
 
@@ -113,7 +109,16 @@ async fn serve(daemon: &Daemon, listener: UnixListener) -> io::Result<()> {
     ignore_polite_signals()?;
     service.ended().await;
 
-    publisher.flush(LAST_EVENTS).await;
+    // Whoever wants a shim under this name now gets one of its own.
+    if let Err(error) = std::fs::remove_file(&daemon.socket)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        log::warn!("cannot remove the socket: {error}");
+    }
+    let last = async { tokio::join!(publisher.flush(LAST_EVENTS), service.recorded()) };
+    if tokio::time::timeout(LAST_EVENTS, last).await.is_err() {
+        log::warn!("the last records are given up");
+    }
     if tokio::time::timeout(LAST_ANSWERS, server.shutdown()).await.is_err() {
         log::warn!("the last answers are given up");
     }

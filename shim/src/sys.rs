@@ -50,6 +50,19 @@ pub(crate) fn own_scheduling_core() -> io::Result<()> {
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Sends a signal, real-time ones too, to one process.
+///
+/// # Errors
+/// As kill(2).
+pub(crate) fn kill(pid: rustix::process::Pid, signal: i32) -> io::Result<()> {
+    // SAFETY: kill takes two integers and touches no memory of ours; the pid is one process', not
+    // a group's.
+    match unsafe { libc::kill(pid.as_raw_nonzero().get(), signal) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Lets the runtime watch a descriptor.
 ///
 /// # Errors

@@ -25,6 +25,7 @@ use portcullis_resolve::{ContainerdResolver, RootfsMount, Start};
 use portcullis_settings::Door;
 use portcullis_types::Engine;
 use tokio::sync::Notify;
+use tokio::task::JoinSet;
 
 use crate::args::is_id;
 use crate::bundle::Spec;
@@ -37,6 +38,7 @@ use crate::process::{Process, State};
 use crate::reaper::{Exit, Reaper};
 use crate::runc::{Runc, Started};
 use crate::status::{Failed, not_found, status};
+use crate::sys;
 
 /// How long the end of a container waits for the ends of its other processes.
 const STRAGGLERS: Duration = Duration::from_secs(10);
@@ -53,8 +55,18 @@ struct Inner {
     resolver: ContainerdResolver,
     reaper: Reaper,
     publisher: Publisher,
-    containers: Mutex<HashMap<String, Slot>>,
+    containers: Mutex<Containers>,
     exit: Notify,
+    /// Records that nobody waits for but the end of the shim.
+    records: Mutex<JoinSet<()>>,
+}
+
+/// The containers of this shim.
+#[derive(Default)]
+struct Containers {
+    by_id: HashMap<String, Slot>,
+    /// containerd has sent Shutdown: nothing is begun any more, and what was begun is undone.
+    closing: bool,
 }
 
 /// A container's id is taken from the moment its creation begins.
@@ -114,6 +126,7 @@ impl TaskService {
             publisher,
             containers: Mutex::default(),
             exit: Notify::new(),
+            records: Mutex::default(),
         }))
     }
 
@@ -122,8 +135,14 @@ impl TaskService {
         self.0.exit.notified().await;
     }
 
+    /// Waits until the last records are written.
+    pub(crate) async fn recorded(&self) {
+        let mut records = std::mem::take(&mut *lock(&self.0.records));
+        while records.join_next().await.is_some() {}
+    }
+
     fn container(&self, id: &str) -> Answer<Arc<Container>> {
-        match lock(&self.0.containers).get(id) {
+        match lock(&self.0.containers).by_id.get(id) {
             Some(Slot::Present(container)) => Ok(container.clone()),
             Some(Slot::Creating) | None => Err(not_found("container", id).into()),
         }
@@ -155,6 +174,7 @@ impl TaskService {
             let text = "mounts below the root filesystem are not supported by this runtime";
             return Err(status(Code::INVALID_ARGUMENT, text).into());
         }
+        let given_up = caller_waits.map(|waits| tokio::time::Instant::now() + waits);
         let reservation = Reservation::take(&self, &request.id)?;
         let bundle = PathBuf::from(&request.bundle);
         let spec = Spec::read(&bundle)?;
@@ -177,7 +197,7 @@ impl TaskService {
         let permit = self.permit(&gate, &request, caller_waits).await?;
         let admission = permit.admission();
         let runc = Runc { options, bundle, reaper: self.0.reaper.clone() };
-        let created = self.bring_to_life(permit, &request, runc.clone(), &streams).await;
+        let created = self.bring_to_life(permit, &request, runc.clone(), &streams, given_up).await;
         let (started, copies) = match created {
             Ok(created) => created,
             Err(failed) => {
@@ -203,7 +223,10 @@ impl TaskService {
             gate,
             admission,
         });
-        reservation.keep(container.clone());
+        if let Err(given_up) = reservation.keep(container.clone()) {
+            self.undo(&container.runc, &container.id).await?;
+            return Err(given_up);
+        }
         self.0.publisher.publish(&events::TaskCreate {
             container_id: request.id,
             bundle: request.bundle,
@@ -258,6 +281,7 @@ impl TaskService {
         request: &api::CreateTaskRequest,
         runc: Runc,
         streams: &Streams,
+        given_up: Option<tokio::time::Instant>,
     ) -> Answer<(Started, Copies)> {
         let rootfs = runc.bundle.join("rootfs");
         options_file(&runc)?;
@@ -272,7 +296,7 @@ impl TaskService {
         let id = permit.container_id().to_owned();
         let made = async {
             let (theirs, ours) = io::prepare(streams, runc.options.owner)?;
-            let started = runc.create(permit, theirs).await?;
+            let started = runc.create(permit, theirs, given_up).await?;
             let copies = match started.terminal.clone() {
                 Some(terminal) => Copies::of_terminal(terminal, streams),
                 None => ours.start(),
@@ -282,16 +306,23 @@ impl TaskService {
         match made.await {
             Ok(made) => Ok(made),
             Err(failed) => {
-                // runc cleans up after itself unless we failed after it.
-                if let Err(error) = runc.delete(&id, true).await {
-                    log::warn!("after a failed create of {id}: {error}");
-                }
-                if let Err(error) = blocking(move || mounts::unmount_all(&rootfs)).await? {
-                    log::warn!("after a failed create of {id}: {error}");
-                }
+                self.undo(&runc, &id).await?;
                 Err(failed)
             }
         }
+    }
+
+    /// Takes away what is left of a creation: runc cleans up after itself unless it was killed or
+    /// we failed after it.
+    async fn undo(&self, runc: &Runc, id: &str) -> Answer<()> {
+        if let Err(error) = runc.delete(id, true).await {
+            log::warn!("after a failed create of {id}: {error}");
+        }
+        let rootfs = runc.bundle.join("rootfs");
+        if let Err(error) = blocking(move || mounts::unmount_all(&rootfs)).await? {
+            log::warn!("after a failed create of {id}: {error}");
+        }
+        Ok(())
     }
 
     fn watch_exit(
@@ -398,8 +429,10 @@ impl TaskService {
             pid: pid.unsigned_abs(),
             ..events::TaskStart::default()
         });
-        // Nobody waits for this record.
-        tokio::task::spawn_blocking(move || gate.started(&admission));
+        let mut records = lock(&self.0.records);
+        while records.try_join_next().is_some() {}
+        records.spawn_blocking(move || gate.started(&admission));
+        drop(records);
         Ok(pid.unsigned_abs())
     }
 
@@ -454,7 +487,7 @@ impl TaskService {
         container.runc.delete(&id, false).await?;
         let rootfs = container.bundle.join("rootfs");
         blocking(move || mounts::unmount_all(&rootfs)).await??;
-        lock(&self.0.containers).remove(&id);
+        lock(&self.0.containers).by_id.remove(&id);
         self.0.publisher.publish(&events::TaskDelete {
             container_id: id,
             pid: response.pid,
@@ -574,25 +607,39 @@ struct Reservation {
 impl Reservation {
     fn take(service: &TaskService, id: &str) -> Answer<Self> {
         let mut containers = lock(&service.0.containers);
-        if containers.contains_key(id) {
+        if containers.closing {
+            return Err(status(Code::FAILED_PRECONDITION, "this shim is ending").into());
+        }
+        if containers.by_id.contains_key(id) {
             return Err(
                 status(Code::ALREADY_EXISTS, format!("container {id} exists already")).into()
             );
         }
-        containers.insert(id.to_owned(), Slot::Creating);
+        containers.by_id.insert(id.to_owned(), Slot::Creating);
         Ok(Self { service: service.clone(), id: id.to_owned() })
     }
 
-    fn keep(self, container: Arc<Container>) {
-        lock(&self.service.0.containers).insert(self.id.clone(), Slot::Present(container));
+    /// The container is there. Fails if containerd has given it up in the meantime: then nobody
+    /// would ever delete it.
+    fn keep(&self, container: Arc<Container>) -> Answer<()> {
+        let mut containers = lock(&self.service.0.containers);
+        if containers.closing {
+            let text = format!("container {} was given up by containerd", self.id);
+            return Err(status(Code::ABORTED, text).into());
+        }
+        containers.by_id.insert(self.id.clone(), Slot::Present(container));
+        Ok(())
     }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
         let mut containers = lock(&self.service.0.containers);
-        if let Some(Slot::Creating) = containers.get(&self.id) {
-            containers.remove(&self.id);
+        if let Some(Slot::Creating) = containers.by_id.get(&self.id) {
+            containers.by_id.remove(&self.id);
+        }
+        if containers.closing && containers.by_id.is_empty() {
+            self.service.0.exit.notify_one();
         }
     }
 }
@@ -632,13 +679,13 @@ fn process_spec(json: &[u8], terminal: bool) -> Answer<Vec<u8>> {
 
 /// Sends a signal to a child that has not been reaped: its pid cannot be another's.
 fn send_signal(pid: i32, signal: u32) -> Answer<()> {
-    let named = i32::try_from(signal).ok().and_then(rustix::process::Signal::from_named_raw);
-    let (Some(signal), Some(pid)) = (named, rustix::process::Pid::from_raw(pid)) else {
+    let number = i32::try_from(signal).ok().filter(|n| (1..=64).contains(n));
+    let (Some(number), Some(pid)) = (number, rustix::process::Pid::from_raw(pid)) else {
         return Err(status(Code::INVALID_ARGUMENT, format!("{signal} is no signal")).into());
     };
-    match rustix::process::kill_process(pid, signal) {
+    match sys::kill(pid, number) {
         Ok(()) => Ok(()),
-        Err(rustix::io::Errno::SRCH) => {
+        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {
             Err(status(Code::NOT_FOUND, "process already finished").into())
         }
         Err(error) => Err(status(Code::UNKNOWN, format!("cannot send the signal: {error}")).into()),
@@ -818,8 +865,14 @@ impl Task for TaskService {
     }
 
     async fn shutdown(&self, _: &TtrpcContext, _: api::ShutdownRequest) -> ttrpc::Result<Empty> {
-        if lock(&self.0.containers).is_empty() {
-            self.0.exit.notify_one();
+        let mut containers = lock(&self.0.containers);
+        let present = containers.by_id.values().any(|slot| matches!(slot, Slot::Present(_)));
+        if !present {
+            // A creation that its caller has given up ends the shim when it ends.
+            containers.closing = true;
+            if containers.by_id.is_empty() {
+                self.0.exit.notify_one();
+            }
         }
         Ok(Empty::default())
     }

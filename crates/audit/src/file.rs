@@ -41,6 +41,9 @@ pub enum FileError {
         /// The lock file.
         path: PathBuf,
     },
+    /// An event is longer than readers take.
+    #[error("an event of {0} bytes is too long for the event file")]
+    TooLong(usize),
     /// An event cannot be written as JSON.
     #[error("an event cannot be written")]
     Encode(#[source] serde_json::Error),
@@ -87,6 +90,9 @@ impl EventFile {
     pub fn append(&self, event: &Event) -> Result<(), FileError> {
         let mut line = serde_json::to_vec(event).map_err(FileError::Encode)?;
         line.push(b'\n');
+        if line.len() as u64 > MAX_LINE {
+            return Err(FileError::TooLong(line.len()));
+        }
         let _lock = self.lock()?;
         let path = self.path();
         let wrong = |doing| {
@@ -143,7 +149,7 @@ impl EventFile {
     /// [`FileError::Io`] if the file exists and cannot be opened.
     pub fn follow(&self) -> Result<Followed, FileError> {
         let mut followed = Followed::default();
-        if let Some(mut file) = self.open_current()? {
+        if let Some(mut file) = self.open(CURRENT)? {
             let end = file.seek(SeekFrom::End(0)).map_err(|source| FileError::Io {
                 doing: "read",
                 path: self.path(),
@@ -164,26 +170,38 @@ impl EventFile {
         if let Some((file, at)) = &mut followed.file {
             *at += drain(file, &mut followed.partial, &mut read).map_err(wrong)?;
         }
-        let moved = match (&followed.file, self.open_current()?) {
-            (_, None) => None,
-            (None, Some(new)) => Some(new),
-            (Some((old, _)), Some(new)) => {
-                (inode(old).map_err(wrong)? != inode(&new).map_err(wrong)?).then_some(new)
+        let Some(mut new) = self.open(CURRENT)? else { return Ok(read) };
+        let last = match &mut followed.file {
+            None => None,
+            Some((old, at)) => {
+                let of_old = inode(old).map_err(wrong)?;
+                if of_old == inode(&new).map_err(wrong)? {
+                    return Ok(read);
+                }
+                // It was moved aside: what came between the look above and the move.
+                *at += drain(old, &mut followed.partial, &mut read).map_err(wrong)?;
+                Some(of_old)
             }
         };
-        if let Some(mut file) = moved {
+        followed.partial.clear();
+        // Moved aside twice: a whole file came and went between.
+        if let (Some(last), Some(mut between)) = (last, self.open(OLDER)?)
+            && inode(&between).map_err(wrong)? != last
+        {
+            drain(&mut between, &mut followed.partial, &mut read).map_err(wrong)?;
             followed.partial.clear();
-            let at = drain(&mut file, &mut followed.partial, &mut read).map_err(wrong)?;
-            followed.file = Some((file, at));
         }
+        let at = drain(&mut new, &mut followed.partial, &mut read).map_err(wrong)?;
+        followed.file = Some((new, at));
         Ok(read)
     }
 
-    fn open_current(&self) -> Result<Option<File>, FileError> {
-        match File::open(self.path()) {
+    fn open(&self, name: &str) -> Result<Option<File>, FileError> {
+        let path = self.folder.join(name);
+        match File::open(&path) {
             Ok(file) => Ok(Some(file)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(FileError::Io { doing: "open", path: self.path(), source }),
+            Err(source) => Err(FileError::Io { doing: "open", path, source }),
         }
     }
 

@@ -20,9 +20,9 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Global {
-    /// Work on the installation below this folder
-    #[arg(long, global = true, env = "PORTCULLIS_ROOT", default_value = "/", value_name = "DIR")]
-    pub(crate) root: PathBuf,
+    /// Work on the installation below this folder, not on this node's
+    #[arg(long, global = true, env = "PORTCULLIS_ROOT", value_name = "DIR")]
+    pub(crate) root: Option<PathBuf>,
     /// Print for people or for programs
     #[arg(long, short, global = true, value_enum, default_value_t = Output::Text)]
     pub(crate) output: Output,

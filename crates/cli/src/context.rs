@@ -1,10 +1,10 @@
 //! From arguments to an installation: its settings, its paths, and how to print.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use portcullis_audit::EventFile;
-use portcullis_settings::{Paths, Settings, SettingsError};
+use portcullis_settings::{Paths, SETTINGS_FILE, Settings, SettingsError};
 use portcullis_store::FileStore;
 
 use crate::args::Global;
@@ -19,15 +19,20 @@ pub(crate) struct Context {
 
 impl Context {
     pub(crate) fn new(global: &Global) -> Result<Self> {
-        let root = std::path::absolute(&global.root)
-            .with_context(|| format!("the root {} is no path", global.root.display()))?;
-        let paths = Paths::below(&root);
-        let settings = match Settings::read(&paths.settings()) {
-            // The file's own `root` is for doors; who names a root means it.
-            Ok(settings) => settings.below(root),
-            Err(SettingsError::Missing { .. }) => Settings::default().below(root),
-            Err(error) => return Err(error).context("the node's settings are wrong"),
+        let read = |file: &Path| match Settings::read(file) {
+            Err(SettingsError::Missing { .. }) => Ok(Settings::default()),
+            other => other.context("the settings are wrong"),
         };
+        let settings = match &global.root {
+            // As a door reads them, with the root that they themselves name.
+            None => read(Path::new(SETTINGS_FILE))?,
+            Some(root) => {
+                let root = std::path::absolute(root)
+                    .with_context(|| format!("the root {} is no path", root.display()))?;
+                read(&Paths::below(&root).settings())?.below(root)
+            }
+        };
+        let paths = settings.paths();
         Ok(Self { settings, paths, print: Printer::new(global.output) })
     }
 

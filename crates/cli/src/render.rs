@@ -24,23 +24,28 @@ impl Printer {
         value: &T,
         text: impl FnOnce(&mut dyn Write) -> io::Result<()>,
     ) -> Result<()> {
-        self.emit(|out| serde_json::to_writer_pretty(out, value), text)
+        // Whoever reads us may have seen enough; what was found out is told by the exit code.
+        match self.emit(|out| serde_json::to_writer_pretty(out, value), text) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            printed => Ok(printed?),
+        }
     }
 
-    /// Prints one of many values: a JSON line each, or what `text` writes.
+    /// Prints one of many values: a JSON line each, or what `text` writes. A reader that is gone is
+    /// an error here, since it ends the rest.
     pub(crate) fn line<T: Serialize>(
         self,
         value: &T,
         text: impl FnOnce(&mut dyn Write) -> io::Result<()>,
     ) -> Result<()> {
-        self.emit(|out| serde_json::to_writer(out, value), text)
+        Ok(self.emit(|out| serde_json::to_writer(out, value), text)?)
     }
 
     fn emit(
         self,
         json: impl FnOnce(&mut dyn Write) -> serde_json::Result<()>,
         text: impl FnOnce(&mut dyn Write) -> io::Result<()>,
-    ) -> Result<()> {
+    ) -> io::Result<()> {
         let mut out = io::stdout().lock();
         match self.output {
             Output::Json => {
@@ -49,8 +54,7 @@ impl Printer {
             }
             Output::Text => text(&mut out)?,
         }
-        out.flush()?;
-        Ok(())
+        out.flush()
     }
 }
 

@@ -77,6 +77,36 @@ pub struct Recorded {
     pub file: bool,
 }
 
+/// Longest name of a pod, a namespace or a label in a record, in bytes, and most labels: more than
+/// Kubernetes allows for the first, and enough to know a pod by for the second.
+const MAX_NAME: usize = 320;
+const MAX_LABELS: usize = 64;
+
+/// A request whose names cannot make a record too long to be read back.
+fn bounded(request: &Request) -> Request {
+    let cut = |text: &str| {
+        let mut end = text.len().min(MAX_NAME);
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        text[..end].to_owned()
+    };
+    Request {
+        namespace: cut(&request.namespace),
+        pod: cut(&request.pod),
+        container: cut(&request.container),
+        container_id: cut(&request.container_id),
+        node: cut(&request.node),
+        pod_labels: request
+            .pod_labels
+            .iter()
+            .take(MAX_LABELS)
+            .map(|(key, value)| (cut(key), cut(value)))
+            .collect(),
+        ..request.clone()
+    }
+}
+
 impl Event {
     /// The record of a decision.
     pub fn of_decision(
@@ -102,7 +132,7 @@ impl Event {
             kind: EventKind::Decision,
             action: decision.action,
             message,
-            request: request.clone(),
+            request: bounded(request),
             image: image.clone(),
             policies: decision
                 .policies

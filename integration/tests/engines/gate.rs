@@ -37,6 +37,7 @@ pub(crate) const CASES: &[Case] = &[
     case("a_broken_node_keeps_its_containers", broken_node),
     case("a_failure_never_stops_a_pods_sandbox", sandbox),
     case("a_bundle_without_a_config_is_an_error", no_config),
+    case("a_creation_that_was_given_up_leaves_nothing", given_up),
 ];
 
 const BLOCK_CRITICAL: &str =
@@ -750,6 +751,25 @@ fn sandbox(ctx: &Ctx) -> Result<()> {
     ensure!(of_pod["action"] == "alarm", "{of_pod:#}");
     ensure!(of_pod["request"]["pod"] == ctx.id().as_str(), "{of_pod:#}");
     pod.remove()
+}
+
+/// The caller waits two seconds for a runtime that takes six: nothing may stay, the shim neither.
+fn given_up(ctx: &Ctx) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    let node = Node::with_policy(ctx, "description: nothing")?;
+    let slow = ctx.node().folder().join("slow-runc");
+    let script = "#!/bin/sh\ncase \"$*\" in *' create '*) sleep 6;; esac\nexec runc \"$@\"\n";
+    fs::write(&slow, script)?;
+    fs::set_permissions(&slow, PermissionsExt::from_mode(0o755))?;
+    fs::write(node.settings(), format!("[runtime]\nbinary = \"{}\"\n", slow.display()))?;
+    let id = ctx.id();
+    let run = ctx.ctr(&["--timeout", "2s", "run", "--runtime", ctx.door().runtime(), "--null-io"]);
+    let output = run.args(["-d", &ctx.images().busybox.name, &id, "sleep", "1000"]).output()?;
+    ensure!(output.code() != 0, "it was waited for");
+    let _removed_in_some_versions = ctx.ctr(&["containers", "delete", &id]).output()?;
+    portcullis_integration::wait_for("the end of the shim", Duration::from_secs(20), || {
+        Ok(ctx.shims().is_empty().then_some(()))
+    })
 }
 
 fn no_config(ctx: &Ctx) -> Result<()> {

@@ -1,6 +1,6 @@
 //! `portcullis config check`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use portcullis_settings::{Paths, Settings, SettingsError};
@@ -19,7 +19,9 @@ struct Checked {
 
 pub(super) fn run(global: &Global, command: &Config) -> Result<Exit> {
     let Config::Check { file } = command;
-    let file = file.clone().unwrap_or_else(|| Paths::below(&global.root).settings());
+    let file = file.clone().unwrap_or_else(|| {
+        Paths::below(global.root.as_deref().unwrap_or(Path::new("/"))).settings()
+    });
     let (present, faults) = match Settings::read(&file) {
         Ok(_) => (true, Vec::new()),
         Err(SettingsError::Missing { .. }) => (false, Vec::new()),
