@@ -90,36 +90,21 @@ impl Case {
     pub fn read_all(name: &str, text: &str) -> Result<Vec<Self>, CaseError> {
         let file: RawFile =
             toml::from_str(&with_digests(text)).map_err(|e| CaseError::Read(name.to_owned(), e))?;
-        file.case
-            .into_iter()
-            .map(|raw| raw.ready(name, &file.policy))
-            .collect()
+        file.case.into_iter().map(|raw| raw.ready(name, &file.policy)).collect()
     }
 
     /// The set in force for this case.
     pub fn policy_set(&self) -> Result<Option<PolicySet>, Vec<Fault>> {
-        self.published
-            .then(|| PolicySet::compile(self.policies.clone()))
-            .transpose()
+        self.published.then(|| PolicySet::compile(self.policies.clone())).transpose()
     }
 
     /// The decision of this crate on this case, through the published form as a door reads it.
     pub fn decide(&self) -> Result<Decision, Box<dyn std::error::Error>> {
         let set = self.policy_set().map_err(|faults| format!("{faults:?}"))?;
-        let set = set
-            .map(|set| PolicySet::from_published(&set.published(), set.digest()))
-            .transpose()?;
-        let in_force = InForce {
-            set: set.as_ref(),
-            defaults: &self.defaults,
-        };
-        Ok(crate::decide(
-            &in_force,
-            &self.request,
-            &self.identity,
-            &self.evidence,
-            self.now,
-        ))
+        let set =
+            set.map(|set| PolicySet::from_published(&set.published(), set.digest())).transpose()?;
+        let in_force = InForce { set: set.as_ref(), defaults: &self.defaults };
+        Ok(crate::decide(&in_force, &self.request, &self.identity, &self.evidence, self.now))
     }
 }
 
@@ -281,10 +266,7 @@ impl Default for RawImage {
             surety: Surety::Bound,
             config: digest_of("config").to_string(),
             manifests: [digest_of("manifest")].into(),
-            names: "registry.example.com/team/app:1"
-                .parse()
-                .into_iter()
-                .collect(),
+            names: "registry.example.com/team/app:1".parse().into_iter().collect(),
             held: Vec::new(),
             asked: Vec::new(),
             note: None,
@@ -344,11 +326,7 @@ impl Default for RawReport {
             scanned_at: None,
             database_at: None,
             imported_at: None,
-            classes: Class::ALL
-                .iter()
-                .copied()
-                .filter(|c| c.is_scanned())
-                .collect(),
+            classes: Class::ALL.iter().copied().filter(|c| c.is_scanned()).collect(),
             ecosystems: ["debian".to_owned()].into(),
             uncovered: BTreeSet::new(),
             distribution: "debian 12".to_owned(),
@@ -370,40 +348,24 @@ impl RawCase {
     fn ready(self, file: &str, shared_policy: &str) -> Result<Case, CaseError> {
         let note = format!("{file}: {}", self.note);
         let policy_text = self.policy.unwrap_or_else(|| shared_policy.to_owned());
-        let source = SourceFile {
-            name: file,
-            bytes: policy_text.as_bytes(),
-        };
+        let source = SourceFile { name: file, bytes: policy_text.as_bytes() };
         let policies =
             yaml::read(&[source]).map_err(|faults| CaseError::Policies(note.clone(), faults))?;
         let now = self.now.unwrap_or(DEFAULT_NOW);
         let reports = match (self.reports, self.findings) {
             (Some(reports), None) => reports,
             (Some(mut reports), Some(findings)) => {
-                reports.push(RawReport {
-                    findings,
-                    ..RawReport::default()
-                });
+                reports.push(RawReport { findings, ..RawReport::default() });
                 reports
             }
             (None, findings) => {
                 let findings = findings.unwrap_or_default();
-                vec![RawReport {
-                    findings,
-                    ..RawReport::default()
-                }]
+                vec![RawReport { findings, ..RawReport::default() }]
             }
         };
-        let lookup = if self.store_read {
-            Lookup::Read(verdicts(reports, now))
-        } else {
-            Lookup::NotRead
-        };
-        let failures = self
-            .failures
-            .into_iter()
-            .map(|f| Failure::new(f.cause, f.detail))
-            .collect();
+        let lookup =
+            if self.store_read { Lookup::Read(verdicts(reports, now)) } else { Lookup::NotRead };
+        let failures = self.failures.into_iter().map(|f| Failure::new(f.cause, f.detail)).collect();
         Ok(Case {
             note,
             policy_text,
@@ -428,10 +390,7 @@ fn verdicts(reports: Vec<RawReport>, now: Timestamp) -> Vec<Verdict> {
     for raw in reports {
         let scanned_at = raw.scanned_at.unwrap_or(an_hour_ago);
         let report = ScanReport {
-            scanner: Scanner {
-                name: raw.scanner.clone(),
-                version: None,
-            },
+            scanner: Scanner { name: raw.scanner.clone(), version: None },
             scanned_at,
             database_at: raw.database_at,
             imported_at: raw.imported_at.unwrap_or(scanned_at),
@@ -443,11 +402,7 @@ fn verdicts(reports: Vec<RawReport>, now: Timestamp) -> Vec<Verdict> {
                 distribution: Some(raw.distribution).filter(|d| !d.is_empty()),
                 end_of_life: raw.end_of_life,
             },
-            findings: raw
-                .findings
-                .into_iter()
-                .map(|f| f.ready(&raw.scanner))
-                .collect(),
+            findings: raw.findings.into_iter().map(|f| f.ready(&raw.scanner)).collect(),
         };
         verdicts
             .entry(raw.config.clone())
@@ -497,11 +452,7 @@ impl RawRequest {
 impl RawImage {
     fn ready(self) -> Identity {
         let names = |references: Vec<ImageRef>, held: bool, asked: bool| {
-            references.into_iter().map(move |reference| Name {
-                reference,
-                held,
-                asked,
-            })
+            references.into_iter().map(move |reference| Name { reference, held, asked })
         };
         Identity {
             surety: self.surety,

@@ -33,8 +33,7 @@ fn name(text: &str, path: &Path<'_>, report: Report<'_>) {
         (1..=63).contains(&l.len())
             && !l.starts_with('-')
             && !l.ends_with('-')
-            && l.bytes()
-                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+            && l.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
     };
     if text.len() > 253 || !text.split('.').all(label) {
         report(
@@ -48,11 +47,7 @@ fn name(text: &str, path: &Path<'_>, report: Report<'_>) {
 fn scope(scope: &Scope, path: &Path<'_>, report: Report<'_>) {
     fn selection<P>(chosen: Option<&Selection<P>>, path: &Path<'_>, report: Report<'_>) {
         if chosen.is_some_and(|s| s.include.is_empty() && s.exclude.is_empty()) {
-            report(
-                path,
-                "it names nothing".into(),
-                "give include or exclude, or leave it out",
-            );
+            report(path, "it names nothing".into(), "give include or exclude, or leave it out");
         }
     }
     selection(scope.namespaces.as_ref(), &path.field("namespaces"), report);
@@ -65,22 +60,14 @@ fn scope(scope: &Scope, path: &Path<'_>, report: Report<'_>) {
             report(&label, "the label has no name".into(), "write name: value");
         }
         if key.contains('*') || value.contains('*') {
-            report(
-                &label,
-                "labels take no wildcard".into(),
-                "write name and value in full",
-            );
+            report(&label, "labels take no wildcard".into(), "write name and value in full");
         }
     }
 }
 
 fn authorized(authorized: &Authorized, path: &Path<'_>, report: Report<'_>) {
     if authorized.images.is_empty() && !authorized.require_digest {
-        report(
-            path,
-            "it asks for nothing".into(),
-            "give images or requireDigest: true",
-        );
+        report(path, "it asks for nothing".into(), "give images or requireDigest: true");
     }
 }
 

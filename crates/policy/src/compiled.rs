@@ -44,11 +44,7 @@ pub enum PublishedError {
 }
 
 fn join(faults: &[Fault]) -> String {
-    faults
-        .iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join("; ")
+    faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 #[derive(Serialize)]
@@ -81,10 +77,7 @@ impl PolicySet {
     pub fn from_published(bytes: &[u8], expected: &Digest) -> Result<Self, PublishedError> {
         let found = digest_of(bytes);
         if found != *expected {
-            return Err(PublishedError::Digest {
-                expected: expected.clone(),
-                found,
-            });
+            return Err(PublishedError::Digest { expected: expected.clone(), found });
         }
         let read: Reading = match serde_json::from_slice(bytes) {
             Ok(read) => read,
@@ -103,10 +96,7 @@ impl PolicySet {
         }
         // The digest is that of the bytes, so that an event names the file that decided.
         let policies = checked(read.policies).map_err(PublishedError::Faults)?;
-        Ok(Self {
-            digest: found,
-            policies,
-        })
+        Ok(Self { digest: found, policies })
     }
 
     /// The set as bytes: JSON, always the same for the same policies in any order.
@@ -165,10 +155,7 @@ fn checked(mut policies: Vec<ProtectionPolicy>) -> Result<Vec<ProtectionPolicy>,
 }
 
 fn written(policies: &[ProtectionPolicy]) -> Vec<u8> {
-    let writing = Writing {
-        version: VERSION,
-        policies,
-    };
+    let writing = Writing { version: VERSION, policies };
     let mut bytes = serde_json::to_vec(&writing)
         .expect("all keys are texts and writing to memory does not fail");
     bytes.push(b'\n');
@@ -199,10 +186,7 @@ mod tests {
         let set = PolicySet::compile(vec![b.clone(), a.clone()]).unwrap();
         let other = PolicySet::compile(vec![a, b]).unwrap();
         assert_eq!(set.published(), other.published());
-        assert_eq!(
-            PolicySet::from_published(&set.published(), set.digest()).unwrap(),
-            set
-        );
+        assert_eq!(PolicySet::from_published(&set.published(), set.digest()).unwrap(), set);
     }
 
     #[test]
@@ -245,10 +229,7 @@ mod tests {
     fn faults_of_all_policies_come_together() {
         let faults = PolicySet::compile(vec![
             policy("A b", r#"{"authorized":{"action":"block"}}"#),
-            policy(
-                "c",
-                r#"{"rules":[{"class":"malware","kev":true,"action":"block"}]}"#,
-            ),
+            policy("c", r#"{"rules":[{"class":"malware","kev":true,"action":"block"}]}"#),
             policy("c", r#"{"scope":{"nodes":{}}}"#),
         ])
         .unwrap_err();

@@ -94,14 +94,8 @@ pub fn decide(
         };
     }
     let failures = causes::of_every_policy(identity, evidence);
-    let start = Start {
-        request,
-        identity,
-        evidence,
-        now,
-        findings: &findings,
-        failures: &failures,
-    };
+    let start =
+        Start { request, identity, evidence, now, findings: &findings, failures: &failures };
     let policies: Vec<PolicyAnswer> = in_force
         .set
         .into_iter()
@@ -127,13 +121,7 @@ pub fn decide(
         })
         .collect();
     let findings = findings.len() + authorization.len();
-    Decision {
-        action,
-        policy_set,
-        policies,
-        settings,
-        findings,
-    }
+    Decision { action, policy_set, policies, settings, findings }
 }
 
 fn sandbox_image(
@@ -141,10 +129,7 @@ fn sandbox_image(
     request: &Request,
     identity: &Identity,
 ) -> Option<SettingsAnswer> {
-    let listed = defaults
-        .sandbox_images
-        .iter()
-        .find(|digest| identity.proves(digest))?;
+    let listed = defaults.sandbox_images.iter().find(|digest| identity.proves(digest))?;
     (request.kind == Kind::Sandbox).then(|| SettingsAnswer {
         setting: "sandboxImages".to_owned(),
         action: Action::Allow,
@@ -156,25 +141,13 @@ fn answer(policy: &ProtectionPolicy, start: &Start<'_>) -> PolicyAnswer {
     let mut reasons = findings::reasons(&policy.spec, start);
     reasons.extend(causes::reasons(&policy.spec, start));
     reasons.sort_by(|a, b| order(a).cmp(&order(b)));
-    let unwaived = reasons
-        .iter()
-        .map(|r| r.action)
-        .max()
-        .unwrap_or(Action::Allow);
-    let enforced = reasons
-        .iter()
-        .map(Reason::effective)
-        .max()
-        .unwrap_or(Action::Allow);
+    let unwaived = reasons.iter().map(|r| r.action).max().unwrap_or(Action::Allow);
+    let enforced = reasons.iter().map(Reason::effective).max().unwrap_or(Action::Allow);
     let observing = policy.spec.observes(start.now);
     PolicyAnswer {
         policy: policy.metadata.name.clone(),
         observing,
-        action: if observing {
-            enforced.min(Action::Alarm)
-        } else {
-            enforced
-        },
+        action: if observing { enforced.min(Action::Alarm) } else { enforced },
         enforced,
         unwaived,
         reasons,
@@ -200,23 +173,17 @@ fn settings_answers(
 ) -> Vec<SettingsAnswer> {
     let defaults = in_force.defaults;
     let failed = |cause: Cause, action: Action| {
-        start
-            .failures
-            .iter()
-            .filter(move |f| f.cause == cause)
-            .map(move |f| SettingsAnswer {
-                setting: cause.as_str().to_owned(),
-                action: causes::capped(action, start),
-                detail: f.detail.clone(),
-            })
+        start.failures.iter().filter(move |f| f.cause == cause).map(move |f| SettingsAnswer {
+            setting: cause.as_str().to_owned(),
+            action: causes::capped(action, start),
+            detail: f.detail.clone(),
+        })
     };
     let mut answers: Vec<SettingsAnswer> = failed(Cause::PolicyInvalid, defaults.policy_invalid)
         .chain(failed(Cause::Internal, defaults.internal))
         .collect();
     let set_is_invalid = in_force.set.is_none()
-        && answers
-            .iter()
-            .any(|a| a.setting == Cause::PolicyInvalid.as_str());
+        && answers.iter().any(|a| a.setting == Cause::PolicyInvalid.as_str());
     if nothing_in_scope && !set_is_invalid {
         let mut detail = match in_force.set {
             Some(_) => "no policy is in scope".to_owned(),

@@ -89,11 +89,7 @@ pub struct Spec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub authorized: Option<Authorized>,
     /// Which findings count, and what they do.
-    #[serde(
-        default,
-        deserialize_with = "filled",
-        skip_serializing_if = "Vec::is_empty"
-    )]
+    #[serde(default, deserialize_with = "filled", skip_serializing_if = "Vec::is_empty")]
     pub rules: Vec<Rule>,
     /// What an image does of which nothing is known. Left out: alarm.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -105,11 +101,7 @@ pub struct Spec {
     #[serde(default, skip_serializing_if = "is_default")]
     pub on_failure: OnFailure,
     /// Images whose findings do not count.
-    #[serde(
-        default,
-        deserialize_with = "filled",
-        skip_serializing_if = "Vec::is_empty"
-    )]
+    #[serde(default, deserialize_with = "filled", skip_serializing_if = "Vec::is_empty")]
     pub whitelist: Vec<WhitelistEntry>,
 }
 
@@ -138,11 +130,7 @@ pub struct Scope {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub pod_labels: BTreeMap<String, String>,
     /// Engines.
-    #[serde(
-        default,
-        deserialize_with = "filled",
-        skip_serializing_if = "Vec::is_empty"
-    )]
+    #[serde(default, deserialize_with = "filled", skip_serializing_if = "Vec::is_empty")]
     pub engines: Vec<Engine>,
     /// Names of nodes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -174,11 +162,7 @@ pub struct Selection<P> {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Authorized {
     /// These. Left out: any, so that only `requireDigest` speaks.
-    #[serde(
-        default,
-        deserialize_with = "filled",
-        skip_serializing_if = "Vec::is_empty"
-    )]
+    #[serde(default, deserialize_with = "filled", skip_serializing_if = "Vec::is_empty")]
     pub images: Vec<ImagePattern>,
     /// The start must be asked for by a digest, not by a tag alone.
     #[serde(default, skip_serializing_if = "is_default")]
@@ -195,18 +179,10 @@ pub struct Rule {
     /// Class of the finding; never `authorization`, which `authorized` judges.
     pub class: Class,
     /// Its severity is one of these.
-    #[serde(
-        default,
-        deserialize_with = "filled",
-        skip_serializing_if = "Vec::is_empty"
-    )]
+    #[serde(default, deserialize_with = "filled", skip_serializing_if = "Vec::is_empty")]
     pub severity: Vec<Severity>,
     /// Its id is one of these, upper and lower case alike.
-    #[serde(
-        default,
-        deserialize_with = "filled",
-        skip_serializing_if = "Vec::is_empty"
-    )]
+    #[serde(default, deserialize_with = "filled", skip_serializing_if = "Vec::is_empty")]
     pub ids: Vec<String>,
     /// A version that mends it exists, or does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -375,21 +351,11 @@ mod tests {
     fn a_date_stages_a_policy_whatever_its_mode() {
         let at = |second| Timestamp::from_second(second).unwrap();
         for mode in [Mode::Enforce, Mode::Observe] {
-            let spec = Spec {
-                mode,
-                observe_until: Some(at(10)),
-                ..Spec::default()
-            };
+            let spec = Spec { mode, observe_until: Some(at(10)), ..Spec::default() };
             assert!(spec.observes(at(9)));
             assert!(!spec.observes(at(10)));
         }
-        assert!(
-            Spec {
-                mode: Mode::Observe,
-                ..Spec::default()
-            }
-            .observes(at(0))
-        );
+        assert!(Spec { mode: Mode::Observe, ..Spec::default() }.observes(at(0)));
         assert!(!Spec::default().observes(at(0)));
     }
 
@@ -401,11 +367,7 @@ mod tests {
                 Cause::Stale | Cause::PolicyInvalid | Cause::Internal => None,
                 _ => Some(Action::Alarm),
             };
-            assert_eq!(
-                spec.failure_action(*cause).map(|(a, _)| a),
-                wanted,
-                "{cause}"
-            );
+            assert_eq!(spec.failure_action(*cause).map(|(a, _)| a), wanted, "{cause}");
         }
         spec.on_failure.default = Some(Action::Block);
         for cause in Cause::ALL {
@@ -414,11 +376,7 @@ mod tests {
                 Cause::Unscanned => Some(Action::Alarm),
                 _ => Some(Action::Block),
             };
-            assert_eq!(
-                spec.failure_action(*cause).map(|(a, _)| a),
-                wanted,
-                "{cause}"
-            );
+            assert_eq!(spec.failure_action(*cause).map(|(a, _)| a), wanted, "{cause}");
         }
         let json = r#"{"onFailure":{"storeCorrupt":"allow","storeUnreadable":"allow",
             "identityUnknown":"allow","identityClaimed":"allow","deadline":"allow",
@@ -429,10 +387,7 @@ mod tests {
             match spec.failure_action(*cause) {
                 Some((action, place)) => {
                     assert_eq!(action, Action::Allow, "{cause}");
-                    assert!(
-                        place.ends_with(cause.as_str()),
-                        "{cause} is answered by {place}"
-                    );
+                    assert!(place.ends_with(cause.as_str()), "{cause} is answered by {place}");
                 }
                 None => assert!(matches!(cause, Cause::PolicyInvalid | Cause::Internal)),
             }

@@ -15,9 +15,8 @@ impl Glob {
         let [first, middle @ .., last] = &*self.0 else {
             return self.0.first().is_some_and(|only| **only == *text);
         };
-        let Some(mut rest) = text
-            .strip_prefix(&**first)
-            .and_then(|rest| rest.strip_suffix(&**last))
+        let Some(mut rest) =
+            text.strip_prefix(&**first).and_then(|rest| rest.strip_suffix(&**last))
         else {
             return false;
         };

@@ -52,20 +52,13 @@ fn image(identity: &Identity) -> String {
         Surety::Unknown => " (not proven)",
     };
     let image = shortened(&plain(&identity.to_string()), MAX_IMAGE);
-    if image == "unknown" {
-        image
-    } else {
-        format!("{image}{sure}")
-    }
+    if image == "unknown" { image } else { format!("{image}{sure}") }
 }
 
 fn policies(speaking: &Speaking<'_>) -> String {
     let said = |word: &str, names: &[&str]| match names {
         [] => String::new(),
-        names => format!(
-            "; {word} {}",
-            shortened(&plain(&names.join(", ")), MAX_POLICIES)
-        ),
+        names => format!("; {word} {}", shortened(&plain(&names.join(", ")), MAX_POLICIES)),
     };
     // Where policies speak, what the settings add stands among the reasons.
     match speaking.policies.as_slice() {

@@ -37,10 +37,7 @@ pub struct ImagePattern {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Form {
     Digest(Digest),
-    Name {
-        components: Box<[Component]>,
-        tag: Option<Glob>,
-    },
+    Name { components: Box<[Component]>, tag: Option<Glob> },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,9 +90,7 @@ impl ImagePattern {
             None => true,
             Some(glob) => reference.tag().is_some_and(|tag| glob.matches(tag)),
         };
-        let names: Vec<&str> = std::iter::once(reference.host())
-            .chain(reference.path())
-            .collect();
+        let names: Vec<&str> = std::iter::once(reference.host()).chain(reference.path()).collect();
         tag_matches && components_match(components, &names)
     }
 
@@ -120,13 +115,10 @@ fn components_match(pattern: &[Component], names: &[&str]) -> bool {
     let runs: Vec<&[Component]> = pattern.split(|c| *c == Component::OneOrMore).collect();
     let run_matches = |run: &[Component], names: &[&str]| {
         run.len() == names.len()
-            && run
-                .iter()
-                .zip(names)
-                .all(|(component, name)| match component {
-                    Component::One(glob) => glob.matches(name),
-                    Component::OneOrMore => false,
-                })
+            && run.iter().zip(names).all(|(component, name)| match component {
+                Component::One(glob) => glob.matches(name),
+                Component::OneOrMore => false,
+            })
     };
     let [first, middle @ .., last] = runs.as_slice() else {
         return run_matches(pattern, names);
@@ -140,10 +132,8 @@ fn components_match(pattern: &[Component], names: &[&str]) -> bool {
         return false;
     }
     for run in middle {
-        let found = (1..rest.len()).find(|at| {
-            rest.get(*at..at + run.len())
-                .is_some_and(|names| run_matches(run, names))
-        });
+        let found = (1..rest.len())
+            .find(|at| rest.get(*at..at + run.len()).is_some_and(|names| run_matches(run, names)));
         match found {
             Some(at) => rest = &rest[at + run.len()..],
             None => return false,
@@ -174,10 +164,7 @@ impl FromStr for ImagePattern {
             why,
             remedy,
         })?;
-        Ok(Self {
-            text: text.into(),
-            form,
-        })
+        Ok(Self { text: text.into(), form })
     }
 }
 
@@ -205,23 +192,16 @@ fn form(text: &str) -> Result<Form, Refused> {
     }
     let (name, tag) = split_tag(text.split('@').next().unwrap_or(text));
     if name.bytes().any(|b| b.is_ascii_uppercase()) {
-        return refuse(
-            "hosts and paths have no upper case",
-            "write it in lower case",
-        );
+        return refuse("hosts and paths have no upper case", "write it in lower case");
     }
     if text.contains('*') {
         return wildcard_form(name, tag);
     }
-    let reference: ImageRef = text
-        .parse()
-        .map_err(|e: portcullis_types::ReferenceError| {
-            use std::error::Error;
-            let why = e
-                .source()
-                .map_or_else(|| e.to_string(), ToString::to_string);
-            (Cow::Owned(why), EXAMPLES)
-        })?;
+    let reference: ImageRef = text.parse().map_err(|e: portcullis_types::ReferenceError| {
+        use std::error::Error;
+        let why = e.source().map_or_else(|| e.to_string(), ToString::to_string);
+        (Cow::Owned(why), EXAMPLES)
+    })?;
     if let Some(digest) = reference.digest() {
         return Ok(Form::Digest(digest.clone()));
     }
@@ -229,10 +209,7 @@ fn form(text: &str) -> Result<Form, Refused> {
         .chain(reference.path())
         .map(|c| Component::One(Glob::new(c)))
         .collect();
-    Ok(Form::Name {
-        components,
-        tag: reference.tag().map(Glob::new),
-    })
+    Ok(Form::Name { components, tag: reference.tag().map(Glob::new) })
 }
 
 /// As references are cut: the tag follows the last colon behind the last slash.
@@ -287,10 +264,7 @@ fn wildcard_form(name: &str, tag: Option<&str>) -> Result<Form, Refused> {
             "" => return refuse("a component between slashes is empty", EXAMPLES),
             "**" => Component::OneOrMore,
             c if c.contains("**") => {
-                return refuse(
-                    "** stands alone between slashes",
-                    "write * within a component",
-                );
+                return refuse("** stands alone between slashes", "write * within a component");
             }
             c if !c.bytes().all(byte) => {
                 return refuse(
@@ -301,10 +275,7 @@ fn wildcard_form(name: &str, tag: Option<&str>) -> Result<Form, Refused> {
             c => Component::One(Glob::new(c)),
         });
     }
-    Ok(Form::Name {
-        components: parsed.into(),
-        tag: tag.map(Glob::new),
-    })
+    Ok(Form::Name { components: parsed.into(), tag: tag.map(Glob::new) })
 }
 
 impl FromStr for WordPattern {
@@ -332,10 +303,7 @@ impl FromStr for WordPattern {
         if !text.bytes().all(byte) {
             return refuse("it takes letters, digits, '.', '_', '-' and '*'");
         }
-        Ok(Self {
-            text: text.into(),
-            glob: Glob::new(text),
-        })
+        Ok(Self { text: text.into(), glob: Glob::new(text) })
     }
 }
 

@@ -51,10 +51,7 @@ impl FromStr for Period {
     type Err = PeriodError;
 
     fn from_str(text: &str) -> Result<Self, PeriodError> {
-        let wrong = |why| PeriodError {
-            text: shown(text),
-            why,
-        };
+        let wrong = |why| PeriodError { text: shown(text), why };
         let mut seconds: u64 = 0;
         let mut units = UNITS.iter();
         let mut rest = text;
@@ -66,9 +63,8 @@ impl FromStr for Period {
                 .next()
                 .and_then(|unit| units.find(|(known, _)| *known == unit))
                 .ok_or_else(|| wrong("its units are d, h, m and s, the longest first"))?;
-            let number: u64 = number
-                .parse()
-                .map_err(|_| wrong("each unit needs a whole number"))?;
+            let number: u64 =
+                number.parse().map_err(|_| wrong("each unit needs a whole number"))?;
             seconds = number
                 .checked_mul(*length)
                 .and_then(|more| seconds.checked_add(more))
@@ -125,11 +121,7 @@ mod tests {
             ("1d12h", 129_600),
             ("0d1s", 1),
         ] {
-            assert_eq!(
-                text.parse::<Period>().unwrap().as_seconds(),
-                seconds,
-                "{text}"
-            );
+            assert_eq!(text.parse::<Period>().unwrap().as_seconds(), seconds, "{text}");
         }
     }
 

@@ -52,11 +52,7 @@ pub fn read(files: &[SourceFile<'_>]) -> Result<Vec<ProtectionPolicy>, Vec<Fault
         faults_here.sort_by(|a, b| (&a.place, &a.path).cmp(&(&b.place, &b.path)));
         faults.append(&mut faults_here);
     }
-    if faults.is_empty() {
-        Ok(policies)
-    } else {
-        Err(faults)
-    }
+    if faults.is_empty() { Ok(policies) } else { Err(faults) }
 }
 
 /// One document, as far as it could be read.
@@ -66,11 +62,8 @@ struct Written {
 }
 
 fn documents(file: &SourceFile<'_>, faults: &mut Vec<Fault>) -> Vec<Written> {
-    let place = |at: tree::Position| Place {
-        file: file.name.to_owned(),
-        line: at.line,
-        column: at.column,
-    };
+    let place =
+        |at: tree::Position| Place { file: file.name.to_owned(), line: at.line, column: at.column };
     let mut whole = |at: tree::Position, message: String, remedy: &str| {
         faults.push(Fault {
             place: Some(place(at)),
@@ -82,11 +75,7 @@ fn documents(file: &SourceFile<'_>, faults: &mut Vec<Fault>) -> Vec<Written> {
     };
     if file.bytes.len() > MAX_FILE_BYTES {
         let remedy = "a policy file has at most 1 MiB";
-        whole(
-            tree::Position::START,
-            format!("the file has {} bytes", file.bytes.len()),
-            remedy,
-        );
+        whole(tree::Position::START, format!("the file has {} bytes", file.bytes.len()), remedy);
         return Vec::new();
     }
     let text = match std::str::from_utf8(file.bytes) {

@@ -1,9 +1,6 @@
 //! Runs the decision cases of `cases/*.toml`.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test that cannot read its cases has failed"
-)]
+#![allow(clippy::unwrap_used, reason = "a test that cannot read its cases has failed")]
 
 use portcullis_policy::case::{Case, FOLDER};
 use portcullis_policy::refusal;
@@ -31,21 +28,14 @@ fn every_case_is_decided_as_wanted() {
     assert!(cases.len() > 80, "only {} cases were found", cases.len());
     let mut failed = Vec::new();
     for case in &cases {
-        let decision = case
-            .decide()
-            .unwrap_or_else(|e| panic!("{}: {e}", case.note));
+        let decision = case.decide().unwrap_or_else(|e| panic!("{}: {e}", case.note));
         let differences = case.wanted.differences(&decision);
         if !differences.is_empty() {
             let line = refusal(&decision, &case.identity, "01JD0000000000000000000000");
             failed.push(format!("{}\n{line}\n{}", case.note, differences.join("\n")));
         }
     }
-    assert!(
-        failed.is_empty(),
-        "{} cases failed:\n{}",
-        failed.len(),
-        failed.join("\n\n")
-    );
+    assert!(failed.is_empty(), "{} cases failed:\n{}", failed.len(), failed.join("\n\n"));
 }
 
 #[test]

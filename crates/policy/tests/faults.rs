@@ -2,10 +2,7 @@
 //!
 //! What is wanted stands at the end of each file, one fault a line behind `#!`, as people see it.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test that cannot read its cases has failed"
-)]
+#![allow(clippy::unwrap_used, reason = "a test that cannot read its cases has failed")]
 
 use std::path::Path;
 
@@ -14,10 +11,8 @@ use portcullis_policy::yaml::{MAX_FILE_BYTES, SourceFile, read};
 use proptest::prelude::*;
 
 fn faults(files: &[(&str, &[u8])]) -> Vec<String> {
-    let files: Vec<SourceFile<'_>> = files
-        .iter()
-        .map(|(name, bytes)| SourceFile { name, bytes })
-        .collect();
+    let files: Vec<SourceFile<'_>> =
+        files.iter().map(|(name, bytes)| SourceFile { name, bytes }).collect();
     match read(&files) {
         Ok(_) => Vec::new(),
         Err(faults) => faults.iter().map(ToString::to_string).collect(),
@@ -27,37 +22,22 @@ fn faults(files: &[(&str, &[u8])]) -> Vec<String> {
 #[test]
 fn every_fault_is_found_at_its_place() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("cases/faults");
-    let mut files: Vec<_> = std::fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
+    let mut files: Vec<_> =
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
     assert!(files.len() > 10, "only {} files were found", files.len());
     let mut failed = Vec::new();
     for path in &files {
         let name = path.file_name().unwrap().to_str().unwrap();
         let text = std::fs::read_to_string(path).unwrap();
-        let wanted: Vec<&str> = text
-            .lines()
-            .filter_map(|line| line.strip_prefix("#! "))
-            .collect();
+        let wanted: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("#! ")).collect();
         let got = faults(&[(name, text.as_bytes())]);
-        let got: Vec<&str> = got
-            .iter()
-            .map(|f| f.strip_prefix(&format!("{name}:")).unwrap_or(f))
-            .collect();
+        let got: Vec<&str> =
+            got.iter().map(|f| f.strip_prefix(&format!("{name}:")).unwrap_or(f)).collect();
         if got != wanted {
-            let lines = |faults: &[&str]| {
-                faults
-                    .iter()
-                    .map(|f| format!("#! {f}\n"))
-                    .collect::<String>()
-            };
-            failed.push(format!(
-                "{name}: wanted\n{}got\n{}",
-                lines(&wanted),
-                lines(&got)
-            ));
+            let lines =
+                |faults: &[&str]| faults.iter().map(|f| format!("#! {f}\n")).collect::<String>();
+            failed.push(format!("{name}: wanted\n{}got\n{}", lines(&wanted), lines(&got)));
         }
     }
     assert!(failed.is_empty(), "{}", failed.join("\n"));
@@ -72,41 +52,24 @@ fn policy(name: &str) -> String {
 
 #[test]
 fn one_name_in_two_files_names_both_places() {
-    let (a, b) = (
-        policy("same"),
-        format!("{}---\n{}", policy("other"), policy("same")),
-    );
+    let (a, b) = (policy("same"), format!("{}---\n{}", policy("other"), policy("same")));
     assert_eq!(
         faults(&[("a.yaml", a.as_bytes()), ("b.yaml", b.as_bytes())]),
-        [
-            "b.yaml:8:19: metadata.name: another policy is named \"same\": \
-          it stands at a.yaml:3:19, give each policy its own name"
-        ]
+        ["b.yaml:8:19: metadata.name: another policy is named \"same\": \
+          it stands at a.yaml:3:19, give each policy its own name"]
     );
 }
 
 #[test]
 fn faults_of_all_files_come_together() {
-    let found = faults(&[
-        ("a.yaml", b"a: [\n"),
-        ("b.yaml", b"\xff"),
-        ("c.yaml", b"kind: Pod"),
-    ]);
+    let found = faults(&[("a.yaml", b"a: [\n"), ("b.yaml", b"\xff"), ("c.yaml", b"kind: Pod")]);
     assert_eq!(found.len(), 3, "{found:#?}");
 }
 
 #[test]
 fn files_without_documents_are_fine() {
-    for text in [
-        "",
-        "# nothing here\n",
-        "---\n---\n",
-        "\u{feff}# byte order mark\n",
-    ] {
-        assert!(
-            faults(&[("a.yaml", text.as_bytes())]).is_empty(),
-            "{text:?}"
-        );
+    for text in ["", "# nothing here\n", "---\n---\n", "\u{feff}# byte order mark\n"] {
+        assert!(faults(&[("a.yaml", text.as_bytes())]).is_empty(), "{text:?}");
     }
 }
 
@@ -131,10 +94,7 @@ fn what_is_too_large_is_refused_before_it_is_read() {
 fn hostile_text_in_a_file_is_escaped() {
     let text = "kind: \"\\e[2J\\n\\u202e\"\n";
     for fault in faults(&[("a.yaml", text.as_bytes())]) {
-        assert!(
-            fault.chars().all(|c| c == ' ' || c.is_ascii_graphic()),
-            "{fault:?}"
-        );
+        assert!(fault.chars().all(|c| c == ' ' || c.is_ascii_graphic()), "{fault:?}");
     }
 }
 
@@ -160,10 +120,7 @@ spec:
   mode: enforce
 status: { anything: [1, 2] }
 ";
-    let file = SourceFile {
-        name: "a.yaml",
-        bytes: text.as_bytes(),
-    };
+    let file = SourceFile { name: "a.yaml", bytes: text.as_bytes() };
     let set = PolicySet::compile(read(&[file]).unwrap()).unwrap();
     assert_eq!(set.policies()[0].metadata.name, "production.team-a");
 }
@@ -219,10 +176,7 @@ spec:
     - image: registry.example.com/tools/shell:1.4
 "#
     );
-    let file = SourceFile {
-        name: "a.yaml",
-        bytes: text.as_bytes(),
-    };
+    let file = SourceFile { name: "a.yaml", bytes: text.as_bytes() };
     let set = PolicySet::compile(read(&[file]).unwrap()).unwrap();
     let wanted = concat!(
         r#"{"version":1,"policies":[{"apiVersion":"portcullis.dev/v1alpha1","#,

@@ -27,9 +27,7 @@ fn time() -> impl Strategy<Value = Timestamp> {
         Just(Timestamp::MIN.as_second()),
         Just(Timestamp::MAX.as_second()),
     ]
-    .prop_filter_map("all of these are times", |second| {
-        Timestamp::from_second(second).ok()
-    })
+    .prop_filter_map("all of these are times", |second| Timestamp::from_second(second).ok())
 }
 
 fn reference() -> impl Strategy<Value = String> {
@@ -77,32 +75,25 @@ fn rule() -> impl Strategy<Value = Rule> {
         prop::option::of(any::<bool>()),
     );
     (
-        select(vec![
-            Class::Vulnerability,
-            Class::Malware,
-            Class::Baseline,
-            Class::Workload,
-        ]),
+        select(vec![Class::Vulnerability, Class::Malware, Class::Baseline, Class::Workload]),
         prop::collection::vec(select(Severity::ALL), 0..3),
         prop::collection::vec(select(vec!["A", "b"]).prop_map(str::to_owned), 0..2),
         vulnerability,
         action(),
     )
-        .prop_map(
-            |(class, severity, ids, (fixable, cvss, epss, kev), action)| {
-                let only = class == Class::Vulnerability;
-                Rule {
-                    class,
-                    severity,
-                    ids,
-                    fixable: fixable.filter(|_| only),
-                    cvss: cvss.filter(|_| only),
-                    epss: epss.filter(|_| only),
-                    kev: kev.filter(|_| only),
-                    action,
-                }
-            },
-        )
+        .prop_map(|(class, severity, ids, (fixable, cvss, epss, kev), action)| {
+            let only = class == Class::Vulnerability;
+            Rule {
+                class,
+                severity,
+                ids,
+                fixable: fixable.filter(|_| only),
+                cvss: cvss.filter(|_| only),
+                epss: epss.filter(|_| only),
+                kev: kev.filter(|_| only),
+                action,
+            }
+        })
 }
 
 fn scope() -> impl Strategy<Value = Scope> {
@@ -137,36 +128,16 @@ fn on_failure() -> impl Strategy<Value = OnFailure> {
 }
 
 fn spec() -> impl Strategy<Value = Spec> {
-    let authorized = (
-        prop::collection::vec(image_pattern(), 1..3),
-        any::<bool>(),
-        action(),
-    )
-        .prop_map(|(images, require_digest, action)| Authorized {
-            images,
-            require_digest,
-            action,
-        });
+    let authorized = (prop::collection::vec(image_pattern(), 1..3), any::<bool>(), action())
+        .prop_map(|(images, require_digest, action)| Authorized { images, require_digest, action });
     let unscanned = (action(), any::<bool>()).prop_map(|(action, scan)| Unscanned { action, scan });
     let stale = (select(vec!["1h", "7d"]), action()).prop_filter_map("periods", |(age, action)| {
-        Some(Stale {
-            max_age: age.parse().ok()?,
-            action,
-        })
+        Some(Stale { max_age: age.parse().ok()?, action })
     });
-    let entry =
-        (image_pattern(), any::<bool>(), any::<bool>()).prop_map(|(image, malware, workload)| {
-            WhitelistEntry {
-                image,
-                malware,
-                workload,
-            }
-        });
+    let entry = (image_pattern(), any::<bool>(), any::<bool>())
+        .prop_map(|(image, malware, workload)| WhitelistEntry { image, malware, workload });
     (
-        (
-            select(vec![Mode::Enforce, Mode::Observe]),
-            prop::option::of(time()),
-        ),
+        (select(vec![Mode::Enforce, Mode::Observe]), prop::option::of(time())),
         prop_oneof![Just(Scope::default()), scope()],
         prop::option::of(authorized),
         prop::collection::vec(rule(), 0..4),
@@ -204,21 +175,14 @@ fn policy(name: usize, spec: Spec) -> ProtectionPolicy {
     ProtectionPolicy {
         api_version: ApiVersion::V1Alpha1,
         kind: DocumentKind::ProtectionPolicy,
-        metadata: Metadata {
-            name: format!("p{name}"),
-        },
+        metadata: Metadata { name: format!("p{name}") },
         spec,
     }
 }
 
 fn policies() -> impl Strategy<Value = Vec<ProtectionPolicy>> {
-    prop::collection::vec(spec(), 0..4).prop_map(|specs| {
-        specs
-            .into_iter()
-            .enumerate()
-            .map(|(i, s)| policy(i, s))
-            .collect()
-    })
+    prop::collection::vec(spec(), 0..4)
+        .prop_map(|specs| specs.into_iter().enumerate().map(|(i, s)| policy(i, s)).collect())
 }
 
 fn request() -> impl Strategy<Value = Request> {
@@ -253,11 +217,7 @@ fn identity() -> impl Strategy<Value = Identity> {
             names: names
                 .into_iter()
                 .filter_map(|(reference, held, asked)| {
-                    Some(Name {
-                        reference: reference.parse().ok()?,
-                        held,
-                        asked,
-                    })
+                    Some(Name { reference: reference.parse().ok()?, held, asked })
                 })
                 .collect(),
             note,
@@ -267,62 +227,45 @@ fn identity() -> impl Strategy<Value = Identity> {
 fn finding() -> impl Strategy<Value = Finding> {
     (
         select(Class::ALL),
-        prop_oneof![
-            select(vec!["a", "B"]).prop_map(str::to_owned),
-            any::<String>()
-        ],
+        prop_oneof![select(vec!["a", "B"]).prop_map(str::to_owned), any::<String>()],
         select(Severity::ALL),
         prop::option::of(any::<String>()),
         prop::option::of(any::<f32>()),
         prop::option::of(any::<f32>()),
         any::<bool>(),
     )
-        .prop_map(
-            |(class, id, severity, fixed_version, cvss, epss, kev)| Finding {
-                fixed_version,
-                cvss,
-                epss,
-                kev,
-                ..Finding::new(class, id, severity, "x")
-            },
-        )
+        .prop_map(|(class, id, severity, fixed_version, cvss, epss, kev)| Finding {
+            fixed_version,
+            cvss,
+            epss,
+            kev,
+            ..Finding::new(class, id, severity, "x")
+        })
 }
 
 fn verdict() -> impl Strategy<Value = Verdict> {
-    let coverage = (
-        prop::collection::btree_set(select(Class::ALL), 0..4),
-        prop::collection::btree_set("[ab]", 0..2),
-        prop::collection::btree_set("[ab]", 0..2),
-        prop::option::of(Just("debian 12".to_owned())),
-        any::<bool>(),
-    )
-        .prop_map(
-            |(classes, ecosystems, uncovered, distribution, end_of_life)| Coverage {
-                classes,
-                ecosystems,
-                uncovered,
-                distribution,
-                end_of_life,
-            },
-        );
-    let report = (
-        time(),
-        prop::option::of(time()),
-        coverage,
-        prop::collection::vec(finding(), 0..4),
-    )
-        .prop_map(|(scanned_at, database_at, coverage, findings)| ScanReport {
-            scanner: Scanner {
-                name: "x".into(),
-                version: None,
-            },
-            scanned_at,
-            database_at,
-            imported_at: scanned_at,
-            binding: Binding::ByReport,
-            coverage,
-            findings,
-        });
+    let coverage =
+        (
+            prop::collection::btree_set(select(Class::ALL), 0..4),
+            prop::collection::btree_set("[ab]", 0..2),
+            prop::collection::btree_set("[ab]", 0..2),
+            prop::option::of(Just("debian 12".to_owned())),
+            any::<bool>(),
+        )
+            .prop_map(|(classes, ecosystems, uncovered, distribution, end_of_life)| {
+                Coverage { classes, ecosystems, uncovered, distribution, end_of_life }
+            });
+    let report =
+        (time(), prop::option::of(time()), coverage, prop::collection::vec(finding(), 0..4))
+            .prop_map(|(scanned_at, database_at, coverage, findings)| ScanReport {
+                scanner: Scanner { name: "x".into(), version: None },
+                scanned_at,
+                database_at,
+                imported_at: scanned_at,
+                binding: Binding::ByReport,
+                coverage,
+                findings,
+            });
     (digest(), prop::collection::vec(report, 0..3)).prop_map(|(config, reports)| Verdict {
         image: ImageFacts {
             config,
@@ -346,20 +289,14 @@ fn evidence() -> impl Strategy<Value = Evidence> {
 }
 
 fn defaults() -> impl Strategy<Value = Defaults> {
-    (
-        action(),
-        action(),
-        action(),
-        prop::collection::btree_set(digest(), 0..2),
+    (action(), action(), action(), prop::collection::btree_set(digest(), 0..2)).prop_map(
+        |(default_action, policy_invalid, internal, sandbox_images)| Defaults {
+            default_action,
+            policy_invalid,
+            internal,
+            sandbox_images,
+        },
     )
-        .prop_map(
-            |(default_action, policy_invalid, internal, sandbox_images)| Defaults {
-                default_action,
-                policy_invalid,
-                internal,
-                sandbox_images,
-            },
-        )
 }
 
 fn compiled(policies: &[ProtectionPolicy]) -> PolicySet {

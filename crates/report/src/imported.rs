@@ -78,12 +78,7 @@ impl Imported {
             config,
             chain_id: chain_id(&self.image.diff_ids),
             manifests: self.image.manifests().cloned().collect(),
-            references: self
-                .image
-                .references
-                .iter()
-                .map(ToString::to_string)
-                .collect(),
+            references: self.image.references.iter().map(ToString::to_string).collect(),
         };
         let report = ScanReport {
             scanner: self.scanner,
@@ -113,25 +108,17 @@ impl Imported {
                 Ok((chosen.clone(), Binding::ByImporter))
             }
             // A manifest that was chosen is no image ID either.
-            (None, _) => Err(ReportError::NoImage {
-                file: self.file.clone(),
-            }),
+            (None, _) => Err(ReportError::NoImage { file: self.file.clone() }),
         }
     }
 
     fn scanned_at(&self, now: Timestamp) -> Result<Timestamp, ReportError> {
         let Some(created_at) = self.created_at else {
-            return Err(ReportError::Undated {
-                file: self.file.clone(),
-            });
+            return Err(ReportError::Undated { file: self.file.clone() });
         };
         let latest = now.checked_add(AHEAD).unwrap_or(Timestamp::MAX);
         if created_at > latest {
-            return Err(ReportError::Future {
-                file: self.file.clone(),
-                created_at,
-                now,
-            });
+            return Err(ReportError::Future { file: self.file.clone(), created_at, now });
         }
         Ok(created_at)
     }
@@ -159,10 +146,7 @@ mod tests {
                 diff_ids: vec![digest(3)],
                 references: ["a.io/b:1".parse().unwrap()].into(),
             },
-            scanner: Scanner {
-                name: "trivy".into(),
-                version: None,
-            },
+            scanner: Scanner { name: "trivy".into(), version: None },
             created_at: Some(at(1000)),
             database_at: None,
             coverage: Coverage::default(),
@@ -181,10 +165,7 @@ mod tests {
             assert_eq!(image.manifests, [digest(2)].into());
             assert_eq!(image.references, ["a.io/b:1".to_owned()].into());
             assert_eq!(report.binding, Binding::ByReport);
-            assert_eq!(
-                (report.scanned_at, report.imported_at),
-                (at(1000), at(2000))
-            );
+            assert_eq!((report.scanned_at, report.imported_at), (at(1000), at(2000)));
         }
     }
 
@@ -218,13 +199,7 @@ mod tests {
 
     #[test]
     fn a_report_without_a_date_is_refused() {
-        let undated = Imported {
-            created_at: None,
-            ..imported()
-        };
-        assert!(matches!(
-            undated.bind(None, at(0)),
-            Err(ReportError::Undated { .. })
-        ));
+        let undated = Imported { created_at: None, ..imported() };
+        assert!(matches!(undated.bind(None, at(0)), Err(ReportError::Undated { .. })));
     }
 }

@@ -37,10 +37,7 @@ pub(crate) fn open(file: &Path, limits: &Limits) -> Result<File, ReportError> {
         FileType::Fifo => "a pipe",
         _ => "a device",
     };
-    Err(ReportError::NotAFile {
-        file: file.to_owned(),
-        what,
-    })
+    Err(ReportError::NotAFile { file: file.to_owned(), what })
 }
 
 /// A stream that ends one byte past the limit.

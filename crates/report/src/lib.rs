@@ -33,10 +33,7 @@ pub struct Limits {
 impl Default for Limits {
     /// 256 MiB and 100,000 findings: some ten times the largest reports on real images.
     fn default() -> Self {
-        Self {
-            bytes: 256 << 20,
-            findings: 100_000,
-        }
+        Self { bytes: 256 << 20, findings: 100_000 }
     }
 }
 

@@ -26,9 +26,7 @@ pub(crate) fn shortened(text: &str, max: usize) -> String {
         return line;
     }
     let room = max.saturating_sub(3);
-    let kept = line
-        .char_indices()
-        .take_while(|(at, c)| at + c.len_utf8() <= room);
+    let kept = line.char_indices().take_while(|(at, c)| at + c.len_utf8() <= room);
     kept.map(|(_, c)| c).chain("...".chars()).collect()
 }
 
@@ -48,10 +46,7 @@ mod tests {
     #[test]
     fn what_drives_a_terminal_is_written_out() {
         assert_eq!(printable("a\u{1b}[2Jb"), "a\\u{1b}[2Jb");
-        assert_eq!(
-            printable("x\nportcullis: allowed"),
-            "x\\u{a}portcullis: allowed"
-        );
+        assert_eq!(printable("x\nportcullis: allowed"), "x\\u{a}portcullis: allowed");
         assert_eq!(printable("user\u{202e}gnp"), "user\\u{202e}gnp");
         assert_eq!(printable("häßlich ≤ 漢字"), "häßlich ≤ 漢字");
     }

@@ -63,9 +63,8 @@ fn parse(input: impl Read, file: &Path, limits: &Limits) -> Result<Report, Repor
     check_start(&mut input, file)?;
     let budget = Budget::new(limits.findings, "findings");
     let mut json = serde_json::Deserializer::from_reader(&mut input);
-    let parsed = ReportSeed(&budget)
-        .deserialize(&mut json)
-        .and_then(|report| json.end().map(|()| report));
+    let parsed =
+        ReportSeed(&budget).deserialize(&mut json).and_then(|report| json.end().map(|()| report));
     // A report that goes on past the limit looks cut off to the parser.
     if input.is_exhausted() {
         return Err(ReportError::TooLarge {
@@ -80,10 +79,9 @@ fn parse(input: impl Read, file: &Path, limits: &Limits) -> Result<Report, Repor
 /// Says what a file is that cannot be JSON, and passes over a byte order mark.
 fn check_start(input: &mut Bounded<impl Read>, file: &Path) -> Result<(), ReportError> {
     const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
-    let start = input.start().map_err(|source| ReportError::Unreadable {
-        file: file.to_owned(),
-        source,
-    })?;
+    let start = input
+        .start()
+        .map_err(|source| ReportError::Unreadable { file: file.to_owned(), source })?;
     let what = match start {
         [] => {
             let file = file.to_owned();
@@ -105,10 +103,7 @@ fn check_start(input: &mut Bounded<impl Read>, file: &Path) -> Result<(), Report
             "is not a JSON object"
         }
     };
-    Err(ReportError::UnknownFormat {
-        file: file.to_owned(),
-        what: what.to_owned(),
-    })
+    Err(ReportError::UnknownFormat { file: file.to_owned(), what: what.to_owned() })
 }
 
 fn json_error(error: serde_json::Error, file: &Path) -> ReportError {
@@ -121,18 +116,12 @@ fn json_error(error: serde_json::Error, file: &Path) -> ReportError {
     let text = error.to_string();
     let place = format!(" at line {line} column {column}");
     let what = crate::text::shortened(text.strip_suffix(&place).unwrap_or(&text), 200);
-    ReportError::Malformed {
-        file,
-        line,
-        column,
-        what,
-    }
+    ReportError::Malformed { file, line, column, what }
 }
 
 /// A text that is there and not empty.
 fn some(text: Option<&Text>) -> Option<&str> {
-    text.map(|Text(text)| text.as_str())
-        .filter(|t| !t.is_empty())
+    text.map(|Text(text)| text.as_str()).filter(|t| !t.is_empty())
 }
 
 fn owned(text: Option<&Text>) -> Option<String> {
@@ -197,9 +186,8 @@ impl Importer<'_> {
             })?;
             // A distribution's packages lie in its database, which Trivy does not name: their
             // target is the name that was scanned with the distribution's behind it.
-            let place = some(result.class.as_ref())
-                .filter(|class| *class != "os-pkgs")
-                .and(place.clone());
+            let place =
+                some(result.class.as_ref()).filter(|class| *class != "os-pkgs").and(place.clone());
             let finding = self.vulnerability(id, entry, place);
             self.findings.push(finding);
         }
@@ -253,12 +241,7 @@ impl Importer<'_> {
         Finding {
             path: place,
             title: Some(title),
-            ..Finding::new(
-                Class::Secret,
-                id,
-                self.severity(entry.severity.as_ref()),
-                NAME,
-            )
+            ..Finding::new(Class::Secret, id, self.severity(entry.severity.as_ref()), NAME)
         }
     }
 
@@ -271,12 +254,7 @@ impl Importer<'_> {
         Finding {
             path: place,
             title: title(&entry.title),
-            ..Finding::new(
-                Class::Baseline,
-                id,
-                self.severity(entry.severity.as_ref()),
-                NAME,
-            )
+            ..Finding::new(Class::Baseline, id, self.severity(entry.severity.as_ref()), NAME)
         }
     }
 
@@ -298,9 +276,7 @@ impl Importer<'_> {
         let severity = Severity::from_scanner(word);
         if severity == Severity::Unknown && !word.eq_ignore_ascii_case("unknown") {
             let word = crate::text::shortened(word, 40);
-            self.warnings.push(format!(
-                "the severity \"{word}\" is not known: taken as unknown"
-            ));
+            self.warnings.push(format!("the severity \"{word}\" is not known: taken as unknown"));
         }
         severity
     }
@@ -309,18 +285,14 @@ impl Importer<'_> {
         let time = text.parse().ok();
         if time.is_none() {
             let text = crate::text::shortened(text, 40);
-            self.warnings
-                .push(format!("{field} \"{text}\" is not a date: passed over"));
+            self.warnings.push(format!("{field} \"{text}\" is not a date: passed over"));
         }
         time
     }
 
     fn image(&mut self, metadata: &Metadata) -> Result<ReportImage, ReportError> {
         let diff_ids = self.digests("Metadata.DiffIDs", &metadata.diff_ids)?;
-        let rootfs = metadata
-            .image_config
-            .as_ref()
-            .and_then(|c| c.rootfs.as_ref());
+        let rootfs = metadata.image_config.as_ref().and_then(|c| c.rootfs.as_ref());
         let in_config = match rootfs {
             Some(rootfs) => {
                 self.digests("Metadata.ImageConfig.rootfs.diff_ids", &rootfs.diff_ids)?
@@ -337,15 +309,8 @@ impl Importer<'_> {
         Ok(ReportImage {
             config,
             repo_digests: self.references("RepoDigests", &metadata.repo_digests),
-            diff_ids: if diff_ids.is_empty() {
-                in_config
-            } else {
-                diff_ids
-            },
-            references: self
-                .references("RepoTags", &metadata.repo_tags)
-                .into_iter()
-                .collect(),
+            diff_ids: if diff_ids.is_empty() { in_config } else { diff_ids },
+            references: self.references("RepoTags", &metadata.repo_tags).into_iter().collect(),
         })
     }
 
@@ -358,11 +323,7 @@ impl Importer<'_> {
     }
 
     fn digests(&self, field: &'static str, names: &Names) -> Result<Vec<Digest>, ReportError> {
-        names
-            .0
-            .iter()
-            .map(|Text(text)| self.digest(field, text))
-            .collect()
+        names.0.iter().map(|Text(text)| self.digest(field, text)).collect()
     }
 
     /// References are for people, so one that is none does not spoil the report.
@@ -381,10 +342,7 @@ impl Importer<'_> {
 /// The base score of the source that Trivy takes the severity from, so that word and number agree;
 /// if that source gives none, the highest.
 fn score(scores: &Scores, source: Option<&str>) -> Option<f32> {
-    let own = scores
-        .0
-        .iter()
-        .find(|(name, _)| Some(name.as_str()) == source);
+    let own = scores.0.iter().find(|(name, _)| Some(name.as_str()) == source);
     let highest = || scores.0.iter().max_by(|(_, a), (_, b)| a.total_cmp(b));
     own.or_else(highest).map(|(_, score)| *score as f32)
 }
@@ -400,18 +358,9 @@ fn coverage(metadata: Option<&Metadata>, results: &[ResultEntry]) -> Coverage {
             coverage.ecosystems.extend(owned(result.kind.as_ref()));
         }
         for (class, looked_at) in [
-            (
-                Class::Vulnerability,
-                is_packages || !result.vulnerabilities.is_empty(),
-            ),
-            (
-                Class::Secret,
-                class == "secret" || !result.secrets.is_empty(),
-            ),
-            (
-                Class::Baseline,
-                class == "config" || !result.misconfigurations.is_empty(),
-            ),
+            (Class::Vulnerability, is_packages || !result.vulnerabilities.is_empty()),
+            (Class::Secret, class == "secret" || !result.secrets.is_empty()),
+            (Class::Baseline, class == "config" || !result.misconfigurations.is_empty()),
         ] {
             if looked_at {
                 coverage.classes.insert(class);
@@ -419,9 +368,7 @@ fn coverage(metadata: Option<&Metadata>, results: &[ResultEntry]) -> Coverage {
         }
     }
     let os = metadata.and_then(|m| m.os.as_ref());
-    let family = os
-        .and_then(|os| some(os.family.as_ref()))
-        .filter(|f| *f != NO_DISTRIBUTION);
+    let family = os.and_then(|os| some(os.family.as_ref())).filter(|f| *f != NO_DISTRIBUTION);
     if let (Some(os), Some(family)) = (os, family) {
         let release = some(os.name.as_ref());
         coverage.distribution = Some(match release {

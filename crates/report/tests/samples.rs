@@ -28,10 +28,7 @@ fn folder() -> Option<PathBuf> {
     if folder.is_dir() {
         return Some(folder);
     }
-    eprintln!(
-        "skipped: there are no sample reports at {} (set {FOLDER})",
-        folder.display()
-    );
+    eprintln!("skipped: there are no sample reports at {} (set {FOLDER})", folder.display());
     None
 }
 
@@ -61,17 +58,10 @@ fn counted(path: &Path) -> BTreeMap<String, usize> {
 fn standing(folder: &Path, names: [&str; 2]) -> usize {
     let mut verdict: Option<Verdict> = None;
     for name in names {
-        let (image, report) = read(&folder.join(name))
-            .bind(None, Timestamp::now())
-            .unwrap();
-        let verdict = verdict.get_or_insert_with(|| Verdict {
-            image: image.clone(),
-            reports: Vec::new(),
-        });
-        assert_eq!(
-            verdict.image.config, image.config,
-            "{names:?} are about two images"
-        );
+        let (image, report) = read(&folder.join(name)).bind(None, Timestamp::now()).unwrap();
+        let verdict =
+            verdict.get_or_insert_with(|| Verdict { image: image.clone(), reports: Vec::new() });
+        assert_eq!(verdict.image.config, image.config, "{names:?} are about two images");
         verdict.absorb(&image, report);
     }
     Verdict::merged(&verdict).len()
@@ -122,11 +112,5 @@ fn what_was_not_looked_at_is_not_covered() {
     let fluentd = read(&folder.join("fluentd-gems.json"));
     assert!(fluentd.coverage.ecosystems.contains("gemspec"));
     assert_eq!(fluentd.findings[1].severity, Severity::High);
-    assert!(
-        fluentd.findings[1]
-            .path
-            .as_ref()
-            .unwrap()
-            .ends_with(".gemspec")
-    );
+    assert!(fluentd.findings[1].path.as_ref().unwrap().ends_with(".gemspec"));
 }

@@ -184,7 +184,7 @@ fn folded(key: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    
+
     const INDEX: &str = INDEXES[0];
     const MANIFEST: &str = MANIFESTS[0];
 

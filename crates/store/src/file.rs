@@ -56,28 +56,23 @@ impl FileStore {
         let Some(file) = folder.read(config.hex())? else {
             return Ok(None);
         };
-        let decoded = frame::open(&file)
-            .and_then(record::decode)
-            .and_then(|verdict| {
-                if verdict.image.config == *config {
-                    Ok(verdict)
-                } else {
-                    Err(Damage::OtherImage(verdict.image.config))
-                }
-            });
-        decoded.map(Some).map_err(|what| StoreError::Corrupt {
-            path: folder.path_of(config.hex()),
-            what,
-        })
+        let decoded = frame::open(&file).and_then(record::decode).and_then(|verdict| {
+            if verdict.image.config == *config {
+                Ok(verdict)
+            } else {
+                Err(Damage::OtherImage(verdict.image.config))
+            }
+        });
+        decoded
+            .map(Some)
+            .map_err(|what| StoreError::Corrupt { path: folder.path_of(config.hex()), what })
     }
 
     fn write(root: &Folder, verdict: &Verdict) -> Result<(), StoreError> {
         let config = &verdict.image.config;
         let file = record::encode(verdict)
             .and_then(|body| frame::seal(&body))
-            .ok_or_else(|| StoreError::TooLarge {
-                config: config.clone(),
-            })?;
+            .ok_or_else(|| StoreError::TooLarge { config: config.clone() })?;
         let folder = create_shard(root, config)?;
         root.write(NEW, &file)?;
         root.rename_into(NEW, &folder, config.hex())
@@ -190,8 +185,7 @@ fn shard(base: &Folder, digest: &Digest) -> Result<Option<Folder>, StoreError> {
 }
 
 fn create_shard(base: &Folder, digest: &Digest) -> Result<Folder, StoreError> {
-    base.create_child(digest.algorithm().as_str())?
-        .create_child(shard_name(digest))
+    base.create_child(digest.algorithm().as_str())?.create_child(shard_name(digest))
 }
 
 /// The folder whose names are the configs that have this chain.

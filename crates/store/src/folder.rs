@@ -17,9 +17,7 @@ use rustix::io::Errno;
 use crate::frame::MAX_FILE;
 use crate::{Damage, StoreError};
 
-const FOLDER: OFlags = OFlags::RDONLY
-    .union(OFlags::DIRECTORY)
-    .union(OFlags::CLOEXEC);
+const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
 /// Without `NONBLOCK`, opening a pipe that was put in a verdict's place would wait for ever.
 const FILE: OFlags = OFlags::RDONLY
@@ -74,8 +72,7 @@ impl Folder {
             Err(Errno::EXIST) => {}
             Err(error) => return Err(self.unwritable("create", name, error)),
         }
-        self.child(name)?
-            .ok_or_else(|| self.unwritable("create", name, Errno::NOENT))
+        self.child(name)?.ok_or_else(|| self.unwritable("create", name, Errno::NOENT))
     }
 
     /// Where it lies, for messages.
@@ -124,10 +121,7 @@ impl Folder {
         File::from(fd)
             .take(MAX_FILE)
             .read_to_end(&mut bytes)
-            .map_err(|source| StoreError::Unreadable {
-                path: path(),
-                source,
-            })?;
+            .map_err(|source| StoreError::Unreadable { path: path(), source })?;
         Ok(Some(bytes))
     }
 
@@ -160,13 +154,9 @@ impl Folder {
         )
         .map_err(|error| self.unwritable("create", name, error))?;
         let mut file = File::from(fd);
-        file.write_all(bytes)
-            .and_then(|()| file.sync_all())
-            .map_err(|source| StoreError::Unwritable {
-                operation: "write",
-                path: self.path_of(name),
-                source,
-            })
+        file.write_all(bytes).and_then(|()| file.sync_all()).map_err(|source| {
+            StoreError::Unwritable { operation: "write", path: self.path_of(name), source }
+        })
     }
 
     /// Makes sure that an empty file has this name, and that it lasts.
@@ -228,19 +218,12 @@ impl Folder {
         name: &str,
         error: Errno,
     ) -> StoreError {
-        StoreError::Unwritable {
-            operation,
-            path: self.path_of(name),
-            source: error.into(),
-        }
+        StoreError::Unwritable { operation, path: self.path_of(name), source: error.into() }
     }
 }
 
 fn unreadable(path: PathBuf, error: Errno) -> StoreError {
-    StoreError::Unreadable {
-        path,
-        source: error.into(),
-    }
+    StoreError::Unreadable { path, source: error.into() }
 }
 
 fn not_a_file(path: PathBuf) -> StoreError {
@@ -257,8 +240,5 @@ fn trusted(stat: &Stat, path: &Path) -> Result<(), StoreError> {
     } else {
         return Ok(());
     };
-    Err(StoreError::Untrusted {
-        path: path.to_owned(),
-        what,
-    })
+    Err(StoreError::Untrusted { path: path.to_owned(), what })
 }

@@ -48,9 +48,7 @@ pub(crate) fn seal(body: &[u8]) -> Option<Vec<u8>> {
 
 /// The body within a frame, if not a bit is wrong.
 pub(crate) fn open(file: &[u8]) -> Result<&[u8], Damage> {
-    let (header, body) = file
-        .split_first_chunk::<HEADER>()
-        .ok_or(Damage::Short(file.len()))?;
+    let (header, body) = file.split_first_chunk::<HEADER>().ok_or(Damage::Short(file.len()))?;
     let [m0, m1, m2, m3, version, l0, l1, l2, l3, sum @ ..] = *header;
     if [m0, m1, m2, m3] != MAGIC {
         return Err(Damage::Foreign);
@@ -95,13 +93,7 @@ mod tests {
         };
         assert_eq!(damage(0), Damage::Foreign);
         assert_eq!(damage(4), Damage::Version { found: 3 });
-        assert_eq!(
-            damage(5),
-            Damage::Length {
-                wanted: 6,
-                found: 4
-            }
-        );
+        assert_eq!(damage(5), Damage::Length { wanted: 6, found: 4 });
         assert_eq!(damage(14), Damage::Checksum);
     }
 }

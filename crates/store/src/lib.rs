@@ -121,10 +121,6 @@ impl From<Verdict> for Summary {
                 (report, count)
             })
             .collect();
-        Self {
-            image: verdict.image,
-            reports,
-            findings,
-        }
+        Self { image: verdict.image, reports, findings }
     }
 }

@@ -33,9 +33,7 @@ impl VerdictStore for MemoryStore {
 
     fn by_chain(&self, chain: &Digest) -> Result<Vec<Result<Verdict, StoreError>>, StoreError> {
         let verdicts = self.verdicts();
-        let of_chain = verdicts
-            .values()
-            .filter(|v| v.image.chain_id.as_ref() == Some(chain));
+        let of_chain = verdicts.values().filter(|v| v.image.chain_id.as_ref() == Some(chain));
         Ok(of_chain.cloned().map(Ok).collect())
     }
 

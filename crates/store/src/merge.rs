@@ -14,10 +14,8 @@ pub(crate) fn merge(
     report: ScanReport,
 ) -> Result<Absorbed, StoreError> {
     let is_new = known.is_none();
-    let mut verdict = known.unwrap_or_else(|| Verdict {
-        image: image.clone(),
-        reports: Vec::new(),
-    });
+    let mut verdict =
+        known.unwrap_or_else(|| Verdict { image: image.clone(), reports: Vec::new() });
     if let (Some(stored), Some(reported)) = (&verdict.image.chain_id, &image.chain_id)
         && stored != reported
     {
@@ -29,15 +27,11 @@ pub(crate) fn merge(
     }
     let changed = verdict.absorb(image, report);
     if verdict.reports.len() > Verdict::MAX_REPORTS {
-        return Err(StoreError::TooManyReports {
-            config: image.config.clone(),
-        });
+        return Err(StoreError::TooManyReports { config: image.config.clone() });
     }
     let findings: usize = verdict.reports.iter().map(|r| r.findings.len()).sum();
     if findings > MAX_FINDINGS {
-        return Err(StoreError::TooLarge {
-            config: image.config.clone(),
-        });
+        return Err(StoreError::TooLarge { config: image.config.clone() });
     }
     let change = match (is_new, changed) {
         (true, _) => Change::Created,

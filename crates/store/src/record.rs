@@ -123,34 +123,9 @@ macro_rules! twin {
     };
 }
 
-twin!(
-    BindingRecord,
-    Binding {
-        ByReport,
-        ByImporter
-    }
-);
-twin!(
-    ClassRecord,
-    Class {
-        Vulnerability,
-        Malware,
-        Baseline,
-        Secret,
-        Workload,
-        Authorization
-    }
-);
-twin!(
-    SeverityRecord,
-    Severity {
-        Critical,
-        High,
-        Medium,
-        Low,
-        Unknown
-    }
-);
+twin!(BindingRecord, Binding { ByReport, ByImporter });
+twin!(ClassRecord, Class { Vulnerability, Malware, Baseline, Secret, Workload, Authorization });
+twin!(SeverityRecord, Severity { Critical, High, Medium, Low, Unknown });
 
 /// The body for a verdict. `None` if it has more texts than the format can number.
 pub(crate) fn encode(verdict: &Verdict) -> Option<Vec<u8>> {
@@ -188,10 +163,7 @@ pub(crate) fn decode(body: &[u8]) -> Result<Verdict, Damage> {
     if record.reports as usize > Verdict::MAX_REPORTS {
         return Err(Damage::Body("it has too many reports"));
     }
-    let mut bounds = Bounds {
-        findings: MAX_FINDINGS,
-        text: MAX_TEXT,
-    };
+    let mut bounds = Bounds { findings: MAX_FINDINGS, text: MAX_TEXT };
     let mut reports = Vec::with_capacity(record.reports as usize);
     for _ in 0..record.reports {
         reports.push(body.report(&record.texts, &mut bounds)?);
@@ -199,10 +171,7 @@ pub(crate) fn decode(body: &[u8]) -> Result<Verdict, Damage> {
     if !body.0.is_empty() {
         return Err(Damage::Body("there are bytes behind its end"));
     }
-    Ok(Verdict {
-        image: record.image.decode()?,
-        reports,
-    })
+    Ok(Verdict { image: record.image.decode()?, reports })
 }
 
 /// What is left of a body while it is read.
@@ -281,8 +250,7 @@ impl TextRecord {
     }
 
     fn decode(self, texts: &[&str], bounds: &mut Bounds) -> Result<String, Damage> {
-        self.decode_option(texts, bounds)?
-            .ok_or(Damage::Body("a finding has no id or no source"))
+        self.decode_option(texts, bounds)?.ok_or(Damage::Body("a finding has no id or no source"))
     }
 }
 
@@ -294,18 +262,13 @@ impl From<&Digest> for DigestRecord<'_> {
 
 impl DigestRecord<'_> {
     fn decode(&self) -> Result<Digest, Damage> {
-        self.0
-            .parse()
-            .map_err(|_| Damage::Body("a digest is malformed"))
+        self.0.parse().map_err(|_| Damage::Body("a digest is malformed"))
     }
 }
 
 impl From<Timestamp> for TimeRecord {
     fn from(time: Timestamp) -> Self {
-        Self {
-            seconds: time.as_second(),
-            nanoseconds: time.subsec_nanosecond(),
-        }
+        Self { seconds: time.as_second(), nanoseconds: time.subsec_nanosecond() }
     }
 }
 
@@ -335,16 +298,8 @@ impl ImageRecord<'_> {
     fn decode(&self) -> Result<ImageFacts, Damage> {
         Ok(ImageFacts {
             config: self.config.decode()?,
-            chain_id: self
-                .chain_id
-                .as_ref()
-                .map(DigestRecord::decode)
-                .transpose()?,
-            manifests: self
-                .manifests
-                .iter()
-                .map(DigestRecord::decode)
-                .collect::<Result<_, _>>()?,
+            chain_id: self.chain_id.as_ref().map(DigestRecord::decode).transpose()?,
+            manifests: self.manifests.iter().map(DigestRecord::decode).collect::<Result<_, _>>()?,
             references: self.references.iter().map(|&r| r.to_owned()).collect(),
         })
     }

@@ -56,10 +56,7 @@ pub fn report(scanner: &str, second: i64, findings: usize) -> ScanReport {
         version: Some(format!("1.{}-r{second}", n % 50)),
         fixed_version: (!n.is_multiple_of(3)).then(|| format!("1.{}-r{}", n % 50, second + 1)),
         path: (!n.is_multiple_of(2)).then(|| format!("usr/lib/package-{}/METADATA", n % 300)),
-        title: Some(format!(
-            "package-{}: problem number {n} of its kind",
-            n % 300
-        )),
+        title: Some(format!("package-{}: problem number {n} of its kind", n % 300)),
         cvss: Some(5.5),
         published: Some(time(1_600_000_000 + n as i64)),
         ..Finding::new(
@@ -70,10 +67,7 @@ pub fn report(scanner: &str, second: i64, findings: usize) -> ScanReport {
         )
     };
     ScanReport {
-        scanner: Scanner {
-            name: scanner.to_owned(),
-            version: Some("0.69.1".to_owned()),
-        },
+        scanner: Scanner { name: scanner.to_owned(), version: Some("0.69.1".to_owned()) },
         scanned_at: time(second),
         database_at: Some(time(second - 60)),
         imported_at: time(second + 60),
@@ -91,53 +85,37 @@ pub fn report(scanner: &str, second: i64, findings: usize) -> ScanReport {
 
 fn digest(algorithm: &str, digit: char, length: usize) -> Digest {
     let hex: String = std::iter::repeat_n(digit, length).collect();
-    format!("{algorithm}:{hex}")
-        .parse()
-        .expect("the digit is hexadecimal")
+    format!("{algorithm}:{hex}").parse().expect("the digit is hexadecimal")
 }
 
 fn stored(store: &dyn VerdictStore, image: &ImageFacts) -> Verdict {
-    store
-        .by_config(&image.config)
-        .expect("the store can be read")
-        .expect("the image is known")
+    store.by_config(&image.config).expect("the store can be read").expect("the image is known")
 }
 
 fn of_chain(store: &dyn VerdictStore, chain: &Digest) -> BTreeSet<Digest> {
     let verdicts = store.by_chain(chain).expect("the store can be read");
-    let configs = verdicts
-        .into_iter()
-        .map(|verdict| verdict.expect("no verdict is damaged").image.config);
+    let configs =
+        verdicts.into_iter().map(|verdict| verdict.expect("no verdict is damaged").image.config);
     configs.collect()
 }
 
 fn absorb(store: &dyn VerdictStore, image: &ImageFacts, report: ScanReport) -> Change {
     let absorbed = store.absorb(image, report).expect("the report is taken in");
-    assert_eq!(
-        absorbed.verdict,
-        stored(store, image),
-        "said and stored differ"
-    );
+    assert_eq!(absorbed.verdict, stored(store, image), "said and stored differ");
     absorbed.change
 }
 
 fn nothing_is_known_of_an_image_that_was_not_scanned(store: &dyn VerdictStore) {
     absorb(store, &image('a'), report("trivy", 10, 1));
     let other = image('b');
-    assert_eq!(
-        store.by_config(&other.config).expect("it can be read"),
-        None
-    );
+    assert_eq!(store.by_config(&other.config).expect("it can be read"), None);
     assert!(of_chain(store, &other.config).is_empty());
 }
 
 fn what_was_absorbed_is_found(store: &dyn VerdictStore) {
     let (image, report) = (image('a'), report("trivy", 10, 40));
     assert_eq!(absorb(store, &image, report.clone()), Change::Created);
-    let wanted = Verdict {
-        image: image.clone(),
-        reports: vec![report],
-    };
+    let wanted = Verdict { image: image.clone(), reports: vec![report] };
     assert_eq!(stored(store, &image), wanted);
     let chain = image.chain_id.clone().expect("the image has a chain");
     assert_eq!(of_chain(store, &chain), [image.config].into());
@@ -166,18 +144,9 @@ fn images_that_share_layers_are_found_together(store: &dyn VerdictStore) {
 fn a_report_that_repeats_changes_nothing(store: &dyn VerdictStore) {
     let image = image('a');
     absorb(store, &image, report("trivy", 10, 3));
-    assert_eq!(
-        absorb(store, &image, report("trivy", 10, 3)),
-        Change::Unchanged
-    );
-    assert_eq!(
-        absorb(store, &image, report("trivy", 20, 3)),
-        Change::Updated
-    );
-    assert_eq!(
-        absorb(store, &image, report("trivy", 10, 3)),
-        Change::Unchanged
-    );
+    assert_eq!(absorb(store, &image, report("trivy", 10, 3)), Change::Unchanged);
+    assert_eq!(absorb(store, &image, report("trivy", 20, 3)), Change::Updated);
+    assert_eq!(absorb(store, &image, report("trivy", 10, 3)), Change::Unchanged);
     assert_eq!(stored(store, &image).reports.len(), 1);
 }
 
@@ -193,26 +162,17 @@ fn a_report_that_saw_less_leaves_the_findings(store: &dyn VerdictStore) {
 fn a_chain_learnt_later_leads_to_the_verdict(store: &dyn VerdictStore) {
     let full = image('a');
     let chain = full.chain_id.clone().expect("the image has a chain");
-    let without = ImageFacts {
-        chain_id: None,
-        ..full.clone()
-    };
+    let without = ImageFacts { chain_id: None, ..full.clone() };
     absorb(store, &without, report("trivy", 10, 1));
     assert!(of_chain(store, &chain).is_empty());
-    assert_eq!(
-        absorb(store, &full, report("trivy", 10, 1)),
-        Change::Updated
-    );
+    assert_eq!(absorb(store, &full, report("trivy", 10, 1)), Change::Updated);
     assert_eq!(of_chain(store, &chain), [full.config].into());
 }
 
 fn reports_that_name_other_layers_are_refused(store: &dyn VerdictStore) {
     let first = image('a');
     absorb(store, &first, report("trivy", 10, 1));
-    let other = ImageFacts {
-        chain_id: Some(digest("sha256", 'd', 64)),
-        ..first.clone()
-    };
+    let other = ImageFacts { chain_id: Some(digest("sha256", 'd', 64)), ..first.clone() };
     let refused = store.absorb(&other, report("trivy", 20, 1));
     assert!(matches!(refused, Err(StoreError::OtherLayers { .. })));
     assert_eq!(stored(store, &first).reports.len(), 1);
@@ -228,9 +188,7 @@ fn the_sixteenth_report_is_the_last(store: &dyn VerdictStore) {
     let refused = store.absorb(&image, report(&last, 10, 1));
     let error = refused.expect_err("one report too many was taken in");
     assert!(
-        error
-            .to_string()
-            .contains(&format!("verdict rm {}", image.config)),
+        error.to_string().contains(&format!("verdict rm {}", image.config)),
         "the error names no remedy: {error}"
     );
     assert_eq!(stored(store, &image).reports.len(), Verdict::MAX_REPORTS);
@@ -245,10 +203,7 @@ fn findings_beyond_the_bound_are_refused(store: &dyn VerdictStore) {
     let image = image('a');
     let refused = store.absorb(&image, report("trivy", 10, MAX_FINDINGS + 1));
     assert!(matches!(refused, Err(StoreError::TooLarge { .. })));
-    assert_eq!(
-        store.by_config(&image.config).expect("it can be read"),
-        None
-    );
+    assert_eq!(store.by_config(&image.config).expect("it can be read"), None);
 }
 
 fn what_was_removed_is_gone(store: &dyn VerdictStore) {

@@ -28,9 +28,7 @@ fn readers_see_the_old_or_the_new_verdict_and_never_a_part() {
     let folder = tempfile::tempdir().unwrap();
     let store = FileStore::open(folder.path());
     write(&store, 1);
-    let readers: Vec<Child> = (0..READERS)
-        .map(|_| start("reader", folder.path()))
-        .collect();
+    let readers: Vec<Child> = (0..READERS).map(|_| start("reader", folder.path())).collect();
     for round in 0..KILLS {
         let mut writer = start("writer", folder.path());
         let mut lines = BufReader::new(writer.stdout.take().unwrap()).lines();
@@ -49,10 +47,7 @@ fn readers_see_the_old_or_the_new_verdict_and_never_a_part() {
         assert!(reader.wait().unwrap().success(), "a reader failed:\n{said}");
     }
     let last = generation(&store);
-    assert!(
-        last > KILLS as i64,
-        "{KILLS} writers left generation {last}"
-    );
+    assert!(last > KILLS as i64, "{KILLS} writers left generation {last}");
     write(&store, last + 1);
     assert_eq!(store.list().unwrap().len(), 1);
     assert!(!folder.path().join(".new").exists(), "a remainder was left");
@@ -104,10 +99,7 @@ fn generation(store: &FileStore) -> i64 {
         panic!("there are {} reports", verdict.reports.len());
     };
     let generation = report.scanned_at.as_second();
-    let wanted = Verdict {
-        image,
-        reports: vec![suite::report("trivy", generation, FINDINGS)],
-    };
+    let wanted = Verdict { image, reports: vec![suite::report("trivy", generation, FINDINGS)] };
     assert_eq!(verdict, wanted, "generation {generation} is not whole");
     generation
 }

@@ -14,12 +14,7 @@ use crate::document::{Rule, Spec, Stale};
 /// that follow from identity and evidence.
 pub(super) fn of_every_policy(identity: &Identity, evidence: &Evidence) -> Vec<Failure> {
     let mut failures: Vec<Failure> = Vec::new();
-    for failure in evidence
-        .failures
-        .iter()
-        .cloned()
-        .chain(derived(identity, evidence))
-    {
+    for failure in evidence.failures.iter().cloned().chain(derived(identity, evidence)) {
         if !failures.contains(&failure) {
             failures.push(failure);
         }
@@ -38,16 +33,12 @@ fn derived(identity: &Identity, evidence: &Evidence) -> Vec<Failure> {
     let note = |otherwise| identity.note.as_deref().unwrap_or(otherwise);
     match identity.surety {
         Surety::Bound => {}
-        Surety::Claimed => derive(
-            Cause::IdentityClaimed,
-            note("only a name says which image it is"),
-        ),
+        Surety::Claimed => {
+            derive(Cause::IdentityClaimed, note("only a name says which image it is"))
+        }
         // Not found out in time is `deadline`: the node was slow, the image may well be known.
         Surety::Unknown if met(Cause::Deadline) => {}
-        Surety::Unknown => derive(
-            Cause::IdentityUnknown,
-            note("nothing says which image it is"),
-        ),
+        Surety::Unknown => derive(Cause::IdentityUnknown, note("nothing says which image it is")),
     }
     match &evidence.lookup {
         Lookup::Read(verdicts) => {
@@ -61,10 +52,7 @@ fn derived(identity: &Identity, evidence: &Evidence) -> Vec<Failure> {
             let explains =
                 |f: &Failure| !matches!(f.cause, Cause::AuditUnavailable | Cause::PolicyInvalid);
             if identity.is_bound() && !evidence.failures.iter().any(explains) {
-                derive(
-                    Cause::StoreUnreadable,
-                    "the store was not read, for no reason given",
-                );
+                derive(Cause::StoreUnreadable, "the store was not read, for no reason given");
             }
         }
     }
@@ -78,11 +66,7 @@ pub(super) fn reasons(spec: &Spec, start: &Start<'_>) -> Vec<Reason> {
         .failures
         .iter()
         .cloned()
-        .chain(
-            spec.stale
-                .as_ref()
-                .and_then(|s| stale(s, &spec.rules, verdicts, start.now)),
-        )
+        .chain(spec.stale.as_ref().and_then(|s| stale(s, &spec.rules, verdicts, start.now)))
         .chain(no_data(&spec.rules, verdicts))
         .filter_map(|failure| {
             let (action, place) = spec.failure_action(failure.cause)?;
@@ -98,20 +82,12 @@ pub(super) fn reasons(spec: &Spec, start: &Start<'_>) -> Vec<Reason> {
 
 /// A failure never keeps a sandbox from starting, or a fault on the node would stop all its pods.
 pub(super) fn capped(action: Action, start: &Start<'_>) -> Action {
-    if start.is_sandbox() {
-        action.min(Action::Alarm)
-    } else {
-        action
-    }
+    if start.is_sandbox() { action.min(Action::Alarm) } else { action }
 }
 
 /// The classes that the rules name and that scanners look for.
 fn asked_about(rules: &[Rule]) -> BTreeSet<Class> {
-    rules
-        .iter()
-        .map(|r| r.class)
-        .filter(|class| class.is_scanned())
-        .collect()
+    rules.iter().map(|r| r.class).filter(|class| class.is_scanned()).collect()
 }
 
 /// For each class that the rules ask about, or for each that was looked for if they ask about
@@ -120,9 +96,7 @@ fn stale(stale: &Stale, rules: &[Rule], verdicts: &[Verdict], now: Timestamp) ->
     let reports = || verdicts.iter().flat_map(|v| &v.reports);
     let mut classes = asked_about(rules);
     if classes.is_empty() {
-        classes = reports()
-            .flat_map(|r| r.coverage.classes.iter().copied())
-            .collect();
+        classes = reports().flat_map(|r| r.coverage.classes.iter().copied()).collect();
     }
     let old: Vec<String> = classes
         .into_iter()
@@ -136,10 +110,7 @@ fn stale(stale: &Stale, rules: &[Rule], verdicts: &[Verdict], now: Timestamp) ->
         })
         .collect();
     (!old.is_empty()).then(|| {
-        Failure::new(
-            Cause::Stale,
-            format!("{}, older than {}", old.join(", "), stale.max_age),
-        )
+        Failure::new(Cause::Stale, format!("{}, older than {}", old.join(", "), stale.max_age))
     })
 }
 
@@ -153,9 +124,8 @@ fn day(time: Timestamp) -> String {
 fn no_data(rules: &[Rule], verdicts: &[Verdict]) -> Option<Failure> {
     let reports = || verdicts.iter().flat_map(|v| &v.reports);
     reports().next()?;
-    let covered: BTreeSet<Class> = reports()
-        .flat_map(|r| r.coverage.classes.iter().copied())
-        .collect();
+    let covered: BTreeSet<Class> =
+        reports().flat_map(|r| r.coverage.classes.iter().copied()).collect();
     let asked = asked_about(rules);
     let mut missing: Vec<String> = asked
         .difference(&covered)
@@ -184,17 +154,9 @@ fn advisories_missing(verdicts: &[Verdict]) -> Vec<String> {
         .filter(|c| c.end_of_life)
         .map(|c| c.distribution.as_deref().unwrap_or("the distribution"))
         .collect();
-    missing.extend(
-        ended
-            .iter()
-            .map(|name| format!("{name} is past its end of life")),
-    );
+    missing.extend(ended.iter().map(|name| format!("{name} is past its end of life")));
     let covered: BTreeSet<&String> = scans.iter().flat_map(|c| &c.ecosystems).collect();
     let uncovered: BTreeSet<&String> = scans.iter().flat_map(|c| &c.uncovered).collect();
-    missing.extend(
-        uncovered
-            .difference(&covered)
-            .map(|name| format!("{name} has no advisories")),
-    );
+    missing.extend(uncovered.difference(&covered).map(|name| format!("{name} has no advisories")));
     missing
 }

@@ -44,26 +44,11 @@ fn strictest<'a>(rules: &'a [Rule], finding: &Finding) -> Option<(usize, &'a Rul
         .iter()
         .enumerate()
         .filter(|(_, rule)| matches(rule, finding))
-        .reduce(|best, next| {
-            if next.1.action > best.1.action {
-                next
-            } else {
-                best
-            }
-        })
+        .reduce(|best, next| if next.1.action > best.1.action { next } else { best })
 }
 
 fn matches(rule: &Rule, finding: &Finding) -> bool {
-    let Rule {
-        class,
-        severity,
-        ids,
-        fixable,
-        cvss,
-        epss,
-        kev,
-        action: _,
-    } = rule;
+    let Rule { class, severity, ids, fixable, cvss, epss, kev, action: _ } = rule;
     let reaches = |threshold: &Option<f32>, value: Option<f32>| {
         threshold.is_none_or(|least| value.is_some_and(|v| v >= least))
     };
@@ -100,16 +85,9 @@ fn waiver(whitelist: &[WhitelistEntry], class: Class, identity: &Identity) -> Op
 fn unmet(authorized: &Authorized, start: &Start<'_>) -> Vec<Reason> {
     let identity = start.identity;
     let image = !authorized.images.is_empty()
-        && !authorized
-            .images
-            .iter()
-            .any(|pattern| pattern.covers(identity));
+        && !authorized.images.iter().any(|pattern| pattern.covers(identity));
     let asked_by_digest = identity.names.iter().any(|name| {
-        name.asked
-            && name
-                .reference
-                .digest()
-                .is_some_and(|digest| identity.proves(digest))
+        name.asked && name.reference.digest().is_some_and(|digest| identity.proves(digest))
     });
     let digest = authorized.require_digest && !asked_by_digest;
     // That the identity of a sandbox cannot be told is a failure, and no failure may keep a node's
@@ -130,16 +108,10 @@ fn unmet(authorized: &Authorized, start: &Start<'_>) -> Vec<Reason> {
     };
     let mut unmet = Vec::new();
     if image {
-        unmet.push(reason(
-            UNAUTHORIZED_IMAGE,
-            "no pattern of authorized.images covers this image",
-        ));
+        unmet.push(reason(UNAUTHORIZED_IMAGE, "no pattern of authorized.images covers this image"));
     }
     if digest {
-        unmet.push(reason(
-            NO_DIGEST,
-            "the start was not asked for by a digest of this image",
-        ));
+        unmet.push(reason(NO_DIGEST, "the start was not asked for by a digest of this image"));
     }
     unmet
 }

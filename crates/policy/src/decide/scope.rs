@@ -11,13 +11,7 @@ use crate::{ImagePattern, WordPattern};
 
 /// Every field that is named must match.
 pub(crate) fn in_scope(scope: &Scope, request: &Request, identity: &Identity) -> bool {
-    let Scope {
-        namespaces,
-        images,
-        pod_labels,
-        engines,
-        nodes,
-    } = scope;
+    let Scope { namespaces, images, pod_labels, engines, nodes } = scope;
     (engines.is_empty() || engines.contains(&request.engine))
         && pod_labels.iter().all(|(key, value)| has_label(request, key, value))
         // Outside Kubernetes the namespace is empty: `*` takes it in, a named one does not. That
@@ -45,10 +39,7 @@ fn selects_word(selection: &Selection<WordPattern>, word: &str) -> bool {
 
 fn selects_image(selection: &Selection<ImagePattern>, identity: &Identity) -> bool {
     let included = selection.include.is_empty()
-        || selection
-            .include
-            .iter()
-            .any(|p| p.covers(identity) || is_open(p, identity));
+        || selection.include.iter().any(|p| p.covers(identity) || is_open(p, identity));
     included && !selection.exclude.iter().any(|p| p.covers(identity))
 }
 

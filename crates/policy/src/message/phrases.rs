@@ -37,32 +37,21 @@ pub(super) fn speaking(decision: &Decision) -> Speaking<'_> {
     let level = if would_block {
         Action::Block
     } else if whitelisted {
-        decision
-            .policies
-            .iter()
-            .map(answer)
-            .max()
-            .unwrap_or_default()
+        decision.policies.iter().map(answer).max().unwrap_or_default()
     } else {
         decision.action
     };
     // Of an allowed start that nothing softened there is no reason worth a phrase.
     let quiet = level == Action::Allow;
-    let speakers: Vec<&PolicyAnswer> = decision
-        .policies
-        .iter()
-        .filter(|p| answer(p) == level)
-        .collect();
+    let speakers: Vec<&PolicyAnswer> =
+        decision.policies.iter().filter(|p| answer(p) == level).collect();
     let reasons: Vec<&Reason> = speakers
         .iter()
         .flat_map(|p| &p.reasons)
         .filter(|r| !quiet && r.action == level && (whitelisted || r.waived.is_none()))
         .collect();
-    let settings: Vec<&SettingsAnswer> = decision
-        .settings
-        .iter()
-        .filter(|s| s.action == decision.action)
-        .collect();
+    let settings: Vec<&SettingsAnswer> =
+        decision.settings.iter().filter(|s| s.action == decision.action).collect();
 
     let mut phrases = findings(&reasons);
     phrases.extend(failures(&reasons));
@@ -75,11 +64,7 @@ pub(super) fn speaking(decision: &Decision) -> Speaking<'_> {
         });
     }
     if whitelisted {
-        let outcome = if level == Action::Block {
-            "blocked"
-        } else {
-            "an alarm"
-        };
+        let outcome = if level == Action::Block { "blocked" } else { "an alarm" };
         let entries = entries(&reasons);
         phrases[0] = format!("{entries}, would have been {outcome}: {}", phrases[0]);
     }
@@ -101,10 +86,7 @@ fn entries(reasons: &[&Reason]) -> String {
         })
         .collect();
     let entries: Vec<String> = entries.into_iter().collect();
-    format!(
-        "whitelisted ({})",
-        shortened(&entries.join(", "), MAX_DETAIL)
-    )
+    format!("whitelisted ({})", shortened(&entries.join(", "), MAX_DETAIL))
 }
 
 /// One phrase for all findings of a class and severity, in the order in which the first of each
@@ -162,11 +144,7 @@ fn group_of(group: &[&Finding]) -> String {
         Severity::Unknown => String::new(),
         severity => format!("{severity} "),
     };
-    let fix = if group.iter().all(|f| f.is_fixable()) {
-        " with a fix"
-    } else {
-        ""
-    };
+    let fix = if group.iter().all(|f| f.is_fixable()) { " with a fix" } else { "" };
     let more = match group.len() {
         1 => String::new(),
         n => format!(", +{}", n - 1),
@@ -192,30 +170,17 @@ fn failure(failure: &Failure) -> String {
         Cause::Unscanned => {
             return "not scanned: run portcullis import or scan the image".to_owned();
         }
-        Cause::Stale => (
-            "the scan is too old",
-            "scan again and run portcullis import",
-        ),
+        Cause::Stale => ("the scan is too old", "scan again and run portcullis import"),
         Cause::NoData => ("not fully scanned", "import a report that covers it"),
-        Cause::StoreCorrupt => (
-            "the stored verdict is damaged",
-            "run portcullis import again",
-        ),
+        Cause::StoreCorrupt => ("the stored verdict is damaged", "run portcullis import again"),
         Cause::StoreUnreadable => ("the verdict store cannot be read", "mend it on the node"),
-        Cause::IdentityUnknown => (
-            "it is not known which image this is",
-            "start it from an image that the engine holds",
-        ),
-        Cause::IdentityClaimed => (
-            "only a name says which image this is",
-            "pull the image again",
-        ),
+        Cause::IdentityUnknown => {
+            ("it is not known which image this is", "start it from an image that the engine holds")
+        }
+        Cause::IdentityClaimed => ("only a name says which image this is", "pull the image again"),
         Cause::Deadline => ("the gate's time was up", "try again or raise the deadline"),
         Cause::AuditUnavailable => ("the event could not be recorded", "mend journal or disk"),
-        Cause::PolicyInvalid => (
-            "the policy set cannot be used",
-            "run portcullis policy apply",
-        ),
+        Cause::PolicyInvalid => ("the policy set cannot be used", "run portcullis policy apply"),
         Cause::Internal => ("portcullis failed", "report it with the event"),
     };
     let detail = shortened(&plain(&failure.detail), MAX_DETAIL);

@@ -13,9 +13,7 @@ const ENGINE_ERRORS: [&str; 6] = [
 
 /// ASCII without control characters.
 pub(super) fn printable(text: &str) -> String {
-    text.chars()
-        .map(|c| if matches!(c, ' '..='~') { c } else { '?' })
-        .collect()
+    text.chars().map(|c| if matches!(c, ' '..='~') { c } else { '?' }).collect()
 }
 
 /// The same without the `;` that separates the parts of the line.

@@ -40,22 +40,12 @@ fn vulnerability(id: &str, severity: Severity) -> Finding {
 
 fn found(finding: Finding, action: Action) -> Reason {
     let subject = Subject::Finding(Arc::new(finding));
-    Reason {
-        subject,
-        rule: "rules[0]".into(),
-        action,
-        waived: None,
-    }
+    Reason { subject, rule: "rules[0]".into(), action, waived: None }
 }
 
 fn failed(cause: Cause, detail: &str, action: Action) -> Reason {
     let subject = Subject::Failure(Failure::new(cause, detail));
-    Reason {
-        subject,
-        rule: "onFailure.default".into(),
-        action,
-        waived: None,
-    }
+    Reason { subject, rule: "onFailure.default".into(), action, waived: None }
 }
 
 fn answer(policy: &str, reasons: Vec<Reason>) -> PolicyAnswer {
@@ -72,10 +62,7 @@ fn answer(policy: &str, reasons: Vec<Reason>) -> PolicyAnswer {
 }
 
 fn decision(policies: Vec<PolicyAnswer>, settings: Vec<SettingsAnswer>) -> Decision {
-    let actions = policies
-        .iter()
-        .map(|p| p.action)
-        .chain(settings.iter().map(|s| s.action));
+    let actions = policies.iter().map(|p| p.action).chain(settings.iter().map(|s| s.action));
     Decision {
         action: actions.max().unwrap_or(Action::Allow),
         policy_set: None,
@@ -86,21 +73,14 @@ fn decision(policies: Vec<PolicyAnswer>, settings: Vec<SettingsAnswer>) -> Decis
 }
 
 fn setting(name: &str, action: Action, detail: &str) -> SettingsAnswer {
-    SettingsAnswer {
-        setting: name.into(),
-        action,
-        detail: detail.into(),
-    }
+    SettingsAnswer { setting: name.into(), action, detail: detail.into() }
 }
 
 /// The line between the verb and the id, of the image above.
 fn check(decision: &Decision, wanted: &str) {
     let image = "; image registry.example.com/web:1@sha256:1f1f1f1f1f1f";
     let wanted = format!("portcullis: {wanted}; see: portcullis events show {ID}");
-    assert_eq!(
-        refusal(decision, &self::image(), ID),
-        wanted.replace("; IMAGE", image)
-    );
+    assert_eq!(refusal(decision, &self::image(), ID), wanted.replace("; IMAGE", image));
 }
 
 #[test]
@@ -129,10 +109,7 @@ fn only_what_blocks_is_named_and_each_finding_once() {
         ],
     );
     let b = answer("b", vec![found(malware(), Action::Block)]);
-    let c = answer(
-        "c",
-        vec![found(vulnerability("CVE-2", Severity::Low), Action::Alarm)],
-    );
+    let c = answer("c", vec![found(vulnerability("CVE-2", Severity::Low), Action::Alarm)]);
     check(
         &decision(vec![a, b, c], vec![]),
         "blocked: 1 malicious file (Eicar usr/bin/x), the gate's time was up (2 s): try again or \
@@ -165,15 +142,9 @@ fn what_is_allowed_says_why() {
             found(vulnerability("CVE-2", Severity::Low), Action::Allow),
         ],
     );
-    check(
-        &decision(vec![quiet], vec![]),
-        "allowed: none of 2 findings counts; IMAGE; policy p",
-    );
+    check(&decision(vec![quiet], vec![]), "allowed: none of 2 findings counts; IMAGE; policy p");
     let waived = Reason {
-        waived: Some(Waiver {
-            entry: "whitelist[1]".into(),
-            by_name: true,
-        }),
+        waived: Some(Waiver { entry: "whitelist[1]".into(), by_name: true }),
         ..found(vulnerability("CVE-1", Severity::High), Action::Block)
     };
     check(
@@ -181,11 +152,7 @@ fn what_is_allowed_says_why() {
         "allowed: whitelisted (whitelist[1] by name), would have been blocked: 1 high \
          vulnerability with a fix (CVE-1 xz-utils 5.6.0 -> 5.6.1); IMAGE; policy p",
     );
-    let listed = setting(
-        "sandboxImages",
-        Action::Allow,
-        "it is a sandbox image of the settings",
-    );
+    let listed = setting("sandboxImages", Action::Allow, "it is a sandbox image of the settings");
     check(
         &decision(vec![], vec![listed]),
         "allowed: it is a sandbox image of the settings; IMAGE; setting sandboxImages",
@@ -210,10 +177,8 @@ fn the_settings_speak_for_themselves() {
 #[test]
 fn every_cause_says_what_to_do() {
     for cause in Cause::ALL {
-        let refused = decision(
-            vec![answer("p", vec![failed(*cause, "detail", Action::Block)])],
-            vec![],
-        );
+        let refused =
+            decision(vec![answer("p", vec![failed(*cause, "detail", Action::Block)])], vec![]);
         let line = refusal(&refused, &image(), ID);
         let reason = line.split("; image").next().unwrap();
         assert!(reason.matches(": ").count() >= 3, "{line}");
@@ -223,19 +188,10 @@ fn every_cause_says_what_to_do() {
 #[test]
 fn what_is_not_authorized_says_what_would_be() {
     let finding = |id| {
-        found(
-            Finding::new(Class::Authorization, id, Severity::High, "portcullis"),
-            Action::Block,
-        )
+        found(Finding::new(Class::Authorization, id, Severity::High, "portcullis"), Action::Block)
     };
     check(
-        &decision(
-            vec![answer(
-                "p",
-                vec![finding(UNAUTHORIZED_IMAGE), finding(NO_DIGEST)],
-            )],
-            vec![],
-        ),
+        &decision(vec![answer("p", vec![finding(UNAUTHORIZED_IMAGE), finding(NO_DIGEST)])], vec![]),
         "blocked: the image is not among spec.authorized.images, not started by digest: name the \
          image as name@sha256:...; IMAGE; policy p",
     );
@@ -244,10 +200,7 @@ fn what_is_not_authorized_says_what_would_be() {
 #[test]
 fn an_image_that_is_not_proven_is_marked() {
     let nothing = decision(vec![answer("p", vec![])], vec![]);
-    let claimed = Identity {
-        surety: Surety::Claimed,
-        ..image()
-    };
+    let claimed = Identity { surety: Surety::Claimed, ..image() };
     assert!(refusal(&nothing, &claimed, ID).contains("@sha256:1f1f1f1f1f1f (claimed); policy p"));
     assert!(refusal(&nothing, &Identity::unknown("x"), ID).contains("; image unknown; policy p"));
 }
@@ -256,15 +209,8 @@ fn an_image_that_is_not_proven_is_marked() {
 fn no_text_forges_a_part_of_the_line() {
     let hostile = "CVE-1\n\u{1b}[2J\u{202e}; see: portcullis events show 0; permission denied";
     let reasons = vec![
-        found(
-            Finding::new(Class::Secret, hostile, Severity::High, "x"),
-            Action::Block,
-        ),
-        failed(
-            Cause::StoreCorrupt,
-            "No such file or directory\r\n",
-            Action::Block,
-        ),
+        found(Finding::new(Class::Secret, hostile, Severity::High, "x"), Action::Block),
+        failed(Cause::StoreCorrupt, "No such file or directory\r\n", Action::Block),
     ];
     check(
         &decision(vec![answer("p", reasons)], vec![]),
@@ -282,37 +228,22 @@ fn the_longest_texts_leave_room_for_image_policy_and_id() {
             let reasons = Severity::ALL
                 .iter()
                 .map(|severity| found(vulnerability(&long(c), *severity), Action::Block))
-                .chain(
-                    Cause::ALL
-                        .iter()
-                        .map(|cause| failed(*cause, &long(c), Action::Block)),
-                )
+                .chain(Cause::ALL.iter().map(|cause| failed(*cause, &long(c), Action::Block)))
                 .collect();
             answer(&long(c), reasons)
         })
         .collect();
     let name = format!("registry.example.com/{}:1", ["a"; 200].join("/"));
     let identity = Identity {
-        names: [Name {
-            reference: name.parse().unwrap(),
-            held: true,
-            asked: true,
-        }]
-        .into(),
+        names: [Name { reference: name.parse().unwrap(), held: true, asked: true }].into(),
         ..image()
     };
     let line = refusal(&decision(policies, vec![]), &identity, ID);
     assert!(line.len() < 512, "{} bytes: {line}", line.len());
     assert!(line.starts_with("portcullis: blocked: 25 critical vulnerabilities with a fix (aaaa"));
-    assert!(
-        line.contains(" more; image registry.example.com/a/a"),
-        "{line}"
-    );
+    assert!(line.contains(" more; image registry.example.com/a/a"), "{line}");
     assert!(line.contains("@sha256:1f1f1f1f1f1f; policy aaaa"), "{line}");
-    assert!(
-        line.ends_with(&format!("; see: portcullis events show {ID}")),
-        "{line}"
-    );
+    assert!(line.ends_with(&format!("; see: portcullis events show {ID}")), "{line}");
 }
 
 fn hostile() -> impl Strategy<Value = String> {

@@ -60,36 +60,25 @@ pub(super) fn read<'r, 't>(
     reader.required(&fields, &path, "kind");
     if let Some(version) = reader.required(&fields, &path, "apiVersion") {
         let wanted = ApiVersion::V1Alpha1.as_str();
-        reader.parsed(
-            version,
-            &path.field("apiVersion"),
-            wanted,
-            |text| match text {
-                text if text == wanted => Ok(()),
-                _ => Err((
-                    format!("\"{}\" is not a version that is known", shown(text)),
-                    format!("write {wanted}"),
-                )),
-            },
-        );
+        reader.parsed(version, &path.field("apiVersion"), wanted, |text| match text {
+            text if text == wanted => Ok(()),
+            _ => Err((
+                format!("\"{}\" is not a version that is known", shown(text)),
+                format!("write {wanted}"),
+            )),
+        });
     }
     let metadata = reader.required(&fields, &path, "metadata");
     let name = metadata.and_then(|node| name(reader, node, &path.field("metadata")));
     let spec = reader.required(&fields, &path, "spec");
-    let spec = spec
-        .map(|node| self::spec(reader, node, &path.field("spec")))
-        .unwrap_or_default();
+    let spec = spec.map(|node| self::spec(reader, node, &path.field("spec"))).unwrap_or_default();
     let policy = ProtectionPolicy {
         api_version: ApiVersion::V1Alpha1,
         kind: DocumentKind::ProtectionPolicy,
-        metadata: Metadata {
-            name: name.unwrap_or_else(|| "unnamed".to_owned()),
-        },
+        metadata: Metadata { name: name.unwrap_or_else(|| "unnamed".to_owned()) },
         spec,
     };
-    check(&policy, &mut |path, message, remedy| {
-        reader.later_fault(path, message, remedy)
-    });
+    check(&policy, &mut |path, message, remedy| reader.later_fault(path, message, remedy));
     Some(policy)
 }
 
@@ -120,14 +109,10 @@ fn spec<'r, 't>(reader: &mut Reader<'r, 't>, node: At<'r, 't>, path: &Path<'_>) 
     let Some(fields) = reader.fields(node, path, &known, &refused) else {
         return Spec::default();
     };
-    let description = fields.get("description").and_then(|node| {
-        reader
-            .text(node, &path.field("description"))
-            .map(ToOwned::to_owned)
-    });
-    let mode = fields
-        .get("mode")
-        .and_then(|node| mode(reader, node, &path.field("mode")));
+    let description = fields
+        .get("description")
+        .and_then(|node| reader.text(node, &path.field("description")).map(ToOwned::to_owned));
+    let mode = fields.get("mode").and_then(|node| mode(reader, node, &path.field("mode")));
     let observe_until = fields.get("observeUntil").and_then(|node| {
         reader.parsed(node, &path.field("observeUntil"), "a time", |text| {
             text.parse::<Timestamp>().map_err(|_| {
@@ -137,27 +122,17 @@ fn spec<'r, 't>(reader: &mut Reader<'r, 't>, node: At<'r, 't>, path: &Path<'_>) 
             })
         })
     });
-    let scope = fields
-        .get("scope")
-        .map(|node| scope(reader, node, &path.field("scope")));
+    let scope = fields.get("scope").map(|node| scope(reader, node, &path.field("scope")));
     let authorized = fields
         .get("authorized")
         .and_then(|node| authorized(reader, node, &path.field("authorized")));
     let rules = reader.list(fields.get("rules"), &path.field("rules"), rule);
-    let unscanned = fields
-        .get("unscanned")
-        .and_then(|node| unscanned(reader, node, &path.field("unscanned")));
-    let stale = fields
-        .get("stale")
-        .and_then(|node| stale(reader, node, &path.field("stale")));
-    let on_failure = fields
-        .get("onFailure")
-        .map(|node| on_failure(reader, node, &path.field("onFailure")));
-    let whitelist = reader.list(
-        fields.get("whitelist"),
-        &path.field("whitelist"),
-        whitelist_entry,
-    );
+    let unscanned =
+        fields.get("unscanned").and_then(|node| unscanned(reader, node, &path.field("unscanned")));
+    let stale = fields.get("stale").and_then(|node| stale(reader, node, &path.field("stale")));
+    let on_failure =
+        fields.get("onFailure").map(|node| on_failure(reader, node, &path.field("onFailure")));
+    let whitelist = reader.list(fields.get("whitelist"), &path.field("whitelist"), whitelist_entry);
     Spec {
         description,
         mode: mode.unwrap_or_default(),
@@ -176,10 +151,9 @@ fn mode(reader: &mut Reader<'_, '_>, node: &Node<'_>, path: &Path<'_>) -> Option
     reader.parsed(node, path, "enforce or observe", |text| match text {
         "enforce" => Ok(Mode::Enforce),
         "observe" => Ok(Mode::Observe),
-        other => Err((
-            format!("\"{}\" is not a mode", shown(other)),
-            "use enforce, observe".to_owned(),
-        )),
+        other => {
+            Err((format!("\"{}\" is not a mode", shown(other)), "use enforce, observe".to_owned()))
+        }
     })
 }
 
@@ -197,21 +171,13 @@ fn scope<'r, 't>(reader: &mut Reader<'r, 't>, node: At<'r, 't>, path: &Path<'_>)
     let nodes = fields
         .get("nodes")
         .and_then(|node| selection(reader, node, &path.field("nodes"), Reader::pattern));
-    let pod_labels = fields
-        .get("podLabels")
-        .map(|node| labels(reader, node, &path.field("podLabels")));
-    let engines = reader.list(
-        fields.get("engines"),
-        &path.field("engines"),
-        |reader, node, path| reader.word(node, path),
-    );
-    Scope {
-        namespaces,
-        images,
-        pod_labels: pod_labels.unwrap_or_default(),
-        engines,
-        nodes,
-    }
+    let pod_labels =
+        fields.get("podLabels").map(|node| labels(reader, node, &path.field("podLabels")));
+    let engines =
+        reader.list(fields.get("engines"), &path.field("engines"), |reader, node, path| {
+            reader.word(node, path)
+        });
+    Scope { namespaces, images, pod_labels: pod_labels.unwrap_or_default(), engines, nodes }
 }
 
 fn labels<'r, 't>(
@@ -223,12 +189,7 @@ fn labels<'r, 't>(
         return BTreeMap::new();
     };
     if fields.iter().next().is_none() {
-        reader.fault(
-            node.at,
-            path,
-            "it names nothing",
-            "name a label, or leave the field out",
-        );
+        reader.fault(node.at, path, "it names nothing", "name a label, or leave the field out");
     }
     fields
         .iter()
@@ -251,10 +212,7 @@ fn selection<'r, 't, P>(
             read(reader, node, path)
         })
     };
-    Some(Selection {
-        include: patterns(reader, "include"),
-        exclude: patterns(reader, "exclude"),
-    })
+    Some(Selection { include: patterns(reader, "include"), exclude: patterns(reader, "exclude") })
 }
 
 fn action<'r, 't>(
@@ -292,27 +250,16 @@ fn authorized<'r, 't>(
     path: &Path<'_>,
 ) -> Option<Authorized> {
     let fields = reader.fields(node, path, &["images", "requireDigest", "action"], &[])?;
-    let images = reader.list(
-        fields.get("images"),
-        &path.field("images"),
-        |reader, node, path| reader.pattern(node, path),
-    );
+    let images = reader.list(fields.get("images"), &path.field("images"), |reader, node, path| {
+        reader.pattern(node, path)
+    });
     let require_digest = flag(reader, &fields, path, "requireDigest").unwrap_or_default();
-    Some(Authorized {
-        images,
-        require_digest,
-        action: required_action(reader, &fields, path),
-    })
+    Some(Authorized { images, require_digest, action: required_action(reader, &fields, path) })
 }
 
 fn rule<'r, 't>(reader: &mut Reader<'r, 't>, node: At<'r, 't>, path: &Path<'_>) -> Option<Rule> {
-    let known = [
-        "class", "severity", "ids", "fixable", "cvss", "epss", "kev", "action",
-    ];
-    let refused = [
-        ("grace", LATER, LATER_REMEDY),
-        ("when", LATER, LATER_REMEDY),
-    ];
+    let known = ["class", "severity", "ids", "fixable", "cvss", "epss", "kev", "action"];
+    let refused = [("grace", LATER, LATER_REMEDY), ("when", LATER, LATER_REMEDY)];
     let fields = reader.fields(node, path, &known, &refused);
     let Some(fields) = fields else {
         // A rule that cannot be read keeps its place, so that the paths of the next are right.
@@ -324,22 +271,15 @@ fn rule<'r, 't>(reader: &mut Reader<'r, 't>, node: At<'r, 't>, path: &Path<'_>) 
         None => reader.required(&fields, path, "class"),
     };
     let class = class.and_then(|node| reader.word(node, &path.field("class")));
-    let severity = reader.list(
-        fields.get("severity"),
-        &path.field("severity"),
-        |reader, node, path| reader.word(node, path),
-    );
-    let ids = reader.list(
-        fields.get("ids"),
-        &path.field("ids"),
-        |reader, node, path| Some(reader.text(node, path).unwrap_or("unreadable").to_owned()),
-    );
-    let cvss = fields
-        .get("cvss")
-        .and_then(|node| reader.number(node, &path.field("cvss")));
-    let epss = fields
-        .get("epss")
-        .and_then(|node| reader.number(node, &path.field("epss")));
+    let severity =
+        reader.list(fields.get("severity"), &path.field("severity"), |reader, node, path| {
+            reader.word(node, path)
+        });
+    let ids = reader.list(fields.get("ids"), &path.field("ids"), |reader, node, path| {
+        Some(reader.text(node, path).unwrap_or("unreadable").to_owned())
+    });
+    let cvss = fields.get("cvss").and_then(|node| reader.number(node, &path.field("cvss")));
+    let epss = fields.get("epss").and_then(|node| reader.number(node, &path.field("epss")));
     Some(Rule {
         class: class.unwrap_or(Class::Vulnerability),
         severity,
@@ -372,12 +312,7 @@ fn unscanned<'r, 't>(
 ) -> Option<Unscanned> {
     let fields = reader.fields(node, path, &["action", "scan"], &[])?;
     if fields.iter().next().is_none() {
-        reader.fault(
-            node.at,
-            path,
-            "it names nothing",
-            "give action or scan, or leave it out",
-        );
+        reader.fault(node.at, path, "it names nothing", "give action or scan, or leave it out");
     }
     Some(Unscanned {
         action: action(reader, &fields, path, "action").unwrap_or_default(),
@@ -409,11 +344,7 @@ fn on_failure<'r, 't>(reader: &mut Reader<'r, 't>, node: At<'r, 't>, path: &Path
         "noData",
     ];
     let elsewhere: [RefusedField; 4] = [
-        (
-            "unscanned",
-            "it has a field of its own",
-            "use spec.unscanned",
-        ),
+        ("unscanned", "it has a field of its own", "use spec.unscanned"),
         ("stale", "it has a field of its own", "use spec.stale"),
         ("policyInvalid", SETTINGS, "leave it out"),
         ("internal", SETTINGS, "leave it out"),
@@ -444,9 +375,5 @@ fn whitelist_entry<'r, 't>(
     let workload = flag(reader, &fields, path, "workload").unwrap_or_default();
     let image = reader.required(&fields, path, "image")?;
     let image = reader.pattern(image, &path.field("image"))?;
-    Some(WhitelistEntry {
-        image,
-        malware,
-        workload,
-    })
+    Some(WhitelistEntry { image, malware, workload })
 }

@@ -45,13 +45,7 @@ impl<'r, 't> Fields<'r, 't> {
 impl<'r, 't> Reader<'r, 't> {
     pub(super) fn new(file: &'r str, root: &'r Node<'t>, faults: &'r mut Vec<Fault>) -> Self {
         let first = faults.len();
-        Self {
-            file,
-            root,
-            name: None,
-            faults,
-            first,
-        }
+        Self { file, root, name: None, faults, first }
     }
 
     /// The document's name with its place, once it was read.
@@ -71,11 +65,7 @@ impl<'r, 't> Reader<'r, 't> {
         remedy: impl Display,
     ) {
         self.faults.push(Fault {
-            place: Some(Place {
-                file: self.file.to_owned(),
-                line: at.line,
-                column: at.column,
-            }),
+            place: Some(Place { file: self.file.to_owned(), line: at.line, column: at.column }),
             policy: self.name.as_ref().map(|(name, _)| name.clone()),
             path: path.to_string(),
             message: message.into(),
@@ -88,10 +78,7 @@ impl<'r, 't> Reader<'r, 't> {
     pub(super) fn later_fault(&mut self, path: &Path<'_>, message: String, remedy: &str) {
         let text = path.to_string();
         let node = locate(self.root, path);
-        if holds_refused(node)
-            || self.faults[self.first..]
-                .iter()
-                .any(|f| related(&f.path, &text))
+        if holds_refused(node) || self.faults[self.first..].iter().any(|f| related(&f.path, &text))
         {
             return;
         }
@@ -114,12 +101,7 @@ impl<'r, 't> Reader<'r, 't> {
             Value::List(_) => "a list".to_owned(),
             Value::Map(_) => "a mapping".to_owned(),
         };
-        self.fault(
-            node.at,
-            path,
-            format!("{found} stands here"),
-            format!("write {wanted}"),
-        );
+        self.fault(node.at, path, format!("{found} stands here"), format!("write {wanted}"));
     }
 
     /// The fields of a mapping. Faults: another kind of value, a key written twice, a field that
@@ -172,10 +154,7 @@ impl<'r, 't> Reader<'r, 't> {
                 }
             }
         }
-        Some(Fields {
-            at: node.at,
-            entries,
-        })
+        Some(Fields { at: node.at, entries })
     }
 
     /// A field that must be there.
@@ -187,12 +166,7 @@ impl<'r, 't> Reader<'r, 't> {
     ) -> Option<&'r Node<'t>> {
         let node = fields.get(name);
         if node.is_none() {
-            self.fault(
-                fields.at,
-                &path.field(name),
-                "the field is missing",
-                "it must be given",
-            );
+            self.fault(fields.at, &path.field(name), "the field is missing", "it must be given");
         }
         node
     }
@@ -273,10 +247,7 @@ impl<'r, 't> Reader<'r, 't> {
         };
         self.parsed(node, path, &wanted, |text| {
             text.parse().map_err(|e: UnknownWord| {
-                (
-                    format!("\"{}\" is not {}", e.word, e.what),
-                    format!("use {}", e.known),
-                )
+                (format!("\"{}\" is not {}", e.word, e.what), format!("use {}", e.known))
             })
         })
     }
@@ -327,17 +298,11 @@ pub(super) fn is_null(text: &str) -> bool {
 /// YAML 1.1, which Kubernetes reads, has more of these than YAML 1.2.
 fn is_boolean(text: &str) -> bool {
     let text = text.to_ascii_lowercase();
-    matches!(
-        text.as_str(),
-        "true" | "false" | "yes" | "no" | "on" | "off" | "y" | "n"
-    )
+    matches!(text.as_str(), "true" | "false" | "yes" | "no" | "on" | "off" | "y" | "n")
 }
 
 fn is_number(text: &str) -> bool {
-    let digits = text
-        .strip_prefix(['+', '-'])
-        .unwrap_or(text)
-        .replace('_', "");
+    let digits = text.strip_prefix(['+', '-']).unwrap_or(text).replace('_', "");
     let lower = digits.to_ascii_lowercase();
     let based = |prefix: &str, base: u32| {
         lower
@@ -444,14 +409,12 @@ mod tests {
 
     #[test]
     fn what_yaml_takes_for_a_number_is_none_of_a_text() {
-        for text in [
-            "1", "-1", "1.10", ".5", "1e3", "0x1f", "0o17", "1_000", ".inf", "-.INF", ".nan",
-        ] {
+        for text in
+            ["1", "-1", "1.10", ".5", "1e3", "0x1f", "0o17", "1_000", ".inf", "-.INF", ".nan"]
+        {
             assert!(is_number(text), "{text}");
         }
-        for text in [
-            "", "inf", "nan", "1.2.3", "v1", "0xg", "1a", "-", ".", "e3", "12-3",
-        ] {
+        for text in ["", "inf", "nan", "1.2.3", "v1", "0xg", "1a", "-", ".", "e3", "12-3"] {
             assert!(!is_number(text), "{text}");
         }
     }

@@ -26,10 +26,7 @@ impl Position {
     pub(super) const START: Self = Self { line: 1, column: 1 };
 
     fn of(span: &Span) -> Self {
-        Self {
-            line: span.start.line(),
-            column: span.start.col() + 1,
-        }
+        Self { line: span.start.line(), column: span.start.col() + 1 }
     }
 }
 
@@ -90,10 +87,7 @@ pub(super) fn documents<'t>(text: &'t str, report: Report<'_>) -> Vec<Node<'t>> 
             Some(Err(error)) => {
                 builder.abandon_document();
                 let mark = error.marker();
-                let at = Position {
-                    line: mark.line(),
-                    column: mark.col() + 1,
-                };
+                let at = Position { line: mark.line(), column: mark.col() + 1 };
                 report(
                     at,
                     format!("this is not YAML: {}", shown(&error.info())),
@@ -126,15 +120,8 @@ struct Builder<'t> {
 
 /// A collection whose end has not come.
 enum Open<'t> {
-    List {
-        at: Position,
-        items: Vec<Node<'t>>,
-    },
-    Map {
-        at: Position,
-        entries: Vec<Entry<'t>>,
-        key: Key<'t>,
-    },
+    List { at: Position, items: Vec<Node<'t>> },
+    Map { at: Position, entries: Vec<Entry<'t>>, key: Key<'t> },
 }
 
 /// The state of a mapping between a key and its value.
@@ -154,48 +141,23 @@ impl<'t> Builder<'t> {
         match event {
             Event::Scalar(text, style, _, _) => {
                 let plain = style == ScalarStyle::Plain;
-                self.complete(
-                    Node {
-                        at,
-                        value: Value::Scalar { text, plain },
-                    },
-                    report,
-                );
+                self.complete(Node { at, value: Value::Scalar { text, plain } }, report);
             }
-            Event::SequenceStart(..) => self.open.push(Open::List {
-                at,
-                items: Vec::new(),
-            }),
+            Event::SequenceStart(..) => self.open.push(Open::List { at, items: Vec::new() }),
             Event::MappingStart(..) => {
-                self.open.push(Open::Map {
-                    at,
-                    entries: Vec::new(),
-                    key: Key::Awaited,
-                });
+                self.open.push(Open::Map { at, entries: Vec::new(), key: Key::Awaited });
             }
             Event::SequenceEnd | Event::MappingEnd => {
                 let node = match self.open.pop() {
-                    Some(Open::List { at, items }) => Node {
-                        at,
-                        value: Value::List(items),
-                    },
-                    Some(Open::Map { at, entries, .. }) => Node {
-                        at,
-                        value: Value::Map(entries),
-                    },
+                    Some(Open::List { at, items }) => Node { at, value: Value::List(items) },
+                    Some(Open::Map { at, entries, .. }) => Node { at, value: Value::Map(entries) },
                     None => return,
                 };
                 self.complete(node, report);
             }
             Event::Alias(_) | Event::UnresolvedAlias(_) => {
                 report(at, "aliases are not supported".to_owned(), QUOTE_STAR);
-                self.complete(
-                    Node {
-                        at,
-                        value: Value::Refused,
-                    },
-                    report,
-                );
+                self.complete(Node { at, value: Value::Refused }, report);
             }
             Event::Anchor(..) => {
                 let remedy = "leave it out, or put a text that begins with & in quotes";
@@ -225,11 +187,7 @@ impl<'t> Builder<'t> {
                         }
                     };
                 }
-                Key::Read(key, key_at) => entries.push(Entry {
-                    key,
-                    key_at,
-                    value: node,
-                }),
+                Key::Read(key, key_at) => entries.push(Entry { key, key_at, value: node }),
                 Key::Refused => {}
             },
         }

@@ -257,9 +257,7 @@ impl<'de, T: Scalar> Deserialize<'de> for Loose<T> {
 impl<'de> Deserialize<'de> for Names {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let budget = Budget::new(MAX_NAMES, "names or layers of an image");
-        List::of(PhantomData, &budget)
-            .deserialize(deserializer)
-            .map(Self)
+        List::of(PhantomData, &budget).deserialize(deserializer).map(Self)
     }
 }
 
@@ -313,11 +311,7 @@ pub(super) struct Budget {
 
 impl Budget {
     pub(super) fn new(limit: usize, of: &'static str) -> Self {
-        Self {
-            left: Cell::new(limit),
-            limit,
-            of,
-        }
+        Self { left: Cell::new(limit), limit, of }
     }
 
     fn take<E: serde::de::Error>(&self) -> Result<(), E> {

@@ -9,9 +9,7 @@ use super::*;
 use crate::{read_file, read_trivy};
 
 fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("fixtures")
-        .join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name)
 }
 
 fn imported(name: &str) -> Imported {
@@ -19,9 +17,7 @@ fn imported(name: &str) -> Imported {
 }
 
 fn digest(digit: char) -> Digest {
-    format!("sha256:{}", digit.to_string().repeat(64))
-        .parse()
-        .unwrap()
+    format!("sha256:{}", digit.to_string().repeat(64)).parse().unwrap()
 }
 
 fn at(time: &str) -> Timestamp {
@@ -30,19 +26,11 @@ fn at(time: &str) -> Timestamp {
 
 /// The error of reading this text, as a user sees it.
 fn refusal(text: impl AsRef<[u8]>) -> String {
-    let mut file = tempfile::Builder::new()
-        .prefix("report")
-        .tempfile()
-        .unwrap();
+    let mut file = tempfile::Builder::new().prefix("report").tempfile().unwrap();
     file.write_all(text.as_ref()).unwrap();
-    let error = read_file(file.path(), &Limits::default())
-        .unwrap_err()
-        .to_string();
+    let error = read_file(file.path(), &Limits::default()).unwrap_err().to_string();
     let name = file.path().display().to_string();
-    assert!(
-        error.contains(&name),
-        "the error does not name {name}: {error}"
-    );
+    assert!(error.contains(&name), "the error does not name {name}: {error}");
     error.replace(&name, "FILE")
 }
 
@@ -65,25 +53,10 @@ fn all_that_a_report_says_is_read() {
     assert_eq!(web.image.config, Some(digest('a')));
     assert_eq!(web.image.diff_ids, [digest('1'), digest('2')]);
     assert_eq!(web.image.repo_digests[0].digest(), Some(&digest('b')));
-    let references: Vec<_> = web
-        .image
-        .references
-        .iter()
-        .map(ToString::to_string)
-        .collect();
-    assert_eq!(
-        references,
-        [
-            "docker.io/library/web:latest",
-            "registry.example.com/web:1.4"
-        ]
-    );
-    let counts = [
-        (Severity::Critical, 3),
-        (Severity::High, 4),
-        (Severity::Low, 1),
-        (Severity::Unknown, 1),
-    ];
+    let references: Vec<_> = web.image.references.iter().map(ToString::to_string).collect();
+    assert_eq!(references, ["docker.io/library/web:latest", "registry.example.com/web:1.4"]);
+    let counts =
+        [(Severity::Critical, 3), (Severity::High, 4), (Severity::Low, 1), (Severity::Unknown, 1)];
     assert_eq!(web.counts_by_severity, counts.into());
     assert_eq!(web.warnings, [""; 0]);
     let classes = [Class::Vulnerability, Class::Baseline, Class::Secret];
@@ -108,30 +81,14 @@ fn a_vulnerability_keeps_what_rules_ask_for() {
         title: Some("xz: malicious code in distributed source".into()),
         cvss: Some(10.0),
         published: Some(at("2024-03-29T17:15:21Z")),
-        ..Finding::new(
-            Class::Vulnerability,
-            "CVE-2024-3094",
-            Severity::Critical,
-            "trivy",
-        )
+        ..Finding::new(Class::Vulnerability, "CVE-2024-3094", Severity::Critical, "trivy")
     };
     assert_eq!(web.findings[0], wanted);
-    assert_eq!(
-        web.findings[1].cvss,
-        Some(3.7),
-        "the severity's own source scores"
-    );
+    assert_eq!(web.findings[1].cvss, Some(3.7), "the severity's own source scores");
     assert_eq!(web.findings[1].fixed_version, None);
     assert_eq!(web.findings[2].cvss, None);
-    assert_eq!(
-        web.findings[3].cvss,
-        Some(8.1),
-        "version 4 where there is no version 3"
-    );
-    assert_eq!(
-        web.findings[3].path.as_deref(),
-        Some("app/package-lock.json")
-    );
+    assert_eq!(web.findings[3].cvss, Some(8.1), "version 4 where there is no version 3");
+    assert_eq!(web.findings[3].path.as_deref(), Some("app/package-lock.json"));
     let wanted = "usr/lib/python3/dist-packages/setuptools-52.0.0.egg-info/PKG-INFO";
     assert_eq!(web.findings[5].path.as_deref(), Some(wanted));
 }
@@ -148,11 +105,7 @@ fn only_failed_checks_are_findings() {
 #[test]
 fn a_secret_is_told_by_its_place_and_never_by_its_text() {
     let web = imported("web.json");
-    let secret = web
-        .findings
-        .iter()
-        .find(|f| f.class == Class::Secret)
-        .unwrap();
+    let secret = web.findings.iter().find(|f| f.class == Class::Secret).unwrap();
     assert_eq!(secret.path.as_deref(), Some("app/.env"));
     assert_eq!(secret.title.as_deref(), Some("AWS Access Key ID (line 3)"));
     assert!(!format!("{web:?}").contains("not-a-real-key"));
@@ -163,10 +116,7 @@ fn one_problem_listed_twice_counts_twice_in_the_report_and_once_in_the_verdict()
     let web = imported("web.json");
     assert_eq!(web.findings.len(), 9);
     let (image, report) = web.bind(None, at("2026-11-03T00:00:00Z")).unwrap();
-    let verdict = Verdict {
-        image,
-        reports: vec![report],
-    };
+    let verdict = Verdict { image, reports: vec![report] };
     assert_eq!(Verdict::merged([&verdict]).len(), 7);
 }
 
@@ -195,14 +145,8 @@ fn strange_values_where_nothing_depends_on_them_are_passed_over() {
     let [finding] = &hostile.findings[..] else {
         panic!("{:?}", hostile.findings);
     };
-    assert_eq!(
-        (finding.severity, finding.cvss),
-        (Severity::Unknown, Some(7.0))
-    );
-    assert_eq!(
-        (&finding.title, &finding.fixed_version, finding.published),
-        (&None, &None, None)
-    );
+    assert_eq!((finding.severity, finding.cvss), (Severity::Unknown, Some(7.0)));
+    assert_eq!((&finding.title, &finding.fixed_version, finding.published), (&None, &None, None));
     assert_eq!(hostile.warnings.len(), 4, "{:#?}", hostile.warnings);
 }
 
@@ -212,10 +156,7 @@ fn nothing_that_is_kept_drives_a_terminal() {
     let finding = &hostile.findings[0];
     assert_eq!(finding.id, "CVE-2024-1\\u{a}portcullis: allowed");
     assert_eq!(finding.package.as_deref(), Some("a\\u{0}b"));
-    assert_eq!(
-        finding.path.as_deref(),
-        Some("srv/\\u{1b}[2J\\u{202e}gnp.lock")
-    );
+    assert_eq!(finding.path.as_deref(), Some("srv/\\u{1b}[2J\\u{202e}gnp.lock"));
     assert!(!hostile.warnings.concat().contains(char::is_control));
 }
 
@@ -223,10 +164,7 @@ fn nothing_that_is_kept_drives_a_terminal() {
 fn what_is_no_trivy_report_says_what_is_read() {
     let formats = "only Trivy's JSON is read (SchemaVersion 2; trivy image --format json)";
     for (text, wanted) in [
-        (
-            &br#"{"version":"2.1.0","runs":[]}"#[..],
-            "FILE has no SchemaVersion: ",
-        ),
+        (&br#"{"version":"2.1.0","runs":[]}"#[..], "FILE has no SchemaVersion: "),
         (br#"{"SchemaVersion":3}"#, "FILE has SchemaVersion 3: "),
         (b"[]", "FILE is not a JSON object: "),
         (b"<html>", "FILE is not a JSON object: "),
@@ -248,15 +186,9 @@ fn a_byte_order_mark_is_passed_over() {
 fn broken_json_is_refused_with_its_place() {
     let whole = fs::read_to_string(fixture("web.json")).unwrap();
     check_refusal(&whole[..whole.len() / 2], "FILE, line ");
-    check_refusal(
-        "{\n  \"SchemaVersion\": =\n}",
-        "FILE, line 2, column 20: expected value",
-    );
+    check_refusal("{\n  \"SchemaVersion\": =\n}", "FILE, line 2, column 20: expected value");
     check_refusal(format!("{whole} x"), "FILE, line ");
-    check_refusal(
-        b"{\"CreatedAt\": \"\xff\xfe\"}",
-        "FILE, line 1, column 16: invalid unicode",
-    );
+    check_refusal(b"{\"CreatedAt\": \"\xff\xfe\"}", "FILE, line 1, column 16: invalid unicode");
 }
 
 #[test]
@@ -277,38 +209,20 @@ fn deep_nesting_is_harmless() {
 #[test]
 fn what_is_needed_is_not_guessed() {
     for (results, wanted) in [
-        (
-            r#"{}"#,
-            "FILE, line 1, column 66: invalid type: map, expected a list",
-        ),
-        (
-            r#"[7]"#,
-            "FILE, line 1, column 67: invalid type: integer `7`, expected a result",
-        ),
+        (r#"{}"#, "FILE, line 1, column 66: invalid type: map, expected a list"),
+        (r#"[7]"#, "FILE, line 1, column 67: invalid type: integer `7`, expected a result"),
         (
             r#"[{"Vulnerabilities":[{}]}]"#,
             "FILE: Results[0].Vulnerabilities[0] has no VulnerabilityID",
         ),
-        (
-            r#"[{},{"Secrets":[{"RuleID":""}]}]"#,
-            "FILE: Results[1].Secrets[0] has no RuleID",
-        ),
-        (
-            r#"[{"Misconfigurations":[{"Status":"FAIL"}]}]"#,
-            "FILE: Results[0].Misconfigurations[0]",
-        ),
-        (
-            r#"[{"Vulnerabilities":[{"VulnerabilityID":7}]}]"#,
-            "FILE, line 1, column ",
-        ),
+        (r#"[{},{"Secrets":[{"RuleID":""}]}]"#, "FILE: Results[1].Secrets[0] has no RuleID"),
+        (r#"[{"Misconfigurations":[{"Status":"FAIL"}]}]"#, "FILE: Results[0].Misconfigurations[0]"),
+        (r#"[{"Vulnerabilities":[{"VulnerabilityID":7}]}]"#, "FILE, line 1, column "),
         (
             r#"[{"Vulnerabilities":[{"VulnerabilityID":"a","Severity":7}]}]"#,
             "FILE, line 1, column ",
         ),
-        (
-            r#"[],"Results":[]"#,
-            "FILE, line 1, column 77: duplicate field `Results`",
-        ),
+        (r#"[],"Results":[]"#, "FILE, line 1, column 77: duplicate field `Results`"),
     ] {
         check_refusal(with_results(results), wanted);
     }
@@ -318,23 +232,16 @@ fn what_is_needed_is_not_guessed() {
 fn an_image_that_is_named_wrongly_is_refused() {
     let metadata = |metadata: &str| format!(r#"{{"SchemaVersion":2,"Metadata":{metadata}}}"#);
     let (one, two) = (digest('1'), digest('2'));
-    check_refusal(
-        metadata(r#"{"ImageID":"sha256:12"}"#),
-        "FILE: in Metadata.ImageID",
-    );
-    check_refusal(
-        metadata(r#"{"DiffIDs":["x"]}"#),
-        "FILE: in Metadata.DiffIDs",
-    );
+    check_refusal(metadata(r#"{"ImageID":"sha256:12"}"#), "FILE: in Metadata.ImageID");
+    check_refusal(metadata(r#"{"DiffIDs":["x"]}"#), "FILE: in Metadata.DiffIDs");
     check_refusal(
         metadata(&format!(
             r#"{{"DiffIDs":["{one}"],"ImageConfig":{{"rootfs":{{"diff_ids":["{two}"]}}}}}}"#
         )),
         "FILE contradicts itself",
     );
-    let in_config_only = metadata(&format!(
-        r#"{{"ImageConfig":{{"rootfs":{{"diff_ids":["{two}"]}}}}}}"#
-    ));
+    let in_config_only =
+        metadata(&format!(r#"{{"ImageConfig":{{"rootfs":{{"diff_ids":["{two}"]}}}}}}"#));
     let report = read_trivy(in_config_only.as_bytes(), &Limits::default()).unwrap();
     assert_eq!(report.image.diff_ids, [two]);
 }
@@ -342,29 +249,20 @@ fn an_image_that_is_named_wrongly_is_refused() {
 #[test]
 fn a_text_without_end_is_refused() {
     let long = "a".repeat(5000);
-    let text = with_results(&format!(
-        r#"[{{"Vulnerabilities":[{{"VulnerabilityID":"{long}"}}]}}]"#
-    ));
+    let text =
+        with_results(&format!(r#"[{{"Vulnerabilities":[{{"VulnerabilityID":"{long}"}}]}}]"#));
     let error = refusal(text);
-    assert!(
-        error.contains("a text of 5000 bytes, where 4096 may be"),
-        "{error}"
-    );
+    assert!(error.contains("a text of 5000 bytes, where 4096 may be"), "{error}");
 }
 
 #[test]
 fn too_many_findings_are_refused() {
-    let limits = Limits {
-        findings: 3,
-        ..Limits::default()
-    };
+    let limits = Limits { findings: 3, ..Limits::default() };
     let entry = r#"{"VulnerabilityID":"a"}"#;
     let text = with_results(&format!(
         r#"[{{"Vulnerabilities":[{entry},{entry}]}},{{"Vulnerabilities":[{entry},{entry}]}}]"#
     ));
-    let error = read_trivy(text.as_bytes(), &limits)
-        .unwrap_err()
-        .to_string();
+    let error = read_trivy(text.as_bytes(), &limits).unwrap_err().to_string();
     assert!(error.contains("more than 3 findings"), "{error}");
 }
 
@@ -372,28 +270,15 @@ fn too_many_findings_are_refused() {
 fn a_file_that_is_too_large_is_refused_unread() {
     let file = tempfile::NamedTempFile::new().unwrap();
     file.as_file().set_len(1 << 30).unwrap();
-    let error = read_file(file.path(), &Limits::default())
-        .unwrap_err()
-        .to_string();
-    for part in [
-        &file.path().display().to_string(),
-        "1073741824",
-        "268435456",
-        "--list-all-pkgs",
-    ] {
-        assert!(
-            error.contains(part),
-            "the error does not say {part}: {error}"
-        );
+    let error = read_file(file.path(), &Limits::default()).unwrap_err().to_string();
+    for part in [&file.path().display().to_string(), "1073741824", "268435456", "--list-all-pkgs"] {
+        assert!(error.contains(part), "the error does not say {part}: {error}");
     }
 }
 
 #[test]
 fn a_stream_that_is_too_large_is_refused() {
-    let limits = Limits {
-        bytes: 300,
-        ..Limits::default()
-    };
+    let limits = Limits { bytes: 300, ..Limits::default() };
     let text = with_results("[]");
     for spaces in [300 - text.len(), 301 - text.len(), 10_000] {
         let long = format!("{text}{}", " ".repeat(spaces));

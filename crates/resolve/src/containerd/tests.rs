@@ -5,7 +5,7 @@ mod fake;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use portcullis_types::{Kind, Surety};
+use portcullis_types::{Digest, Kind, Surety};
 use serde_json::{Value, json};
 
 use super::ContainerdResolver;

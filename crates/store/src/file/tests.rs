@@ -18,11 +18,7 @@ fn filled() -> (tempfile::TempDir, FileStore) {
 
 fn entry(store: &FileStore, digit: char) -> PathBuf {
     let config = image(digit).config;
-    store
-        .root
-        .join("sha256")
-        .join(shard_name(&config))
-        .join(config.hex())
+    store.root.join("sha256").join(shard_name(&config)).join(config.hex())
 }
 
 fn cause(store: &FileStore) -> Option<Cause> {
@@ -87,9 +83,7 @@ fn a_damaged_verdict_is_neither_missing_nor_overwritten() {
     bytes[40] ^= 1;
     fs::write(&path, &bytes).unwrap();
     assert_eq!(cause(&store), Some(Cause::StoreCorrupt));
-    let error = store
-        .absorb(&image('a'), report("trivy", 20, 0))
-        .unwrap_err();
+    let error = store.absorb(&image('a'), report("trivy", 20, 0)).unwrap_err();
     assert_eq!(error.cause(), Cause::StoreCorrupt);
     assert_eq!(fs::read(&path).unwrap(), bytes);
 }
@@ -123,10 +117,7 @@ fn a_verdict_under_another_images_name_is_damaged() {
     store.absorb(&image('b'), report("trivy", 10, 0)).unwrap();
     fs::copy(entry(&store, 'b'), entry(&store, 'a')).unwrap();
     let error = store.by_config(&image('a').config).unwrap_err();
-    assert!(
-        error.to_string().contains(&image('b').config.to_string()),
-        "{error}"
-    );
+    assert!(error.to_string().contains(&image('b').config.to_string()), "{error}");
     assert_eq!(error.cause(), Cause::StoreCorrupt);
 }
 
@@ -157,10 +148,7 @@ fn a_device_in_place_of_a_verdict_is_not_read() {
     let error = store.by_config(&image('a').config).unwrap_err();
     // A container's file system may be mounted without devices; then it cannot even be opened.
     assert!(
-        matches!(
-            error,
-            StoreError::Untrusted { .. } | StoreError::Unreadable { .. }
-        ),
+        matches!(error, StoreError::Untrusted { .. } | StoreError::Unreadable { .. }),
         "{error}"
     );
 }
@@ -168,10 +156,7 @@ fn a_device_in_place_of_a_verdict_is_not_read() {
 #[test]
 fn a_file_larger_than_any_verdict_is_not_read() {
     let (_folder, store) = filled();
-    let file = fs::File::options()
-        .write(true)
-        .open(entry(&store, 'a'))
-        .unwrap();
+    let file = fs::File::options().write(true).open(entry(&store, 'a')).unwrap();
     file.set_len(10 << 30).unwrap();
     let error = store.by_config(&image('a').config).unwrap_err();
     assert!(
@@ -184,12 +169,7 @@ fn a_file_larger_than_any_verdict_is_not_read() {
 fn what_others_may_write_is_not_trusted() {
     let (_folder, store) = filled();
     let shard = entry(&store, 'a').parent().unwrap().to_owned();
-    for path in [
-        entry(&store, 'a'),
-        shard,
-        store.root.join("sha256"),
-        store.root.clone(),
-    ] {
+    for path in [entry(&store, 'a'), shard, store.root.join("sha256"), store.root.clone()] {
         let before = fs::metadata(&path).unwrap().permissions();
         for bit in [0o020, 0o002] {
             let mode = before.mode() | bit;

@@ -12,19 +12,13 @@ fn verdict(findings: usize) -> Verdict {
         finding.fixed = finding.published;
     }
     let second = ScanReport {
-        scanner: Scanner {
-            name: "grype".to_owned(),
-            version: None,
-        },
+        scanner: Scanner { name: "grype".to_owned(), version: None },
         database_at: None,
         binding: Binding::ByImporter,
         scanned_at: Timestamp::new(-5, -7).unwrap(),
         ..suite::report("grype", 11, findings)
     };
-    Verdict {
-        image: suite::image('a'),
-        reports: vec![first, second],
-    }
+    Verdict { image: suite::image('a'), reports: vec![first, second] }
 }
 
 fn sealed(verdict: &Verdict) -> Vec<u8> {
@@ -48,9 +42,7 @@ fn each_class_and_severity_is_kept() {
     let mut verdict = verdict(0);
     for class in Class::ALL {
         for severity in Severity::ALL {
-            verdict.reports[0]
-                .findings
-                .push(Finding::new(*class, "id", *severity, "trivy"));
+            verdict.reports[0].findings.push(Finding::new(*class, "id", *severity, "trivy"));
         }
         verdict.reports[0].coverage.classes.insert(*class);
     }
@@ -94,10 +86,7 @@ fn what_follows_is_noticed() {
     let mut body = encode(&verdict(3)).unwrap();
     body.push(0);
     let file = frame::seal(&body).unwrap();
-    assert_eq!(
-        read(&file),
-        Err(Damage::Body("there are bytes behind its end"))
-    );
+    assert_eq!(read(&file), Err(Damage::Body("there are bytes behind its end")));
 }
 
 #[test]
@@ -109,10 +98,7 @@ fn a_text_that_is_repeated_without_end_is_noticed() {
         .collect();
     let file = sealed(&verdict);
     assert!(file.len() < 2 << 20);
-    assert_eq!(
-        read(&file),
-        Err(Damage::Body("it unfolds to too much text"))
-    );
+    assert_eq!(read(&file), Err(Damage::Body("it unfolds to too much text")));
 }
 
 proptest! {
