@@ -15,6 +15,7 @@ pub mod journal;
 pub mod leak;
 pub mod node;
 pub mod run;
+pub mod shim;
 pub mod suite;
 
 mod config;

@@ -1,14 +1,17 @@
 //! What the gate decides at real starts, and how it is told.
 
 use std::fs;
-use std::path::PathBuf;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use portcullis_integration::evidence::{CRITICAL, MEDIUM, Vulnerability, write_report};
 use portcullis_integration::image::{BuiltImage, Entry, ImageBuilder, busybox_layer};
+use portcullis_integration::node::signal;
 use portcullis_integration::run::Output;
+use portcullis_integration::shim::{self, Shim};
 use portcullis_integration::suite::{Case, Ctx, Door};
+use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::pods::Pod;
@@ -35,6 +38,7 @@ pub(crate) const CASES: &[Case] = &[
     case("decide_and_the_shim_and_the_library_agree", agree),
     case("every_failure_has_its_configured_action", failures),
     case("a_broken_node_keeps_its_containers", broken_node),
+    case("a_slow_containerd_delays_its_start_alone", slow_containerd),
     case("a_failure_never_stops_a_pods_sandbox", sandbox),
     case("a_bundle_without_a_config_is_an_error", no_config),
     case("a_creation_that_was_given_up_leaves_nothing", given_up),
@@ -738,6 +742,69 @@ fn broken_node(ctx: &Ctx) -> Result<()> {
         drop(node);
     }
     Ok(())
+}
+
+/// containerd stands still while the gate asks it: the start ends by the policy's deadline, and the
+/// other containers of the pod answer, take a process, and can be killed in the meantime.
+fn slow_containerd(ctx: &Ctx) -> Result<()> {
+    let node = Node::with_policy(ctx, "onFailure: { deadline: block }")?;
+    node.knows_of_busybox(&[])?;
+    let pod = Pod::start(ctx)?;
+    let sibling = pod.run_script("sibling", "exec sleep 1000")?;
+    let victim = pod.run_script("victim", "exec sleep 1000")?;
+    let bundle = ctx.node().folder().join("late-bundle");
+    fs::create_dir_all(&bundle)?;
+    let bundles = ctx.engine().state().join("io.containerd.runtime.v2.task/k8s.io");
+    let config = ctx.node().outside(bundles.join(&sibling).join("config.json"));
+    fs::copy(config, bundle.join("config.json"))?;
+    let mut sockets = fs::read_dir(ctx.node().outside("/run/containerd/s"))?;
+    let socket = sockets.next().context("no shim's socket")??.path();
+
+    let containerd = ctx.engine().containerd_pid()?;
+    signal(containerd, Signal::STOP)?;
+    let told = while_it_stands(&socket, &bundle, &sibling, &victim);
+    signal(containerd, Signal::CONT)?;
+    let refusal = told?;
+    ensure!(refusal.contains("portcullis: blocked") && refusal.contains("time"), "{refusal}");
+
+    let out = pod.exec(&sibling, &["echo", "alive"])?;
+    ensure!(out == "alive", "{out}");
+    pod.kill_and_remove(&victim)?;
+    pod.kill_and_remove(&sibling)?;
+    pod.remove()?;
+    Ok(fs::remove_dir_all(bundle)?)
+}
+
+/// Returns what the start was refused with.
+fn while_it_stands(socket: &Path, bundle: &Path, sibling: &str, victim: &str) -> Result<String> {
+    let (begun, late) = (Instant::now(), socket.to_owned());
+    let create = shim::Create { id: "late".into(), bundle: bundle.display().to_string() };
+    let start = std::thread::spawn(move || -> Result<_> {
+        let answer = Shim::connect(&late)?.call::<shim::Nothing>("Create", &create);
+        Ok((answer.err().map(|e| format!("{e:#}")), begun.elapsed()))
+    });
+
+    let mut shim = Shim::connect(socket)?;
+    let process =
+        |id: &str, exec_id: &str| shim::Process { id: id.into(), exec_id: exec_id.into() };
+    let state: shim::State = shim.call("State", &process(sibling, ""))?;
+    let answered = begun.elapsed();
+    ensure!(state.status == 2, "the sibling is {state:?}");
+    let spec = br#"{"args":["/bin/true"],"cwd":"/","user":{"uid":0,"gid":0}}"#.to_vec();
+    let spec = Some(shim::Any { type_url: "process".into(), value: spec });
+    let exec = shim::Exec { id: sibling.into(), exec_id: "e".into(), spec };
+    let _: shim::Nothing = shim.call("Exec", &exec)?;
+    let _: shim::Nothing = shim.call("Start", &process(sibling, "e"))?;
+    let exit: shim::Exit = shim.call("Wait", &process(sibling, "e"))?;
+    ensure!(exit.status == 0, "{exit:?}");
+    let _: shim::Nothing = shim.call("Delete", &process(sibling, "e"))?;
+    let _: shim::Nothing = shim.call("Kill", &shim::Kill { id: victim.into(), signal: 9 })?;
+    let exit: shim::Exit = shim.call("Wait", &process(victim, ""))?;
+    ensure!(exit.status == 137, "{exit:?}");
+
+    let (refusal, ended) = start.join().map_err(|_| anyhow!("the start panicked"))??;
+    ensure!(answered < ended, "State answered after {answered:?}, the start after {ended:?}");
+    refusal.context("the start was not refused")
 }
 
 fn sandbox(ctx: &Ctx) -> Result<()> {

@@ -37,7 +37,8 @@ fn derived(identity: &Identity, evidence: &Evidence) -> Vec<Failure> {
             derive(Cause::IdentityClaimed, note("only a name says which image it is"))
         }
         // Not found out in time is `deadline`: the node was slow, the image may well be known.
-        Surety::Unknown if met(Cause::Deadline) => {}
+        // Whoever got as far as the store had found out that it is not.
+        Surety::Unknown if met(Cause::Deadline) && evidence.lookup == Lookup::NotRead => {}
         Surety::Unknown => derive(Cause::IdentityUnknown, note("nothing says which image it is")),
     }
     match &evidence.lookup {
