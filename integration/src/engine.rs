@@ -236,14 +236,16 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Where our own built binaries are: beside this test's, unless `PORTCULLIS_BIN_DIR` says where.
+/// Where our own built binaries are: beside this program's, unless `PORTCULLIS_BIN_DIR` says where.
 pub fn own_binaries() -> PathBuf {
     if let Some(folder) = std::env::var_os("PORTCULLIS_BIN_DIR") {
         return PathBuf::from(folder);
     }
-    // Tests stand in `<target>/<profile>/deps/`.
-    let test = std::env::current_exe().unwrap_or_default();
-    test.ancestors().nth(2).unwrap_or(Path::new("")).to_path_buf()
+    // Programs stand in `<target>/<profile>/`, tests in its `deps/`.
+    let program = std::env::current_exe().unwrap_or_default();
+    let folder = program.parent().unwrap_or(Path::new(""));
+    let folder = if folder.ends_with("deps") { folder.parent() } else { Some(folder) };
+    folder.unwrap_or(Path::new("")).to_path_buf()
 }
 
 /// Where `packages.sh` unpacks.
