@@ -1,7 +1,7 @@
 //! What a gated start on our shim costs beside an ungated one on the stock shim: the whole
 //! `ctr run --rm`, interleaved, and the memory of each shim beside a running container.
 //!
-//!   cargo run --release -p portcullis-integration --bin portcullis-bench [STARTS]
+//! `cargo run --release -p portcullis-integration --bin portcullis-bench [STARTS]`
 //!
 //! Prints medians and the median of the paired ratios with the middle half of them. The machine is
 //! noisy: only ratios of one run mean something.
