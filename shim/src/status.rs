@@ -4,6 +4,7 @@
 //! API, UNAVAILABLE and DEADLINE look like a broken node, and UNKNOWN gets a suffix in 1.6.
 
 use containerd_shim_protos::ttrpc;
+use portcullis_types::with_causes;
 use ttrpc::Code;
 
 /// An answer that is not the one asked for.
@@ -18,14 +19,7 @@ pub(crate) fn not_found(what: &str, id: &str) -> ttrpc::Error {
 
 /// An error with all its causes, on one line.
 pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(source) = cause {
-        text.push_str(": ");
-        text.push_str(&source.to_string());
-        cause = source.source();
-    }
-    text.replace('\n', " ")
+    with_causes(error).replace('\n', " ")
 }
 
 /// An error of ours as an answer with the code given.

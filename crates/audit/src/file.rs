@@ -6,7 +6,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read as _, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use portcullis_types::Event;
@@ -283,13 +283,6 @@ fn drain(file: &mut File, partial: &mut Vec<u8>, read: &mut Read) -> io::Result<
         }
     }
     Ok(got as u64)
-}
-
-/// The folder that holds the event file.
-impl AsRef<Path> for EventFile {
-    fn as_ref(&self) -> &Path {
-        &self.folder
-    }
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ pub use journal::{DECISION_MESSAGE_ID, JournalError, OUTCOME_MESSAGE_ID, SYSLOG_
 
 use std::path::PathBuf;
 
-use portcullis_types::{Action, Event, EventId, EventKind, Recorded};
+use portcullis_types::{Action, Event, EventId, EventKind, Recorded, with_causes};
 
 /// A new event's id: a ULID, so that ids sort by time.
 pub fn new_id() -> EventId {
@@ -56,7 +56,7 @@ impl Audit {
             Outcome { recorded: Recorded { journal: false, file: false }, problems: Vec::new() };
         match self.file.append(event) {
             Ok(()) => outcome.recorded.file = true,
-            Err(error) => outcome.problems.push(chain(&error)),
+            Err(error) => outcome.problems.push(with_causes(&error)),
         }
         // That a container started is in the file; the journal has the decision.
         let quiet = event.kind == EventKind::Outcome || !self.journal_allows;
@@ -65,15 +65,8 @@ impl Audit {
         }
         match journal::send(event) {
             Ok(()) => outcome.recorded.journal = true,
-            Err(error) => outcome.problems.push(chain(&error)),
+            Err(error) => outcome.problems.push(with_causes(&error)),
         }
         outcome
-    }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(source) => format!("{error}: {}", chain(source)),
-        None => error.to_string(),
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use portcullis_store::{StoreError, VerdictStore};
-use portcullis_types::{Digest, Evidence, Failure, Identity, Lookup, Verdict};
+use portcullis_types::{Digest, Evidence, Failure, Identity, Lookup, Verdict, with_causes};
 
 /// Looks an image up by its config, and by its chain ID where the config says nothing.
 ///
@@ -50,5 +50,5 @@ pub(crate) fn lookup(store: &dyn VerdictStore, identity: &Identity) -> Evidence 
 }
 
 fn failure(error: &StoreError) -> Failure {
-    Failure::new(error.cause(), crate::chain(error))
+    Failure::new(error.cause(), with_causes(error))
 }

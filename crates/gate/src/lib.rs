@@ -24,7 +24,7 @@ use portcullis_settings::{Allows, DoorSettings, Settings};
 use portcullis_store::{FileStore, VerdictStore};
 use portcullis_types::{
     Action, Cause, Decision, Engine, Event, EventKind, Evidence, Failure, Identity, Lookup,
-    Request, Timestamp,
+    Request, Timestamp, with_causes,
 };
 
 /// A start that asks for a permit.
@@ -59,7 +59,7 @@ impl Gate {
         let problem = door.problem.map(|error| {
             Failure::new(
                 Cause::Internal,
-                format!("the shipped settings are used: {}", chain(&error)),
+                format!("the shipped settings are used: {}", with_causes(&error)),
             )
         });
         Self { problem, ..Self::new(door.settings) }
@@ -157,7 +157,7 @@ impl Gate {
         match published::load(&self.settings.paths().published()) {
             Ok(set) => Some(set),
             Err(error) => {
-                evidence.failures.push(Failure::new(Cause::PolicyInvalid, chain(&error)));
+                evidence.failures.push(Failure::new(Cause::PolicyInvalid, with_causes(&error)));
                 None
             }
         }
@@ -260,14 +260,6 @@ impl Gate {
 
 fn lock(learnt: &Mutex<Learnt>) -> std::sync::MutexGuard<'_, Learnt> {
     learnt.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// An error with all its causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(source) => format!("{error}: {}", chain(source)),
-        None => error.to_string(),
-    }
 }
 
 #[cfg(test)]

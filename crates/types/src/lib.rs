@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod causes;
 mod chain;
 mod decision;
 mod digest;
@@ -16,6 +17,7 @@ mod reference;
 mod request;
 mod verdict;
 
+pub use causes::with_causes;
 pub use chain::chain_id;
 pub use decision::{
     Action, Cause, Decision, Failure, PolicyAnswer, Reason, SettingsAnswer, Subject, Waiver,
