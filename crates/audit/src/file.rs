@@ -306,6 +306,10 @@ mod tests {
             whitelisted: false,
             counted: Default::default(),
             findings: 0,
+            failures: vec![],
+            workload: None,
+            image_config: None,
+            mark: None,
             decision: None,
             gate_micros: 0,
         }

@@ -14,6 +14,9 @@ pub const DECISION_MESSAGE_ID: &str = "6f1c3d0a52d84c0e9b7e4a1f0c5d2b31";
 /// `MESSAGE_ID` of outcomes; never changes.
 pub const OUTCOME_MESSAGE_ID: &str = "a94be0c8b1f34d5f8d27c6e3f5a01b47";
 
+/// `MESSAGE_ID` of what the ledger says of itself and of what people say of events; never changes.
+pub const NOTICE_MESSAGE_ID: &str = "3d1fa0c7b5e94e7c8a50c3b9e1d72f66";
+
 /// How long the journal may take; a stopped journald lets its socket fill and then blocks.
 const BOUND: Duration = Duration::from_millis(200);
 
@@ -81,6 +84,7 @@ fn fields(event: &Event) -> Vec<(&'static str, String)> {
     let message_id = match event.kind {
         EventKind::Decision => DECISION_MESSAGE_ID,
         EventKind::Outcome => OUTCOME_MESSAGE_ID,
+        EventKind::Notice | EventKind::Mark => NOTICE_MESSAGE_ID,
     };
     let words = |all: &mut dyn Iterator<Item = String>| all.collect::<Vec<_>>().join(" ");
     let optional = |text: Option<&dyn ToString>| text.map(ToString::to_string).unwrap_or_default();

@@ -8,7 +8,9 @@ mod file;
 mod journal;
 
 pub use file::{EventFile, FileError, Followed, Read};
-pub use journal::{DECISION_MESSAGE_ID, JournalError, OUTCOME_MESSAGE_ID, SYSLOG_IDENTIFIER};
+pub use journal::{
+    DECISION_MESSAGE_ID, JournalError, NOTICE_MESSAGE_ID, OUTCOME_MESSAGE_ID, SYSLOG_IDENTIFIER,
+};
 
 use std::path::PathBuf;
 

@@ -46,7 +46,7 @@ pub(crate) fn lookup(store: &dyn VerdictStore, identity: &Identity) -> Evidence 
         true => Lookup::NotRead,
         false => Lookup::Read(found.into_values().collect()),
     };
-    Evidence { lookup, failures }
+    Evidence { failures, ..Evidence::of(lookup) }
 }
 
 fn failure(error: &StoreError) -> Failure {

@@ -106,8 +106,15 @@ impl Gate {
         let id = portcullis_audit::new_id();
         let mut decision = self.judge(set.as_ref(), &request, identity, &evidence, now);
         let mut message = portcullis_policy::refusal(&decision, identity, &id);
-        let mut event =
-            Event::of_decision(id.clone(), now, message.clone(), &request, identity, &decision);
+        let mut event = Event::of_decision(
+            id.clone(),
+            now,
+            message.clone(),
+            &request,
+            identity,
+            &evidence,
+            &decision,
+        );
         event.gate_micros = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
         let outcome = self.audit.record(&event);
         for problem in &outcome.problems {
@@ -119,8 +126,15 @@ impl Gate {
                 .push(Failure::new(Cause::AuditUnavailable, outcome.problems.join("; ")));
             decision = self.judge(set.as_ref(), &request, identity, &evidence, now);
             message = portcullis_policy::refusal(&decision, identity, &id);
-            event =
-                Event::of_decision(id.clone(), now, message.clone(), &request, identity, &decision);
+            event = Event::of_decision(
+                id.clone(),
+                now,
+                message.clone(),
+                &request,
+                identity,
+                &evidence,
+                &decision,
+            );
         }
         match decision.action {
             Action::Block => Err(Refusal::new(message, id)),
@@ -227,10 +241,7 @@ impl Gate {
             }
         };
         let mut learnt = lock(&learnt);
-        let mut evidence = learnt
-            .evidence
-            .take()
-            .unwrap_or_else(|| Evidence { lookup: Lookup::NotRead, failures: Vec::new() });
+        let mut evidence = learnt.evidence.take().unwrap_or_else(|| Evidence::of(Lookup::NotRead));
         let resolved = learnt.resolved.take().unwrap_or_else(|| {
             let why = failure.as_ref().map_or("it was not found out", |f| f.detail.as_str());
             Resolved::unknown(why)

@@ -8,6 +8,7 @@
 //! `<digest:WORD>` anywhere in a file stands for the SHA-256 of WORD: readable, and well-formed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use portcullis_types::{
@@ -149,14 +150,15 @@ fn details(decision: &Decision) -> impl Iterator<Item = &str> {
     reasons
         .filter_map(|reason| match &reason.subject {
             Subject::Failure(failure) => Some(failure.detail.as_str()),
-            Subject::Finding(_) => None,
+            Subject::Finding(_) | Subject::Condition(_) => None,
         })
         .chain(decision.settings.iter().map(|s| s.detail.as_str()))
 }
 
 fn reason_line(policy: &str, reason: &Reason) -> String {
     let about = match &reason.subject {
-        Subject::Finding(finding) => finding.id.as_str(),
+        Subject::Finding(finding) => &*finding.id,
+        Subject::Condition(_) => "condition",
         Subject::Failure(failure) => failure.cause.as_str(),
     };
     let mut line = format!("{policy} {} {} {about}", reason.rule, reason.action);
@@ -374,7 +376,7 @@ impl RawCase {
             defaults: self.settings.ready(),
             request: self.request.ready(),
             identity: self.image.ready(),
-            evidence: Evidence { lookup, failures },
+            evidence: Evidence { failures, ..Evidence::of(lookup) },
             now,
             wanted: self.wanted,
         })
@@ -402,7 +404,7 @@ fn verdicts(reports: Vec<RawReport>, now: Timestamp) -> Vec<Verdict> {
                 distribution: Some(raw.distribution).filter(|d| !d.is_empty()),
                 end_of_life: raw.end_of_life,
             },
-            findings: raw.findings.into_iter().map(|f| f.ready(&raw.scanner)).collect(),
+            findings: raw.findings.into_iter().map(|f| Arc::new(f.ready(&raw.scanner))).collect(),
         };
         verdicts
             .entry(raw.config.clone())
@@ -471,10 +473,10 @@ impl RawImage {
 impl RawFinding {
     fn ready(self, source: &str) -> Finding {
         Finding {
-            package: self.package,
-            version: self.version,
-            fixed_version: self.fixed_version,
-            path: self.path,
+            package: self.package.map(Into::into),
+            version: self.version.map(Into::into),
+            fixed_version: self.fixed_version.map(Into::into),
+            path: self.path.map(Into::into),
             cvss: self.cvss,
             epss: self.epss,
             kev: self.kev,

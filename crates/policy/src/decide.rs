@@ -114,9 +114,7 @@ pub fn decide(
         .iter()
         .flat_map(|p| &p.reasons)
         .filter_map(|reason| match &reason.subject {
-            Subject::Finding(finding) if findings::is_authorization(finding) => {
-                Some(finding.id.as_str())
-            }
+            Subject::Finding(finding) if findings::is_authorization(finding) => Some(&*finding.id),
             _ => None,
         })
         .collect();
@@ -141,7 +139,7 @@ fn answer(policy: &ProtectionPolicy, start: &Start<'_>) -> PolicyAnswer {
     let mut reasons = findings::reasons(&policy.spec, start);
     reasons.extend(causes::reasons(&policy.spec, start));
     reasons.sort_by(|a, b| order(a).cmp(&order(b)));
-    let unwaived = reasons.iter().map(|r| r.action).max().unwrap_or(Action::Allow);
+    let unwaived = reasons.iter().map(Reason::without_whitelist).max().unwrap_or(Action::Allow);
     let enforced = reasons.iter().map(Reason::effective).max().unwrap_or(Action::Allow);
     let observing = policy.spec.observes(start.now);
     PolicyAnswer {
@@ -159,7 +157,8 @@ fn answer(policy: &ProtectionPolicy, start: &Start<'_>) -> PolicyAnswer {
 fn order(reason: &Reason) -> impl Ord {
     let about = match &reason.subject {
         Subject::Finding(f) => (0, Reverse(f.kev), Some((f.severity, f.key())), None),
-        Subject::Failure(f) => (1, Reverse(false), None, Some((f.cause, f.detail.as_str()))),
+        Subject::Condition(text) => (1, Reverse(false), None, Some((None, &**text))),
+        Subject::Failure(f) => (2, Reverse(false), None, Some((Some(f.cause), f.detail.as_str()))),
     };
     (Reverse(reason.effective()), Reverse(reason.action), about)
 }

@@ -1,6 +1,7 @@
 //! What holds for every policy, image and start.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use portcullis_policy::document::{
     ApiVersion, Authorized, DocumentKind, Metadata, Mode, OnFailure, ProtectionPolicy, Rule, Scope,
@@ -235,7 +236,7 @@ fn finding() -> impl Strategy<Value = Finding> {
         any::<bool>(),
     )
         .prop_map(|(class, id, severity, fixed_version, cvss, epss, kev)| Finding {
-            fixed_version,
+            fixed_version: fixed_version.map(Into::into),
             cvss,
             epss,
             kev,
@@ -255,17 +256,21 @@ fn verdict() -> impl Strategy<Value = Verdict> {
             .prop_map(|(classes, ecosystems, uncovered, distribution, end_of_life)| {
                 Coverage { classes, ecosystems, uncovered, distribution, end_of_life }
             });
-    let report =
-        (time(), prop::option::of(time()), coverage, prop::collection::vec(finding(), 0..4))
-            .prop_map(|(scanned_at, database_at, coverage, findings)| ScanReport {
-                scanner: Scanner { name: "x".into(), version: None },
-                scanned_at,
-                database_at,
-                imported_at: scanned_at,
-                binding: Binding::ByReport,
-                coverage,
-                findings,
-            });
+    let report = (
+        time(),
+        prop::option::of(time()),
+        coverage,
+        prop::collection::vec(finding().prop_map(Arc::new), 0..4),
+    )
+        .prop_map(|(scanned_at, database_at, coverage, findings)| ScanReport {
+            scanner: Scanner { name: "x".into(), version: None },
+            scanned_at,
+            database_at,
+            imported_at: scanned_at,
+            binding: Binding::ByReport,
+            coverage,
+            findings,
+        });
     (digest(), prop::collection::vec(report, 0..3)).prop_map(|(config, reports)| Verdict {
         image: ImageFacts {
             config,
@@ -285,7 +290,7 @@ fn evidence() -> impl Strategy<Value = Evidence> {
         1 => Just(Lookup::NotRead),
     ];
     (lookup, prop::collection::vec(failure, 0..3))
-        .prop_map(|(lookup, failures)| Evidence { lookup, failures })
+        .prop_map(|(lookup, failures)| Evidence { failures, ..Evidence::of(lookup) })
 }
 
 fn defaults() -> impl Strategy<Value = Defaults> {
@@ -409,7 +414,7 @@ proptest! {
         let in_force = InForce { set: Some(&set), defaults: &defaults };
         let identity = Identity { surety: Surety::Unknown, ..identity };
         let failures = failures.into_iter().map(|c| Failure::new(c, "")).collect();
-        let evidence = Evidence { lookup: Lookup::NotRead, failures };
+        let evidence = Evidence { failures, ..Evidence::of(Lookup::NotRead) };
         let decision = decide(&in_force, &request, &identity, &evidence, now);
         prop_assert!(decision.action < Action::Block, "{:?}", decision);
     }

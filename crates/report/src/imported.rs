@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_types::{
@@ -87,7 +88,7 @@ impl Imported {
             imported_at: now,
             binding,
             coverage: self.coverage,
-            findings: self.findings,
+            findings: self.findings.into_iter().map(Arc::new).collect(),
         };
         Ok((image, report))
     }

@@ -17,6 +17,7 @@ mod json;
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
+use std::sync::Arc;
 
 use portcullis_types::{Class, Coverage, Digest, Finding, ImageRef, Scanner, Severity, Timestamp};
 use serde::de::DeserializeSeed;
@@ -128,6 +129,10 @@ fn owned(text: Option<&Text>) -> Option<String> {
     some(text).map(ToOwned::to_owned)
 }
 
+fn shared(text: Option<&Text>) -> Option<Arc<str>> {
+    some(text).map(Into::into)
+}
+
 fn title(title: &Loose<Title>) -> Option<String> {
     let title = title.0.as_ref().map(|Title(title)| title.clone());
     title.filter(|t| !t.is_empty())
@@ -221,11 +226,11 @@ impl Importer<'_> {
         let path = some(entry.path.as_ref()).map(|p| p.trim_start_matches('/').to_owned());
         let published = title(&entry.published_date);
         Finding {
-            package: owned(entry.package.as_ref()),
-            version: owned(entry.installed_version.as_ref()),
-            fixed_version: owned(entry.fixed_version.as_ref()),
-            path: path.or(place),
-            title: title(&entry.title),
+            package: shared(entry.package.as_ref()),
+            version: shared(entry.installed_version.as_ref()),
+            fixed_version: shared(entry.fixed_version.as_ref()),
+            path: path.or(place).map(Into::into),
+            title: title(&entry.title).map(Into::into),
             cvss: score(&entry.scores, title(&entry.severity_source).as_deref()),
             published: published.and_then(|date| self.time("PublishedDate", &date)),
             ..Finding::new(Class::Vulnerability, id, severity, NAME)
@@ -239,8 +244,8 @@ impl Importer<'_> {
             None => title,
         };
         Finding {
-            path: place,
-            title: Some(title),
+            path: place.map(Into::into),
+            title: Some(title.into()),
             ..Finding::new(Class::Secret, id, self.severity(entry.severity.as_ref()), NAME)
         }
     }
@@ -252,8 +257,8 @@ impl Importer<'_> {
         place: Option<String>,
     ) -> Finding {
         Finding {
-            path: place,
-            title: title(&entry.title),
+            path: place.map(Into::into),
+            title: title(&entry.title).map(Into::into),
             ..Finding::new(Class::Baseline, id, self.severity(entry.severity.as_ref()), NAME)
         }
     }

@@ -10,9 +10,10 @@
 //! package names, versions, paths and sources come again and again.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use portcullis_types::{
-    Binding, Class, Coverage, Digest, Finding, ImageFacts, ScanReport, Scanner, Severity,
+    Binding, Class, Coverage, Digest, Finding, ImageFacts, ScanReport, Scanner, Severity, Text,
     Timestamp, Verdict,
 };
 use serde::{Deserialize, Serialize};
@@ -202,7 +203,7 @@ impl<'a> Body<'a> {
         let mut findings = Vec::with_capacity(count);
         for _ in 0..count {
             let record: FindingRecord = self.next()?;
-            findings.push(record.decode(texts, bounds)?);
+            findings.push(Arc::new(record.decode(texts, bounds)?));
         }
         record.decode(findings)
     }
@@ -226,7 +227,7 @@ impl<'a> Table<'a> {
         Some(place)
     }
 
-    fn put_option(&mut self, text: &'a Option<String>) -> Option<TextRecord> {
+    fn put_option(&mut self, text: &'a Option<Text>) -> Option<TextRecord> {
         match text {
             Some(text) => self.put(text),
             None => Some(TextRecord(0)),
@@ -235,7 +236,7 @@ impl<'a> Table<'a> {
 }
 
 impl TextRecord {
-    fn decode_option(self, texts: &[&str], bounds: &mut Bounds) -> Result<Option<String>, Damage> {
+    fn decode_option(self, texts: &[&str], bounds: &mut Bounds) -> Result<Option<Text>, Damage> {
         let Some(index) = self.0.checked_sub(1) else {
             return Ok(None);
         };
@@ -246,10 +247,10 @@ impl TextRecord {
             .text
             .checked_sub(text.len())
             .ok_or(Damage::Body("it unfolds to too much text"))?;
-        Ok(Some(text.to_owned()))
+        Ok(Some(text.into()))
     }
 
-    fn decode(self, texts: &[&str], bounds: &mut Bounds) -> Result<String, Damage> {
+    fn decode(self, texts: &[&str], bounds: &mut Bounds) -> Result<Text, Damage> {
         self.decode_option(texts, bounds)?.ok_or(Damage::Body("a finding has no id or no source"))
     }
 }
@@ -326,7 +327,7 @@ impl<'a> ReportRecord<'a> {
         })
     }
 
-    fn decode(&self, findings: Vec<Finding>) -> Result<ScanReport, Damage> {
+    fn decode(&self, findings: Vec<Arc<Finding>>) -> Result<ScanReport, Damage> {
         let coverage = &self.coverage;
         Ok(ScanReport {
             scanner: Scanner {
@@ -379,6 +380,9 @@ impl FindingRecord {
             version: self.version.decode_option(texts, bounds)?,
             fixed_version: self.fixed_version.decode_option(texts, bounds)?,
             path: self.path.decode_option(texts, bounds)?,
+            aliases: Vec::new(),
+            purl: None,
+            first_seen: None,
             sha256: self.sha256.decode_option(texts, bounds)?,
             title: self.title.decode_option(texts, bounds)?,
             cvss: self.cvss,

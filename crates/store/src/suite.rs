@@ -1,6 +1,7 @@
 //! What every store must do, as one suite of tests.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use portcullis_types::{
     Binding, Class, Coverage, Digest, Finding, ImageFacts, ScanReport, Scanner, Severity,
@@ -52,11 +53,13 @@ pub fn image(digit: char) -> ImageFacts {
 pub fn report(scanner: &str, second: i64, findings: usize) -> ScanReport {
     let time = |second| Timestamp::new(second, 5).expect("the time is in range");
     let finding = |n: usize| Finding {
-        package: Some(format!("package-{}", n % 300)),
-        version: Some(format!("1.{}-r{second}", n % 50)),
-        fixed_version: (!n.is_multiple_of(3)).then(|| format!("1.{}-r{}", n % 50, second + 1)),
-        path: (!n.is_multiple_of(2)).then(|| format!("usr/lib/package-{}/METADATA", n % 300)),
-        title: Some(format!("package-{}: problem number {n} of its kind", n % 300)),
+        package: Some(format!("package-{}", n % 300).into()),
+        version: Some(format!("1.{}-r{second}", n % 50).into()),
+        fixed_version: (!n.is_multiple_of(3))
+            .then(|| format!("1.{}-r{}", n % 50, second + 1).into()),
+        path: (!n.is_multiple_of(2))
+            .then(|| format!("usr/lib/package-{}/METADATA", n % 300).into()),
+        title: Some(format!("package-{}: problem number {n} of its kind", n % 300).into()),
         cvss: Some(5.5),
         published: Some(time(1_600_000_000 + n as i64)),
         ..Finding::new(
@@ -79,7 +82,7 @@ pub fn report(scanner: &str, second: i64, findings: usize) -> ScanReport {
             distribution: Some("debian 12".to_owned()),
             end_of_life: false,
         },
-        findings: (0..findings).map(finding).collect(),
+        findings: (0..findings).map(finding).map(Arc::new).collect(),
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::finding::words;
-use crate::{Digest, Finding};
+use crate::{Digest, Finding, Timestamp};
 
 words! {
     /// What happens; ordered, the strictest last.
@@ -73,16 +73,56 @@ pub enum Subject {
     Finding(Arc<Finding>),
     /// A failure cause.
     Failure(Failure),
+    /// The start as a whole met a condition: the text of a rule's `when`.
+    Condition(Arc<str>),
 }
 
-/// Why an entry of a policy takes a finding out of the count.
+words! {
+    /// What takes a finding out of the count.
+    WaivedBy, "a kind of waiver" {
+        /// A VEX statement: the image is not affected, or is mended already.
+        Vex = "vex",
+        /// An exception of the policy, until it expires.
+        Exception = "exception",
+        /// The policy's whitelist.
+        Whitelist = "whitelist",
+    }
+}
+
+/// Why a finding does not count.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Waiver {
-    /// Which entry: `whitelist[0]`.
-    pub entry: String,
+    /// What kind of entry.
+    pub by: WaivedBy,
+    /// Which entry: `whitelist[0]`, `exceptions[2]`, `web.openvex.json statement 3`.
+    pub entry: Arc<str>,
     /// The entry names no digest, so a name that can be moved was trusted.
     pub by_name: bool,
+}
+
+words! {
+    /// From when a grace period counts.
+    GraceClock, "a clock of grace" {
+        /// The advisory's publication.
+        Published = "published",
+        /// The appearance of a fixed version.
+        Fixed = "fixed",
+        /// The first time that this node heard of it in this image.
+        FirstSeen = "firstSeen",
+    }
+}
+
+/// A `block` that is an alarm until a date.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Grace {
+    /// Which date it counts from.
+    pub clock: GraceClock,
+    /// That date.
+    pub since: Timestamp,
+    /// From then on it blocks.
+    pub until: Timestamp,
 }
 
 /// One reason of one policy.
@@ -92,18 +132,54 @@ pub struct Reason {
     /// What it is about.
     pub subject: Subject,
     /// The place in the policy that spoke: `rules[2]`, `unscanned`, `authorized`.
-    pub rule: String,
+    pub rule: Arc<str>,
     /// The action that place names.
     pub action: Action,
+    /// Present while its grace lasts: a block is an alarm until then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grace: Option<Grace>,
     /// Present if the finding does not count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waived: Option<Waiver>,
+    /// An exception that would have taken it out of the count, had it not expired.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expired: Option<Expired>,
+}
+
+/// An exception that has ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Expired {
+    /// Which entry: `exceptions[2]`.
+    pub entry: Arc<str>,
+    /// Its last day, `2026-12-31`.
+    pub expires: Arc<str>,
+    /// Who answers for it.
+    pub owner: Arc<str>,
 }
 
 impl Reason {
+    /// A reason that nothing softens.
+    pub fn new(subject: Subject, rule: impl Into<Arc<str>>, action: Action) -> Self {
+        Self { subject, rule: rule.into(), action, grace: None, waived: None, expired: None }
+    }
+
     /// The action that counts.
     pub fn effective(&self) -> Action {
-        if self.waived.is_some() { Action::Allow } else { self.action }
+        if self.waived.is_some() { Action::Allow } else { self.unwaived() }
+    }
+
+    /// The action that would count without the whitelist; VEX and exceptions stand.
+    pub fn without_whitelist(&self) -> Action {
+        match &self.waived {
+            Some(waiver) if waiver.by != WaivedBy::Whitelist => Action::Allow,
+            _ => self.unwaived(),
+        }
+    }
+
+    /// The action after grace, as if nothing waived it.
+    pub fn unwaived(&self) -> Action {
+        if self.grace.is_some() { self.action.min(Action::Alarm) } else { self.action }
     }
 }
 
@@ -172,7 +248,7 @@ impl Decision {
             .flat_map(|p| &p.reasons)
             .filter_map(|r| match &r.subject {
                 Subject::Failure(failure) => Some(failure.cause),
-                Subject::Finding(_) => None,
+                Subject::Finding(_) | Subject::Condition(_) => None,
             })
             .chain(self.settings.iter().filter_map(|s| s.setting.parse().ok()))
             .collect();

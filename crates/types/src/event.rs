@@ -1,12 +1,13 @@
 //! Events: the record of a decision, of what became of it, or of a degraded state.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::finding::words;
-use crate::{Action, Cause, Decision, Identity, Request};
+use crate::{Action, Cause, Decision, Evidence, Failure, Finding, Identity, ImageConfig, Request};
 
 /// Identifier of an event: a ULID, so that ids sort by time.
 pub type EventId = String;
@@ -18,6 +19,10 @@ words! {
         Decision = "decision",
         /// What became of it: started, or failed in the runtime.
         Outcome = "outcome",
+        /// The ledger says something of itself: a torn line was closed, the clock was set back.
+        Notice = "notice",
+        /// Somebody handled, ignored or whitelisted another event.
+        Mark = "mark",
     }
 }
 
@@ -60,12 +65,49 @@ pub struct Event {
     /// All distinct findings about the image.
     #[serde(default)]
     pub findings: usize,
-    /// For an outcome: the decision's event. Otherwise absent.
+    /// What the gate met, with details; causes that follow from the evidence are not among them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failures: Vec<Failure>,
+    /// Dangerous settings of the start; absent if its specification was not read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workload: Option<Vec<Arc<Finding>>>,
+    /// What the image says of itself, cut to what a record takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_config: Option<ImageConfig>,
+    /// For a mark: what was said of the event that `decision` names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mark: Option<Mark>,
+    /// For an outcome or a mark: the decision's event. Otherwise absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decision: Option<EventId>,
     /// Time from request to decision, in microseconds.
     #[serde(default)]
     pub gate_micros: u64,
+}
+
+words! {
+    /// What somebody did about an event.
+    Status, "a status" {
+        /// Dealt with.
+        Handled = "handled",
+        /// Known, and nothing is to be done.
+        Ignored = "ignored",
+        /// The image was put on a policy's whitelist.
+        Whitelisted = "whitelisted",
+    }
+}
+
+/// What was said of an event, and by whom.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Mark {
+    /// What was done.
+    pub status: Status,
+    /// Who said so: a user's name or number.
+    pub by: String,
+    /// Why, in their words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }
 
 /// Where a record went.
@@ -82,27 +124,30 @@ pub struct Recorded {
 const MAX_NAME: usize = 320;
 const MAX_LABELS: usize = 64;
 
+/// Most dangerous settings and failures that a record keeps.
+const MAX_LISTED: usize = 64;
+
+fn cut(text: &str) -> String {
+    let mut end = text.len().min(MAX_NAME);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text[..end].to_owned()
+}
+
+fn cut_labels(labels: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    labels.iter().take(MAX_LABELS).map(|(key, value)| (cut(key), cut(value))).collect()
+}
+
 /// A request whose names cannot make a record too long to be read back.
 fn bounded(request: &Request) -> Request {
-    let cut = |text: &str| {
-        let mut end = text.len().min(MAX_NAME);
-        while !text.is_char_boundary(end) {
-            end -= 1;
-        }
-        text[..end].to_owned()
-    };
     Request {
         namespace: cut(&request.namespace),
         pod: cut(&request.pod),
         container: cut(&request.container),
         container_id: cut(&request.container_id),
         node: cut(&request.node),
-        pod_labels: request
-            .pod_labels
-            .iter()
-            .take(MAX_LABELS)
-            .map(|(key, value)| (cut(key), cut(value)))
-            .collect(),
+        pod_labels: cut_labels(&request.pod_labels),
         ..request.clone()
     }
 }
@@ -115,6 +160,7 @@ impl Event {
         message: String,
         request: &Request,
         image: &Identity,
+        evidence: &Evidence,
         decision: &Decision,
     ) -> Self {
         let mut counted = BTreeMap::new();
@@ -146,6 +192,22 @@ impl Event {
             whitelisted: decision.whitelisted(),
             counted,
             findings: decision.findings,
+            failures: evidence
+                .failures
+                .iter()
+                .take(MAX_LISTED)
+                .map(|f| Failure::new(f.cause, cut(&f.detail)))
+                .collect(),
+            workload: evidence
+                .workload
+                .as_ref()
+                .map(|found| found.iter().take(MAX_LISTED).cloned().collect()),
+            image_config: evidence.image.as_ref().map(|config| ImageConfig {
+                created: config.created,
+                user: cut(&config.user),
+                labels: cut_labels(&config.labels),
+            }),
+            mark: None,
             decision: None,
             gate_micros: 0,
         }

@@ -1,6 +1,11 @@
 //! What a decision is made from, beside policy, request and identity.
 
-use crate::{Failure, Verdict};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Failure, Finding, Timestamp, Verdict};
 
 /// What the verdict store answered.
 #[derive(Debug, Clone, PartialEq)]
@@ -11,11 +16,33 @@ pub enum Lookup {
     NotRead,
 }
 
+/// What an image says of itself in its configuration (OCI image-spec `config.md`).
+///
+/// Whoever made the image wrote it: good for a condition, never for an identity.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ImageConfig {
+    /// `created`.
+    #[serde(default)]
+    pub created: Option<Timestamp>,
+    /// `config.User`; empty means root.
+    #[serde(default)]
+    pub user: String,
+    /// `config.Labels`.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+}
+
 /// Everything learnt before the decision. What was learnt before a failure still counts.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Evidence {
     /// The store's answer.
     pub lookup: Lookup,
+    /// Dangerous settings of this start, of class `workload`. `None`: its runtime specification
+    /// was not read.
+    pub workload: Option<Vec<Arc<Finding>>>,
+    /// The image's configuration, if one is proven and was read.
+    pub image: Option<ImageConfig>,
     /// What went wrong on the way: store, deadline, record, bugs. The causes that follow from
     /// the evidence itself (unscanned, stale, identity) are added by the decision.
     pub failures: Vec<Failure>,
@@ -24,12 +51,17 @@ pub struct Evidence {
 impl Evidence {
     /// The store answered, and nothing failed.
     pub fn read(verdicts: Vec<Verdict>) -> Self {
-        Self { lookup: Lookup::Read(verdicts), failures: Vec::new() }
+        Self::of(Lookup::Read(verdicts))
     }
 
     /// Nothing was read, because of this.
     pub fn failed(failure: Failure) -> Self {
-        Self { lookup: Lookup::NotRead, failures: vec![failure] }
+        Self { failures: vec![failure], ..Self::of(Lookup::NotRead) }
+    }
+
+    /// The store's answer, and nothing else.
+    pub fn of(lookup: Lookup) -> Self {
+        Self { lookup, workload: None, image: None, failures: Vec::new() }
     }
 
     /// The verdicts that were read.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -99,6 +100,10 @@ words! {
     }
 }
 
+/// A text of a finding. Package names, versions and paths come again and again in one verdict, so
+/// they are shared; a start decodes some thousands of them.
+pub type Text = Arc<str>;
+
 /// One problem of an image or a start.
 ///
 /// Times are UTC. Fields that a scanner does not know are `None`; an empty text is never stored.
@@ -107,28 +112,36 @@ words! {
 pub struct Finding {
     /// Kind of problem.
     pub class: Class,
-    /// Identifier: a CVE or advisory id, a baseline item, a signature's name.
-    pub id: String,
+    /// Identifier: a CVE or advisory id, a baseline item, a signature's name. Where a scanner
+    /// gives several ids of one vulnerability, the CVE's.
+    pub id: Text,
+    /// Other ids of the same vulnerability, sorted: `GHSA-jfh8-c2jp-5v3q`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub aliases: Vec<Text>,
     /// How bad.
     pub severity: Severity,
     /// Package name, for vulnerabilities.
     #[serde(default)]
-    pub package: Option<String>,
+    pub package: Option<Text>,
     /// Installed version.
     #[serde(default)]
-    pub version: Option<String>,
+    pub version: Option<Text>,
     /// Version that mends it; several are separated by `, `. `Some` means fixable.
     #[serde(default)]
-    pub fixed_version: Option<String>,
-    /// Where: a file below the image's root, a lock file, or the distribution's package database.
+    pub fixed_version: Option<Text>,
+    /// Where: a file below the image's root or a lock file. `None` for a package of the
+    /// distribution, which lies in its package database.
     #[serde(default)]
-    pub path: Option<String>,
-    /// SHA-256 of the file, for malware.
+    pub path: Option<Text>,
+    /// Package URL of the package, as the scanner gives it (`pkg:deb/debian/openssl@3.0.11`).
     #[serde(default)]
-    pub sha256: Option<String>,
+    pub purl: Option<Text>,
+    /// SHA-256 of the file, 64 lower-case hexadecimal digits, for malware.
+    #[serde(default)]
+    pub sha256: Option<Text>,
     /// One line for people.
     #[serde(default)]
-    pub title: Option<String>,
+    pub title: Option<Text>,
     /// CVSS base score, 0 to 10.
     #[serde(default)]
     pub cvss: Option<f32>,
@@ -144,21 +157,31 @@ pub struct Finding {
     /// When a fixed version appeared.
     #[serde(default)]
     pub fixed: Option<Timestamp>,
-    /// Which scanner or rule spoke, for example `trivy`.
-    pub source: String,
+    /// When this node first heard of it in this image; set by the store.
+    #[serde(default)]
+    pub first_seen: Option<Timestamp>,
+    /// Which scanner or rule spoke, for example `trivy`; several are separated by `, `.
+    pub source: Text,
 }
 
 impl Finding {
     /// A finding with the given core and nothing else known.
-    pub fn new(class: Class, id: impl Into<String>, severity: Severity, source: &str) -> Self {
+    pub fn new(
+        class: Class,
+        id: impl Into<Text>,
+        severity: Severity,
+        source: impl Into<Text>,
+    ) -> Self {
         Self {
             class,
             id: id.into(),
+            aliases: Vec::new(),
             severity,
             package: None,
             version: None,
             fixed_version: None,
             path: None,
+            purl: None,
             sha256: None,
             title: None,
             cvss: None,
@@ -166,13 +189,19 @@ impl Finding {
             kev: false,
             published: None,
             fixed: None,
-            source: source.to_owned(),
+            first_seen: None,
+            source: source.into(),
         }
     }
 
     /// Whether a version that mends it exists.
     pub fn is_fixable(&self) -> bool {
         self.fixed_version.is_some()
+    }
+
+    /// Whether this is one of its ids, upper and lower case alike.
+    pub fn is_called(&self, id: &str) -> bool {
+        self.id.eq_ignore_ascii_case(id) || self.aliases.iter().any(|a| a.eq_ignore_ascii_case(id))
     }
 
     /// What makes two findings the same problem, whoever reports it.

@@ -16,18 +16,21 @@ mod identity;
 mod reference;
 mod request;
 mod verdict;
+mod vex;
 
 pub use causes::with_causes;
 pub use chain::chain_id;
 pub use decision::{
-    Action, Cause, Decision, Failure, PolicyAnswer, Reason, SettingsAnswer, Subject, Waiver,
+    Action, Cause, Decision, Expired, Failure, Grace, GraceClock, PolicyAnswer, Reason,
+    SettingsAnswer, Subject, WaivedBy, Waiver,
 };
 pub use digest::{Algorithm, Digest, DigestError};
-pub use event::{Event, EventId, EventKind, Recorded};
-pub use evidence::{Evidence, Lookup};
-pub use finding::{Class, Finding, FindingKey, Severity, UnknownWord};
+pub use event::{Event, EventId, EventKind, Mark, Recorded, Status};
+pub use evidence::{Evidence, ImageConfig, Lookup};
+pub use finding::{Class, Finding, FindingKey, Severity, Text, UnknownWord};
 pub use identity::{Identity, Name, Surety};
 pub use jiff::Timestamp;
 pub use reference::{ImageRef, ReferenceError};
 pub use request::{Engine, Kind, Request};
 pub use verdict::{Binding, Coverage, ImageFacts, ScanReport, Scanner, Verdict};
+pub use vex::{VexPackage, VexProduct, VexStatement, VexStatus};

@@ -1,12 +1,12 @@
 //! Verdicts: what scanners found about one image. Never a decision.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{Class, Digest, Finding, FindingKey, Severity};
+use crate::{Class, Digest, Finding, Severity, Text};
 
 /// Who scanned.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -75,7 +75,7 @@ pub struct ScanReport {
     /// What was looked at.
     pub coverage: Coverage,
     /// What was found; may be empty.
-    pub findings: Vec<Finding>,
+    pub findings: Vec<Arc<Finding>>,
 }
 
 impl ScanReport {
@@ -167,23 +167,26 @@ impl Verdict {
         true
     }
 
-    /// All findings of all reports of these verdicts, each problem once.
+    /// All findings of all reports of these verdicts, each problem once, in order of their keys.
     ///
     /// Of two reports of one problem the worse severity, the known fix and the earlier dates
     /// count; `source` names both.
     pub fn merged<'a>(verdicts: impl IntoIterator<Item = &'a Self>) -> Vec<Arc<Finding>> {
-        let mut merged: BTreeMap<FindingKey<'_>, Finding> = BTreeMap::new();
-        for report in verdicts.into_iter().flat_map(|v| &v.reports) {
-            for finding in &report.findings {
-                match merged.get_mut(&finding.key()) {
-                    Some(known) => unite(known, finding),
-                    None => {
-                        merged.insert(finding.key(), finding.clone());
-                    }
+        let reports = verdicts.into_iter().flat_map(|v| &v.reports);
+        let mut findings: Vec<Arc<Finding>> =
+            reports.flat_map(|r| r.findings.iter().cloned()).collect();
+        // The store keeps each report in this order, so there is nothing to do for a single one.
+        if !findings.is_sorted_by(|a, b| a.key() < b.key()) {
+            findings.sort_by(|a, b| a.key().cmp(&b.key()));
+            findings.dedup_by(|next, known| {
+                let same = next.key() == known.key();
+                if same {
+                    unite(Arc::make_mut(known), next);
                 }
-            }
+                same
+            });
         }
-        merged.into_values().map(Arc::new).collect()
+        findings
     }
 }
 
@@ -192,12 +195,13 @@ fn unite(known: &mut Finding, other: &Finding) {
         (Severity::Unknown, s) | (s, Severity::Unknown) => s,
         (a, b) => a.min(b),
     };
-    let fill = |mine: &mut Option<String>, theirs: &Option<String>| {
+    let fill = |mine: &mut Option<Text>, theirs: &Option<Text>| {
         if mine.is_none() {
             mine.clone_from(theirs);
         }
     };
     fill(&mut known.fixed_version, &other.fixed_version);
+    fill(&mut known.purl, &other.purl);
     fill(&mut known.sha256, &other.sha256);
     fill(&mut known.title, &other.title);
     let higher = |a: Option<f32>, b: Option<f32>| match (a, b) {
@@ -213,8 +217,17 @@ fn unite(known: &mut Finding, other: &Finding) {
     };
     known.published = earlier(known.published, other.published);
     known.fixed = earlier(known.fixed, other.fixed);
-    if !known.source.split(", ").any(|s| s == other.source) {
-        known.source = format!("{}, {}", known.source, other.source);
+    known.first_seen = earlier(known.first_seen, other.first_seen);
+    let more = other.aliases.iter().filter(|a| !known.aliases.contains(a));
+    let more: Vec<Text> = more.cloned().collect();
+    if !more.is_empty() {
+        known.aliases.extend(more);
+        known.aliases.sort_unstable();
+    }
+    for source in other.source.split(", ") {
+        if !known.source.split(", ").any(|s| s == source) {
+            known.source = format!("{}, {source}", known.source).into();
+        }
     }
 }
 
@@ -247,7 +260,7 @@ mod tests {
                 distribution: Some("debian 12".into()),
                 ..Coverage::default()
             },
-            findings,
+            findings: findings.into_iter().map(Arc::new).collect(),
         }
     }
 

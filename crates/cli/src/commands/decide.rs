@@ -63,6 +63,7 @@ fn write_reason(reason: &Reason, out: &mut dyn std::io::Write) -> std::io::Resul
     let what = match &reason.subject {
         Subject::Finding(finding) => format!("{} {} {finding}", finding.class, finding.severity),
         Subject::Failure(failure) => format!("{}: {}", failure.cause, failure.detail),
+        Subject::Condition(text) => format!("condition: {text}"),
     };
     let waived = match &reason.waived {
         Some(waiver) if waiver.by_name => format!(", waived by {} (by name)", waiver.entry),

@@ -127,7 +127,7 @@ fn write_verdict(verdict: &Stored, out: &mut dyn std::io::Write) -> std::io::Res
     findings.sort_by_key(|f| f.severity);
     let mut table = Table::new(&["SEVERITY", "CLASS", "ID", "PACKAGE", "VERSION", "FIXED IN"]);
     for finding in &findings {
-        let text = |t: &Option<String>| cut(t.as_deref().unwrap_or("-"), 24);
+        let text = |t: &Option<portcullis_types::Text>| cut(t.as_deref().unwrap_or("-"), 24);
         table.row([
             finding.severity.to_string(),
             finding.class.to_string(),

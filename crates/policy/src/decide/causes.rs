@@ -71,12 +71,7 @@ pub(super) fn reasons(spec: &Spec, start: &Start<'_>) -> Vec<Reason> {
         .chain(no_data(&spec.rules, verdicts))
         .filter_map(|failure| {
             let (action, place) = spec.failure_action(failure.cause)?;
-            Some(Reason {
-                subject: Subject::Failure(failure),
-                rule: place.to_owned(),
-                action: capped(action, start),
-                waived: None,
-            })
+            Some(Reason::new(Subject::Failure(failure), place, capped(action, start)))
         })
         .collect()
 }

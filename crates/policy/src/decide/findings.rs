@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use portcullis_types::{Action, Class, Finding, Identity, Reason, Severity, Subject, Waiver};
+use portcullis_types::{
+    Action, Class, Finding, Identity, Reason, Severity, Subject, WaivedBy, Waiver,
+};
 
 use super::Start;
 use crate::document::{Authorized, Rule, Spec, WhitelistEntry};
@@ -20,10 +22,12 @@ pub(super) fn reasons(spec: &Spec, start: &Start<'_>) -> Vec<Reason> {
         .filter_map(|finding| {
             let (index, rule) = strictest(&spec.rules, finding)?;
             Some(Reason {
-                subject: Subject::Finding(Arc::clone(finding)),
-                rule: format!("rules[{index}]"),
-                action: rule.action,
                 waived: waiver(&spec.whitelist, finding.class, start.identity),
+                ..Reason::new(
+                    Subject::Finding(Arc::clone(finding)),
+                    format!("rules[{index}]"),
+                    rule.action,
+                )
             })
         })
         .collect();
@@ -75,7 +79,8 @@ fn waiver(whitelist: &[WhitelistEntry], class: Class, identity: &Identity) -> Op
         .enumerate()
         .filter(|(_, entry)| waives(entry) && entry.image.covers(identity))
         .map(|(index, entry)| Waiver {
-            entry: format!("whitelist[{index}]"),
+            by: WaivedBy::Whitelist,
+            entry: format!("whitelist[{index}]").into(),
             by_name: entry.image.digest().is_none(),
         })
         .min_by_key(|waiver| waiver.by_name)
@@ -97,14 +102,12 @@ fn unmet(authorized: &Authorized, start: &Start<'_>) -> Vec<Reason> {
     } else {
         authorized.action
     };
-    let reason = |id: &str, title: &str| Reason {
-        subject: Subject::Finding(Arc::new(Finding {
-            title: Some(title.to_owned()),
+    let reason = |id: &str, title: &str| {
+        let finding = Finding {
+            title: Some(title.into()),
             ..Finding::new(Class::Authorization, id, Severity::High, "portcullis")
-        })),
-        rule: "authorized".to_owned(),
-        action,
-        waived: None,
+        };
+        Reason::new(Subject::Finding(Arc::new(finding)), "authorized", action)
     };
     let mut unmet = Vec::new();
     if image {

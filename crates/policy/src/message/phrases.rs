@@ -82,7 +82,7 @@ fn entries(reasons: &[&Reason]) -> String {
         .filter_map(|r| r.waived.as_ref())
         .map(|w| match w.by_name {
             true => format!("{} by name", w.entry),
-            false => w.entry.clone(),
+            false => w.entry.to_string(),
         })
         .collect();
     let entries: Vec<String> = entries.into_iter().collect();
@@ -120,7 +120,7 @@ fn group_of(group: &[&Finding]) -> String {
         return String::new();
     };
     if first.class == Class::Authorization {
-        return match first.id.as_str() {
+        return match &*first.id {
             UNAUTHORIZED_IMAGE => "the image is not among spec.authorized.images".to_owned(),
             NO_DIGEST => "not started by digest: name the image as name@sha256:...".to_owned(),
             other => shortened(&plain(other), MAX_DETAIL),
@@ -159,7 +159,7 @@ fn failures(reasons: &[&Reason]) -> Vec<String> {
         .iter()
         .filter_map(|reason| match &reason.subject {
             Subject::Failure(f) => seen.insert((f.cause, &f.detail)).then(|| failure(f)),
-            Subject::Finding(_) => None,
+            Subject::Finding(_) | Subject::Condition(_) => None,
         })
         .collect()
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use portcullis_types::{
     Cause, Class, Digest, Failure, Finding, Name, PolicyAnswer, Reason, SettingsAnswer, Severity,
-    Subject, Waiver,
+    Subject, WaivedBy, Waiver,
 };
 use proptest::prelude::*;
 
@@ -40,12 +40,12 @@ fn vulnerability(id: &str, severity: Severity) -> Finding {
 
 fn found(finding: Finding, action: Action) -> Reason {
     let subject = Subject::Finding(Arc::new(finding));
-    Reason { subject, rule: "rules[0]".into(), action, waived: None }
+    Reason::new(subject, "rules[0]", action)
 }
 
 fn failed(cause: Cause, detail: &str, action: Action) -> Reason {
     let subject = Subject::Failure(Failure::new(cause, detail));
-    Reason { subject, rule: "onFailure.default".into(), action, waived: None }
+    Reason::new(subject, "onFailure.default", action)
 }
 
 fn answer(policy: &str, reasons: Vec<Reason>) -> PolicyAnswer {
@@ -144,7 +144,11 @@ fn what_is_allowed_says_why() {
     );
     check(&decision(vec![quiet], vec![]), "allowed: none of 2 findings counts; IMAGE; policy p");
     let waived = Reason {
-        waived: Some(Waiver { entry: "whitelist[1]".into(), by_name: true }),
+        waived: Some(Waiver {
+            by: WaivedBy::Whitelist,
+            entry: "whitelist[1]".into(),
+            by_name: true,
+        }),
         ..found(vulnerability("CVE-1", Severity::High), Action::Block)
     };
     check(
@@ -271,11 +275,11 @@ proptest! {
         copies in 0..20_usize,
     ) {
         let finding = Finding {
-            package: Some(package),
+            package: Some(package.into()),
             ..Finding::new(class, id, Severity::High, "x")
         };
         let mut reasons = vec![found(finding, action), failed(cause, &detail, action)];
-        reasons[0].waived = waived.then(|| Waiver { entry: policy.clone(), by_name: true });
+        reasons[0].waived = waived.then(|| Waiver { by: WaivedBy::Whitelist, entry: policy.as_str().into(), by_name: true });
         let mut one = answer(&policy, reasons);
         one.observing = observing;
         one.action = if observing { one.enforced.min(Action::Alarm) } else { one.enforced };

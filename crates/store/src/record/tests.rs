@@ -6,7 +6,8 @@ use crate::{frame, suite};
 fn verdict(findings: usize) -> Verdict {
     let mut first = suite::report("trivy", 10, findings);
     if let Some(finding) = first.findings.first_mut() {
-        finding.sha256 = Some("ab".repeat(32));
+        let finding = Arc::make_mut(finding);
+        finding.sha256 = Some("ab".repeat(32).into());
         finding.epss = Some(0.25);
         finding.kev = true;
         finding.fixed = finding.published;
@@ -42,7 +43,9 @@ fn each_class_and_severity_is_kept() {
     let mut verdict = verdict(0);
     for class in Class::ALL {
         for severity in Severity::ALL {
-            verdict.reports[0].findings.push(Finding::new(*class, "id", *severity, "trivy"));
+            verdict.reports[0]
+                .findings
+                .push(Arc::new(Finding::new(*class, "id", *severity, "trivy")));
         }
         verdict.reports[0].coverage.classes.insert(*class);
     }
@@ -94,7 +97,7 @@ fn a_text_that_is_repeated_without_end_is_noticed() {
     let long = "x".repeat(1 << 20);
     let mut verdict = verdict(0);
     verdict.reports[0].findings = (0..300)
-        .map(|_| Finding::new(Class::Secret, long.as_str(), Severity::Low, "trivy"))
+        .map(|_| Arc::new(Finding::new(Class::Secret, long.as_str(), Severity::Low, "trivy")))
         .collect();
     let file = sealed(&verdict);
     assert!(file.len() < 2 << 20);
