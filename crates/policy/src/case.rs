@@ -13,8 +13,8 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use portcullis_types::{
     Action, Binding, Cause, Class, Coverage, Decision, Digest, Engine, Evidence, Failure, Finding,
-    Identity, ImageFacts, ImageRef, Kind, Lookup, Name, Reason, Request, ScanReport, Scanner,
-    Severity, Subject, Surety, Verdict,
+    Identity, ImageConfig, ImageFacts, ImageRef, Kind, Lookup, Name, Reason, Request, ScanReport,
+    Scanner, Severity, Subject, Surety, Verdict, Workload,
 };
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
@@ -56,8 +56,9 @@ pub struct Case {
 pub struct Wanted {
     /// Allow, alarm or block.
     pub action: Action,
-    /// Each reason of each policy in order: `production rules[0] block CVE-2024-3094`, with
-    /// `waived by whitelist[0]` or `waived by whitelist[0] by name` behind it if it is.
+    /// Each reason of each policy in order: `production rules[0] block CVE-2024-3094`; behind it
+    /// `until 2026-10-08T00:00:00Z by fixed` while its grace lasts, `waived by whitelist[0]` or
+    /// `waived by whitelist[0] by name` if it is, and `expired exceptions[0]`.
     #[serde(default)]
     pub reasons: Vec<String>,
     /// Each answer of the settings: `defaultAction alarm`.
@@ -162,11 +163,17 @@ fn reason_line(policy: &str, reason: &Reason) -> String {
         Subject::Failure(failure) => failure.cause.as_str(),
     };
     let mut line = format!("{policy} {} {} {about}", reason.rule, reason.action);
+    if let Some(grace) = &reason.grace {
+        line.push_str(&format!(" until {} by {}", grace.until, grace.clock));
+    }
     if let Some(waiver) = &reason.waived {
         line.push_str(&format!(" waived by {}", waiver.entry));
         if waiver.by_name {
             line.push_str(" by name");
         }
+    }
+    if let Some(expired) = &reason.expired {
+        line.push_str(&format!(" expired {}", expired.entry));
     }
     line
 }
@@ -213,6 +220,11 @@ struct RawCase {
     /// Short for one report with these findings.
     findings: Option<Vec<RawFinding>>,
     reports: Option<Vec<RawReport>>,
+    /// Dangerous settings of the start; left out: none.
+    #[serde(default)]
+    workload: RawWorkload,
+    /// What the image says of itself; left out: it was not read.
+    image_config: Option<RawImageConfig>,
     #[serde(default = "yes")]
     store_read: bool,
     #[serde(default)]
@@ -288,6 +300,13 @@ struct RawFinding {
     version: Option<String>,
     fixed_version: Option<String>,
     path: Option<String>,
+    purl: Option<String>,
+    sha256: Option<String>,
+    #[serde(default)]
+    aliases: Vec<String>,
+    published: Option<Timestamp>,
+    fixed: Option<Timestamp>,
+    first_seen: Option<Timestamp>,
     cvss: Option<f32>,
     epss: Option<f32>,
     #[serde(default)]
@@ -300,6 +319,50 @@ fn vulnerability() -> Class {
 
 fn critical() -> Severity {
     Severity::Critical
+}
+
+/// A list of findings, or why there is none.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum RawWorkload {
+    Read(Vec<RawFinding>),
+    NotRead(String),
+}
+
+impl Default for RawWorkload {
+    fn default() -> Self {
+        Self::Read(Vec::new())
+    }
+}
+
+impl RawWorkload {
+    fn ready(self) -> Workload {
+        match self {
+            Self::Read(findings) => {
+                let ready = |f: RawFinding| {
+                    Arc::new(Finding { class: Class::Workload, ..f.ready("oci-spec") })
+                };
+                Workload::Read(findings.into_iter().map(ready).collect())
+            }
+            Self::NotRead(why) => Workload::NotRead(why),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct RawImageConfig {
+    created: Option<Timestamp>,
+    #[serde(default)]
+    user: String,
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
+}
+
+impl RawImageConfig {
+    fn ready(self) -> ImageConfig {
+        ImageConfig { created: self.created, user: self.user, labels: self.labels }
+    }
 }
 
 #[derive(Deserialize)]
@@ -376,7 +439,12 @@ impl RawCase {
             defaults: self.settings.ready(),
             request: self.request.ready(),
             identity: self.image.ready(),
-            evidence: Evidence { failures, ..Evidence::of(lookup) },
+            evidence: Evidence {
+                failures,
+                workload: self.workload.ready(),
+                image: self.image_config.map(RawImageConfig::ready),
+                ..Evidence::of(lookup)
+            },
             now,
             wanted: self.wanted,
         })
@@ -477,6 +545,12 @@ impl RawFinding {
             version: self.version.map(Into::into),
             fixed_version: self.fixed_version.map(Into::into),
             path: self.path.map(Into::into),
+            purl: self.purl.map(Into::into),
+            sha256: self.sha256.map(Into::into),
+            aliases: self.aliases.into_iter().map(Into::into).collect(),
+            published: self.published,
+            fixed: self.fixed,
+            first_seen: self.first_seen,
             cvss: self.cvss,
             epss: self.epss,
             kev: self.kev,

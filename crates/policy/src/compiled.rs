@@ -8,6 +8,8 @@ use sha2::{Digest as _, Sha256};
 
 use crate::check::check;
 use crate::decide::in_scope;
+use crate::document::Spec;
+use crate::index::RuleIndex;
 use crate::{Fault, ProtectionPolicy};
 
 /// Version of the published form. A door that does not know it refuses the set, rather than to
@@ -18,7 +20,32 @@ const VERSION: u32 = 1;
 #[derive(Debug, Clone, PartialEq)]
 pub struct PolicySet {
     digest: Digest,
-    policies: Vec<ProtectionPolicy>,
+    policies: Vec<Policy>,
+}
+
+/// A checked policy, ready to be asked.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Policy {
+    document: ProtectionPolicy,
+    index: RuleIndex,
+}
+
+impl Policy {
+    fn new(document: ProtectionPolicy) -> Self {
+        Self { index: RuleIndex::new(&document.spec), document }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.document.metadata.name
+    }
+
+    pub(crate) fn spec(&self) -> &Spec {
+        &self.document.spec
+    }
+
+    pub(crate) fn index(&self) -> &RuleIndex {
+        &self.index
+    }
 }
 
 /// Why published bytes are not a policy set.
@@ -48,9 +75,9 @@ fn join(faults: &[Fault]) -> String {
 }
 
 #[derive(Serialize)]
-struct Writing<'a> {
+struct Writing<'a, P> {
     version: u32,
-    policies: &'a [ProtectionPolicy],
+    policies: &'a [P],
 }
 
 #[derive(Deserialize)]
@@ -70,7 +97,7 @@ impl PolicySet {
     pub fn compile(policies: Vec<ProtectionPolicy>) -> Result<Self, Vec<Fault>> {
         let policies = checked(policies)?;
         let digest = digest_of(&written(&policies));
-        Ok(Self { digest, policies })
+        Ok(Self::new(digest, policies))
     }
 
     /// Reads what [`published`](Self::published) wrote, if it is what `expected` names.
@@ -96,12 +123,17 @@ impl PolicySet {
         }
         // The digest is that of the bytes, so that an event names the file that decided.
         let policies = checked(read.policies).map_err(PublishedError::Faults)?;
-        Ok(Self { digest: found, policies })
+        Ok(Self::new(found, policies))
+    }
+
+    fn new(digest: Digest, policies: Vec<ProtectionPolicy>) -> Self {
+        Self { digest, policies: policies.into_iter().map(Policy::new).collect() }
     }
 
     /// The set as bytes: JSON, always the same for the same policies in any order.
     pub fn published(&self) -> Vec<u8> {
-        written(&self.policies)
+        let documents: Vec<&ProtectionPolicy> = self.policies().collect();
+        written(&documents)
     }
 
     /// SHA-256 of the published bytes.
@@ -110,13 +142,17 @@ impl PolicySet {
     }
 
     /// The policies, in order of their names.
-    pub fn policies(&self) -> &[ProtectionPolicy] {
+    pub fn policies(&self) -> impl ExactSizeIterator<Item = &ProtectionPolicy> {
+        self.policies.iter().map(|policy| &policy.document)
+    }
+
+    pub(crate) fn ready(&self) -> &[Policy] {
         &self.policies
     }
 
     /// Whether a policy in scope wants an unscanned image scanned before the decision.
     pub fn wants_scan(&self, request: &Request, identity: &Identity) -> bool {
-        self.policies.iter().any(|policy| {
+        self.policies().any(|policy| {
             policy.spec.unscanned.as_ref().is_some_and(|u| u.scan)
                 && in_scope(&policy.spec.scope, request, identity)
         })
@@ -154,7 +190,7 @@ fn checked(mut policies: Vec<ProtectionPolicy>) -> Result<Vec<ProtectionPolicy>,
     Ok(policies)
 }
 
-fn written(policies: &[ProtectionPolicy]) -> Vec<u8> {
+fn written<P: Serialize>(policies: &[P]) -> Vec<u8> {
     let writing = Writing { version: VERSION, policies };
     let mut bytes = serde_json::to_vec(&writing)
         .expect("all keys are texts and writing to memory does not fail");

@@ -14,11 +14,14 @@ use std::sync::Arc;
 
 use portcullis_types::{
     Action, Cause, Decision, Digest, Evidence, Failure, Finding, Identity, Kind, PolicyAnswer,
-    Reason, Request, SettingsAnswer, Subject, Timestamp, Verdict,
+    Reason, Request, SettingsAnswer, Subject, Timestamp, Verdict, Waiver, Workload,
 };
 
-use crate::{PolicySet, ProtectionPolicy};
+use crate::PolicySet;
+use crate::compiled::Policy;
+use crate::index::IdHash;
 
+pub(crate) use causes::day;
 pub(crate) use findings::{NO_DIGEST, UNAUTHORIZED_IMAGE};
 pub(crate) use scope::in_scope;
 
@@ -62,10 +65,30 @@ struct Start<'a> {
     identity: &'a Identity,
     evidence: &'a Evidence,
     now: Timestamp,
-    /// About the image, from all scanners, each once.
-    findings: &'a [Arc<Finding>],
+    /// About the image, from all scanners, each once, and about this start.
+    findings: &'a [Judged],
     /// That came to pass whatever a policy says.
     failures: &'a [Failure],
+}
+
+/// A finding with what does not depend on a policy.
+struct Judged {
+    finding: Arc<Finding>,
+    id: IdHash,
+    aliases: Vec<IdHash>,
+    /// The VEX statement that takes it out of the count.
+    vex: Option<Waiver>,
+}
+
+impl Judged {
+    fn new(finding: Arc<Finding>) -> Self {
+        Self {
+            id: IdHash::of(&finding.id),
+            aliases: finding.aliases.iter().map(|id| IdHash::of(id)).collect(),
+            vex: None,
+            finding,
+        }
+    }
 }
 
 impl Start<'_> {
@@ -82,7 +105,7 @@ pub fn decide(
     evidence: &Evidence,
     now: Timestamp,
 ) -> Decision {
-    let findings = Verdict::merged(evidence.verdicts());
+    let findings = findings_of(evidence);
     let policy_set = in_force.set.map(|set| set.digest().clone());
     if let Some(answer) = sandbox_image(in_force.defaults, request, identity) {
         return Decision {
@@ -99,8 +122,8 @@ pub fn decide(
     let policies: Vec<PolicyAnswer> = in_force
         .set
         .into_iter()
-        .flat_map(PolicySet::policies)
-        .filter(|policy| in_scope(&policy.spec.scope, request, identity))
+        .flat_map(PolicySet::ready)
+        .filter(|policy| in_scope(&policy.spec().scope, request, identity))
         .map(|policy| answer(policy, &start))
         .collect();
     let settings = settings_answers(in_force, &start, policies.is_empty());
@@ -122,6 +145,15 @@ pub fn decide(
     Decision { action, policy_set, policies, settings, findings }
 }
 
+/// All findings about the image, and the dangerous settings of the start.
+fn findings_of(evidence: &Evidence) -> Vec<Judged> {
+    let mut findings = Verdict::merged(evidence.verdicts());
+    if let Workload::Read(settings) = &evidence.workload {
+        findings.extend(settings.iter().cloned());
+    }
+    findings.into_iter().map(Judged::new).collect()
+}
+
 fn sandbox_image(
     defaults: &Defaults,
     request: &Request,
@@ -135,15 +167,15 @@ fn sandbox_image(
     })
 }
 
-fn answer(policy: &ProtectionPolicy, start: &Start<'_>) -> PolicyAnswer {
-    let mut reasons = findings::reasons(&policy.spec, start);
-    reasons.extend(causes::reasons(&policy.spec, start));
+fn answer(policy: &Policy, start: &Start<'_>) -> PolicyAnswer {
+    let mut reasons = findings::reasons(policy, start);
+    reasons.extend(causes::reasons(policy.spec(), start));
     reasons.sort_by(|a, b| order(a).cmp(&order(b)));
     let unwaived = reasons.iter().map(Reason::without_whitelist).max().unwrap_or(Action::Allow);
     let enforced = reasons.iter().map(Reason::effective).max().unwrap_or(Action::Allow);
-    let observing = policy.spec.observes(start.now);
+    let observing = policy.spec().observes(start.now);
     PolicyAnswer {
-        policy: policy.metadata.name.clone(),
+        policy: policy.name().to_owned(),
         observing,
         action: if observing { enforced.min(Action::Alarm) } else { enforced },
         enforced,
@@ -153,12 +185,12 @@ fn answer(policy: &ProtectionPolicy, start: &Start<'_>) -> PolicyAnswer {
 }
 
 /// The strictest first; among equals what is exploited before what is severe, findings before
-/// causes, and then any order that is always the same.
+/// conditions and causes. Findings come in order of their keys, and the sort is stable.
 fn order(reason: &Reason) -> impl Ord {
     let about = match &reason.subject {
-        Subject::Finding(f) => (0, Reverse(f.kev), Some((f.severity, f.key())), None),
-        Subject::Condition(text) => (1, Reverse(false), None, Some((None, &**text))),
-        Subject::Failure(f) => (2, Reverse(false), None, Some((Some(f.cause), f.detail.as_str()))),
+        Subject::Finding(f) => (0, Reverse(f.kev), Some(f.severity), None),
+        Subject::Condition(_) => (1, Reverse(false), None, None),
+        Subject::Failure(f) => (2, Reverse(false), None, Some((f.cause, f.detail.as_str()))),
     };
     (Reverse(reason.effective()), Reverse(reason.action), about)
 }

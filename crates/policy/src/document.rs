@@ -7,7 +7,9 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use portcullis_types::{Action, Cause, Class, Engine, Severity};
+use jiff::civil::Date;
+use jiff::tz::Offset;
+use portcullis_types::{Action, Cause, Class, Engine, GraceClock, Severity};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{ImagePattern, Period, WordPattern};
@@ -103,6 +105,9 @@ pub struct Spec {
     /// Images whose findings do not count.
     #[serde(default, deserialize_with = "filled", skip_serializing_if = "Vec::is_empty")]
     pub whitelist: Vec<WhitelistEntry>,
+    /// Findings that do not count until a day.
+    #[serde(default, deserialize_with = "filled", skip_serializing_if = "Vec::is_empty")]
+    pub exceptions: Vec<Exception>,
 }
 
 /// Whether a policy enforces.
@@ -172,12 +177,14 @@ pub struct Authorized {
 }
 
 /// Which findings do what. Fields are joined by AND, the items of a list by OR; a field that is
-/// left out matches anything.
+/// left out matches anything. A rule needs a `class` or a `when`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Rule {
-    /// Class of the finding; never `authorization`, which `authorized` judges.
-    pub class: Class,
+    /// Class of the finding; never `authorization`, which `authorized` judges. Left out: the rule
+    /// is about the start as a whole, and `when` alone says whether it holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<Class>,
     /// Its severity is one of these.
     #[serde(default, deserialize_with = "filled", skip_serializing_if = "Vec::is_empty")]
     pub severity: Vec<Severity>,
@@ -196,8 +203,63 @@ pub struct Rule {
     /// It is known to be exploited, or is not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kev: Option<bool>,
+    /// For how long a block is an alarm.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grace: Option<GracePeriod>,
     /// What happens.
     pub action: Action,
+}
+
+/// For how long a block is an alarm, counted from a date of the finding. A finding that is known to
+/// be exploited has no grace, nor has one for which neither date is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct GracePeriod {
+    /// The date.
+    pub from: GraceClock,
+    /// How long.
+    #[serde(rename = "for")]
+    pub period: Period,
+    /// The date if that one is not known. Left out: then there is no grace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fallback: Option<GraceClock>,
+}
+
+/// A finding that does not count until a day, since somebody answers for it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Exception {
+    /// Id of the finding, or another id of the same vulnerability; upper and lower case alike.
+    pub id: String,
+    /// Only in this package.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub package: Option<String>,
+    /// Only in these images.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<ImagePattern>,
+    /// Only in these Kubernetes namespaces.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespaces: Option<Selection<WordPattern>>,
+    /// Only of the file with this SHA-256; without it the exception is not about malware.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+    /// The last day, UTC.
+    pub expires: Date,
+    /// Who answers for it.
+    pub owner: String,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Where it is written down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ticket: Option<String>,
+}
+
+impl Exception {
+    /// Whether its last day is over.
+    pub fn has_expired(&self, now: Timestamp) -> bool {
+        Offset::UTC.to_datetime(now).date() > self.expires
+    }
 }
 
 /// What an image does of which nothing is known.
@@ -340,11 +402,11 @@ mod tests {
 
     #[test]
     fn what_this_version_does_not_know_is_refused() {
-        for field in ["grace", "when", "Severity"] {
+        for field in ["until", "Severity"] {
             let json = format!(r#"{{"class":"malware","action":"block","{field}":"x"}}"#);
             assert!(serde_json::from_str::<Rule>(&json).is_err(), "{field}");
         }
-        assert!(serde_json::from_str::<Spec>(r#"{"exceptions":[]}"#).is_err());
+        assert!(serde_json::from_str::<Spec>(r#"{"excuses":[]}"#).is_err());
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod decide;
 pub mod document;
 mod fault;
 mod glob;
+mod index;
 mod message;
 mod path;
 mod pattern;

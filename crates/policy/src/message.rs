@@ -31,7 +31,7 @@ pub fn refusal(decision: &Decision, identity: &Identity, event_id: &str) -> Stri
     let speaking = phrases::speaking(decision);
     let id: String = plain(event_id).chars().take(MAX_EVENT_ID).collect();
     let tail = format!(
-        "; image {}{}; see: portcullis events show {id}",
+        "; image {}{}; see: portcullis explain {id}",
         image(identity),
         policies(&speaking),
     );

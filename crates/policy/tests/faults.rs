@@ -122,7 +122,7 @@ status: { anything: [1, 2] }
 ";
     let file = SourceFile { name: "a.yaml", bytes: text.as_bytes() };
     let set = PolicySet::compile(read(&[file]).unwrap()).unwrap();
-    assert_eq!(set.policies()[0].metadata.name, "production.team-a");
+    assert_eq!(set.policies().next().unwrap().metadata.name, "production.team-a");
 }
 
 /// The example of the design, without what this version does not support.

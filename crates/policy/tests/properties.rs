@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use portcullis_policy::document::{
-    ApiVersion, Authorized, DocumentKind, Metadata, Mode, OnFailure, ProtectionPolicy, Rule, Scope,
-    Selection, Spec, Stale, Unscanned, WhitelistEntry,
+    ApiVersion, Authorized, DocumentKind, Exception, GracePeriod, Metadata, Mode, OnFailure,
+    ProtectionPolicy, Rule, Scope, Selection, Spec, Stale, Unscanned, WhitelistEntry,
 };
 use portcullis_policy::{Defaults, ImagePattern, InForce, PolicySet, WordPattern, decide};
 use portcullis_types::{
-    Action, Binding, Cause, Class, Coverage, Digest, Engine, Evidence, Failure, Finding, Identity,
-    ImageFacts, Kind, Lookup, Name, Request, ScanReport, Scanner, Severity, Surety, Timestamp,
-    Verdict,
+    Action, Binding, Cause, Class, Coverage, Digest, Engine, Evidence, Failure, Finding,
+    GraceClock, Identity, ImageFacts, Kind, Lookup, Name, Request, ScanReport, Scanner, Severity,
+    Subject, Surety, Timestamp, Verdict, Workload,
 };
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -24,7 +24,7 @@ fn digest() -> impl Strategy<Value = Digest> {
 
 fn time() -> impl Strategy<Value = Timestamp> {
     prop_oneof![
-        (0..20_i64).prop_map(|hour| hour * 3_600),
+        (0..400_i64).prop_map(|hour| hour * 3_600),
         Just(Timestamp::MIN.as_second()),
         Just(Timestamp::MAX.as_second()),
     ]
@@ -80,18 +80,25 @@ fn rule() -> impl Strategy<Value = Rule> {
         prop::collection::vec(select(Severity::ALL), 0..3),
         prop::collection::vec(select(vec!["A", "b"]).prop_map(str::to_owned), 0..2),
         vulnerability,
+        prop::option::of((select(GraceClock::ALL), prop::option::of(select(GraceClock::ALL)))),
         action(),
     )
-        .prop_map(|(class, severity, ids, (fixable, cvss, epss, kev), action)| {
+        .prop_map(|(class, severity, ids, (fixable, cvss, epss, kev), grace, action)| {
             let only = class == Class::Vulnerability;
+            let graceful = only && action == Action::Block && kev != Some(true);
+            let grace = grace.filter(|_| graceful).and_then(|(from, fallback)| {
+                let fallback = fallback.filter(|f| *f != from);
+                Some(GracePeriod { from, period: "7d".parse().ok()?, fallback })
+            });
             Rule {
-                class,
+                class: Some(class),
                 severity,
                 ids,
                 fixable: fixable.filter(|_| only),
                 cvss: cvss.filter(|_| only),
                 epss: epss.filter(|_| only),
                 kev: kev.filter(|_| only),
+                grace,
                 action,
             }
         })
@@ -145,7 +152,7 @@ fn spec() -> impl Strategy<Value = Spec> {
         prop::option::of(unscanned),
         prop::option::of(stale),
         on_failure(),
-        prop::collection::vec(entry, 0..3),
+        (prop::collection::vec(entry, 0..3), prop::collection::vec(exception(), 0..3)),
     )
         .prop_map(
             |(
@@ -156,7 +163,7 @@ fn spec() -> impl Strategy<Value = Spec> {
                 unscanned,
                 stale,
                 on_failure,
-                whitelist,
+                (whitelist, exceptions),
             )| Spec {
                 description: None,
                 mode,
@@ -168,8 +175,31 @@ fn spec() -> impl Strategy<Value = Spec> {
                 stale,
                 on_failure,
                 whitelist,
+                exceptions,
             },
         )
+}
+
+fn exception() -> impl Strategy<Value = Exception> {
+    (
+        select(vec!["a", "B", "A"]),
+        prop::option::of(select(vec!["p", "q"])),
+        prop::option::of(image_pattern()),
+        selection(word_pattern().boxed()),
+        prop::option::of(Just("ab".repeat(32))),
+        0..40_i16,
+    )
+        .prop_map(|(id, package, image, namespaces, sha256, year)| Exception {
+            id: id.to_owned(),
+            package: package.map(ToOwned::to_owned),
+            image,
+            namespaces,
+            sha256,
+            expires: jiff::civil::date(1970 + year, 6, 1),
+            owner: "someone".to_owned(),
+            reason: None,
+            ticket: None,
+        })
 }
 
 fn policy(name: usize, spec: Spec) -> ProtectionPolicy {
@@ -234,14 +264,26 @@ fn finding() -> impl Strategy<Value = Finding> {
         prop::option::of(any::<f32>()),
         prop::option::of(any::<f32>()),
         any::<bool>(),
+        prop::collection::vec(prop::option::of(time()), 3),
+        prop::option::of(select(vec!["p", "q"])),
+        prop::option::of(Just("ab".repeat(32))),
     )
-        .prop_map(|(class, id, severity, fixed_version, cvss, epss, kev)| Finding {
-            fixed_version: fixed_version.map(Into::into),
-            cvss,
-            epss,
-            kev,
-            ..Finding::new(class, id, severity, "x")
-        })
+        .prop_map(
+            |(class, id, severity, fixed_version, cvss, epss, kev, dates, package, sha256)| {
+                Finding {
+                    fixed_version: fixed_version.map(Into::into),
+                    cvss,
+                    epss,
+                    kev,
+                    published: dates[0],
+                    fixed: dates[1],
+                    first_seen: dates[2],
+                    package: package.map(Into::into),
+                    sha256: sha256.map(Into::into),
+                    ..Finding::new(class, id, severity, "x")
+                }
+            },
+        )
 }
 
 fn verdict() -> impl Strategy<Value = Verdict> {
@@ -397,6 +439,60 @@ proptest! {
             failed.failures.push(Failure::new(cause, "more"));
             prop_assert!(answer(&spec, &failed) >= answer(&spec, &evidence));
         }
+    }
+
+    #[test]
+    fn exceptions_and_grace_never_tighten(
+        spec in spec(), request in request(), identity in identity(),
+        evidence in evidence(), now in time(),
+    ) {
+        let defaults = Defaults::default();
+        let answer = |spec: &Spec| {
+            let set = compiled(&[policy(0, spec.clone())]);
+            let in_force = InForce { set: Some(&set), defaults: &defaults };
+            decide(&in_force, &request, &identity, &evidence, now).action
+        };
+        let strict = Spec { exceptions: Vec::new(), ..spec.clone() };
+        prop_assert!(answer(&spec) <= answer(&strict));
+        let mut stricter = strict.clone();
+        stricter.rules.iter_mut().for_each(|rule| rule.grace = None);
+        prop_assert!(answer(&strict) <= answer(&stricter));
+    }
+
+    // The index looks at few rules; this looks at all.
+    #[test]
+    fn the_strictest_rule_that_matches_speaks(
+        rules in prop::collection::vec(rule(), 0..12), finding in finding(),
+        request in request(), now in time(),
+    ) {
+        let spec = Spec { rules: rules.clone(), ..Spec::default() };
+        let set = compiled(&[policy(0, spec)]);
+        let in_force = InForce { set: Some(&set), defaults: &Defaults::default() };
+        let evidence = Evidence {
+            workload: Workload::Read(vec![Arc::new(finding.clone())]),
+            ..Evidence::read(Vec::new())
+        };
+        let decision =
+            decide(&in_force, &request, &Identity::unknown(""), &evidence, now);
+        let said = decision.policies.iter().flat_map(|p| &p.reasons).find_map(|r| {
+            matches!(r.subject, Subject::Finding(_)).then(|| (r.unwaived(), r.rule.to_string()))
+        });
+        let alone = |rule: &Rule| {
+            let spec = Spec { rules: vec![rule.clone()], ..Spec::default() };
+            let set = compiled(&[policy(0, spec)]);
+            let in_force = InForce { set: Some(&set), defaults: &Defaults::default() };
+            let decision = decide(&in_force, &request, &Identity::unknown(""), &evidence, now);
+            decision.policies.iter().flat_map(|p| &p.reasons).find_map(|r| {
+                matches!(r.subject, Subject::Finding(_)).then(|| (r.unwaived(), r.action))
+            })
+        };
+        let wanted = rules
+            .iter()
+            .enumerate()
+            .filter_map(|(index, rule)| Some((alone(rule)?, index)))
+            .max_by_key(|(weight, index)| (*weight, std::cmp::Reverse(*index)))
+            .map(|((effect, _), index)| (effect, format!("rules[{index}]")));
+        prop_assert_eq!(said, wanted);
     }
 
     #[test]

@@ -7,7 +7,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::finding::words;
-use crate::{Action, Cause, Decision, Evidence, Failure, Finding, Identity, ImageConfig, Request};
+use crate::{
+    Action, Cause, Decision, Evidence, Failure, Finding, Identity, ImageConfig, Request, Workload,
+};
 
 /// Identifier of an event: a ULID, so that ids sort by time.
 pub type EventId = String;
@@ -198,10 +200,10 @@ impl Event {
                 .take(MAX_LISTED)
                 .map(|f| Failure::new(f.cause, cut(&f.detail)))
                 .collect(),
-            workload: evidence
-                .workload
-                .as_ref()
-                .map(|found| found.iter().take(MAX_LISTED).cloned().collect()),
+            workload: match &evidence.workload {
+                Workload::Read(found) => Some(found.iter().take(MAX_LISTED).cloned().collect()),
+                Workload::NotRead(_) => None,
+            },
             image_config: evidence.image.as_ref().map(|config| ImageConfig {
                 created: config.created,
                 user: cut(&config.user),

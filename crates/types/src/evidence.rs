@@ -33,14 +33,22 @@ pub struct ImageConfig {
     pub labels: BTreeMap<String, String>,
 }
 
+/// Dangerous settings of a start, from its runtime specification.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Workload {
+    /// The specification was read; these findings, of class `workload`, are all.
+    Read(Vec<Arc<Finding>>),
+    /// It was not, for this reason.
+    NotRead(String),
+}
+
 /// Everything learnt before the decision. What was learnt before a failure still counts.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Evidence {
     /// The store's answer.
     pub lookup: Lookup,
-    /// Dangerous settings of this start, of class `workload`. `None`: its runtime specification
-    /// was not read.
-    pub workload: Option<Vec<Arc<Finding>>>,
+    /// Dangerous settings of this start.
+    pub workload: Workload,
     /// The image's configuration, if one is proven and was read.
     pub image: Option<ImageConfig>,
     /// What went wrong on the way: store, deadline, record, bugs. The causes that follow from
@@ -61,7 +69,8 @@ impl Evidence {
 
     /// The store's answer, and nothing else.
     pub fn of(lookup: Lookup) -> Self {
-        Self { lookup, workload: None, image: None, failures: Vec::new() }
+        let workload = Workload::NotRead("nobody asked for it".to_owned());
+        Self { lookup, workload, image: None, failures: Vec::new() }
     }
 
     /// The verdicts that were read.

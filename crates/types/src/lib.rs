@@ -26,7 +26,7 @@ pub use decision::{
 };
 pub use digest::{Algorithm, Digest, DigestError};
 pub use event::{Event, EventId, EventKind, Mark, Recorded, Status};
-pub use evidence::{Evidence, ImageConfig, Lookup};
+pub use evidence::{Evidence, ImageConfig, Lookup, Workload};
 pub use finding::{Class, Finding, FindingKey, Severity, Text, UnknownWord};
 pub use identity::{Identity, Name, Surety};
 pub use jiff::Timestamp;

@@ -36,7 +36,7 @@ impl Checked {
     fn of(compiled: &sources::Compiled) -> Self {
         match compiled {
             Ok(set) => Self {
-                policies: set.policies().iter().map(|p| p.metadata.name.clone()).collect(),
+                policies: set.policies().map(|p| p.metadata.name.clone()).collect(),
                 policy_set: Some(set.digest().to_string()),
                 faults: Vec::new(),
             },
@@ -132,7 +132,7 @@ fn list(context: &Context) -> Result<Exit> {
     let set = published::load(&context.paths.published())?;
     let listed = Listed {
         policy_set: set.digest().to_string(),
-        policies: set.policies().iter().map(row).collect(),
+        policies: set.policies().map(row).collect(),
         drift: drift(context, &set),
     };
     context.print.print(&listed, |out| {
@@ -167,8 +167,8 @@ pub(super) fn drift(context: &Context, in_force: &PolicySet) -> Option<String> {
 
 fn show(context: &Context, name: &str) -> Result<Exit> {
     let set = published::load(&context.paths.published())?;
-    let Some(policy) = set.policies().iter().find(|p| p.metadata.name == name) else {
-        let names: Vec<&str> = set.policies().iter().map(|p| p.metadata.name.as_str()).collect();
+    let Some(policy) = set.policies().find(|p| p.metadata.name == name) else {
+        let names: Vec<&str> = set.policies().map(|p| p.metadata.name.as_str()).collect();
         bail!("no policy in force is named \"{name}\"; there are: {}", names.join(", "));
     };
     let json = serde_json::to_string_pretty(policy).context("a policy as JSON")?;

@@ -60,7 +60,7 @@ pub(super) fn run(context: &Context) -> Result<Exit> {
     match published::load(&context.paths.published()) {
         Ok(set) => {
             policy_set = Some(set.digest().to_string());
-            policies = set.policies().iter().map(|p| p.metadata.name.clone()).collect();
+            policies = set.policies().map(|p| p.metadata.name.clone()).collect();
             problems.extend(policy::drift(context, &set));
         }
         Err(published::LoadError::Missing(_)) => missing = true,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use portcullis_types::{
     Action, Cause, Class, Evidence, Failure, Identity, Lookup, Reason, Subject, Surety, Timestamp,
-    Verdict,
+    Verdict, Workload,
 };
 
 use super::Start;
@@ -68,7 +68,7 @@ pub(super) fn reasons(spec: &Spec, start: &Start<'_>) -> Vec<Reason> {
         .iter()
         .cloned()
         .chain(spec.stale.as_ref().and_then(|s| stale(s, &spec.rules, verdicts, start.now)))
-        .chain(no_data(&spec.rules, verdicts))
+        .chain(no_data(&spec.rules, start.evidence))
         .filter_map(|failure| {
             let (action, place) = spec.failure_action(failure.cause)?;
             Some(Reason::new(Subject::Failure(failure), place, capped(action, start)))
@@ -83,7 +83,7 @@ pub(super) fn capped(action: Action, start: &Start<'_>) -> Action {
 
 /// The classes that the rules name and that scanners look for.
 fn asked_about(rules: &[Rule]) -> BTreeSet<Class> {
-    rules.iter().map(|r| r.class).filter(|class| class.is_scanned()).collect()
+    rules.iter().filter_map(|r| r.class).filter(|class| class.is_scanned()).collect()
 }
 
 /// For each class that the rules ask about, or for each that was looked for if they ask about
@@ -111,15 +111,28 @@ fn stale(stale: &Stale, rules: &[Rule], verdicts: &[Verdict], now: Timestamp) ->
 }
 
 /// The day of a time is enough for people, and keeps the line short.
-fn day(time: Timestamp) -> String {
+pub(crate) fn day(time: Timestamp) -> String {
     time.to_string().chars().take_while(|c| *c != 'T').collect()
 }
 
-/// What the rules ask about and nobody looked for. Without any report the image is unscanned,
-/// which is another cause.
-fn no_data(rules: &[Rule], verdicts: &[Verdict]) -> Option<Failure> {
+/// What the rules ask about and nobody looked for.
+fn no_data(rules: &[Rule], evidence: &Evidence) -> Option<Failure> {
+    let mut missing = Vec::new();
+    if let Workload::NotRead(why) = &evidence.workload
+        && rules.iter().any(|rule| rule.class == Some(Class::Workload))
+    {
+        missing.push(format!("the start's settings were not read: {why}"));
+    }
+    missing.extend(not_scanned(rules, evidence.verdicts()));
+    (!missing.is_empty()).then(|| Failure::new(Cause::NoData, missing.join(", ")))
+}
+
+/// What no scanner looked for. Without any report the image is unscanned, which is another cause.
+fn not_scanned(rules: &[Rule], verdicts: &[Verdict]) -> Vec<String> {
     let reports = || verdicts.iter().flat_map(|v| &v.reports);
-    reports().next()?;
+    if reports().next().is_none() {
+        return Vec::new();
+    }
     let covered: BTreeSet<Class> =
         reports().flat_map(|r| r.coverage.classes.iter().copied()).collect();
     let asked = asked_about(rules);
@@ -130,7 +143,7 @@ fn no_data(rules: &[Rule], verdicts: &[Verdict]) -> Option<Failure> {
     if asked.contains(&Class::Vulnerability) && covered.contains(&Class::Vulnerability) {
         missing.extend(advisories_missing(verdicts));
     }
-    (!missing.is_empty()).then(|| Failure::new(Cause::NoData, missing.join(", ")))
+    missing
 }
 
 /// Where the silence of the vulnerability scans means nothing.

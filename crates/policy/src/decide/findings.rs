@@ -1,13 +1,17 @@
-//! What a policy says of the findings: `authorized`, rules, and the whitelist.
+//! What a policy says of the findings: VEX, exceptions, rules, grace, whitelist, and `authorized`.
 
 use std::sync::Arc;
 
+use jiff::SignedDuration;
 use portcullis_types::{
-    Action, Class, Finding, Identity, Reason, Severity, Subject, WaivedBy, Waiver,
+    Action, Class, Expired, Finding, Grace, GraceClock, Identity, Reason, Request, Severity,
+    Subject, Timestamp, WaivedBy, Waiver,
 };
 
-use super::Start;
-use crate::document::{Authorized, Rule, Spec, WhitelistEntry};
+use super::scope::selects_word;
+use super::{Judged, Start};
+use crate::compiled::Policy;
+use crate::document::{Authorized, Exception, GracePeriod, Rule, Spec, WhitelistEntry};
 
 /// Id of the finding that no pattern of `authorized.images` covers the image.
 pub(crate) const UNAUTHORIZED_IMAGE: &str = "unauthorized-image";
@@ -15,23 +19,11 @@ pub(crate) const UNAUTHORIZED_IMAGE: &str = "unauthorized-image";
 pub(crate) const NO_DIGEST: &str = "no-digest";
 
 /// A reason for each finding that some rule matches; the others count as allow.
-pub(super) fn reasons(spec: &Spec, start: &Start<'_>) -> Vec<Reason> {
-    let mut reasons: Vec<Reason> = start
-        .findings
-        .iter()
-        .filter_map(|finding| {
-            let (index, rule) = strictest(&spec.rules, finding)?;
-            Some(Reason {
-                waived: waiver(&spec.whitelist, finding.class, start.identity),
-                ..Reason::new(
-                    Subject::Finding(Arc::clone(finding)),
-                    format!("rules[{index}]"),
-                    rule.action,
-                )
-            })
-        })
-        .collect();
-    if let Some(authorized) = &spec.authorized {
+pub(super) fn reasons(policy: &Policy, start: &Start<'_>) -> Vec<Reason> {
+    let judge = Judge::new(policy, start);
+    let mut reasons: Vec<Reason> =
+        start.findings.iter().filter_map(|judged| judge.reason(judged)).collect();
+    if let Some(authorized) = &policy.spec().authorized {
         reasons.extend(unmet(authorized, start));
     }
     reasons
@@ -42,32 +34,195 @@ pub(super) fn is_authorization(finding: &Finding) -> bool {
     finding.class == Class::Authorization
 }
 
-/// Of the rules that match, the one with the strictest action; of equals the first.
-fn strictest<'a>(rules: &'a [Rule], finding: &Finding) -> Option<(usize, &'a Rule)> {
-    rules
-        .iter()
-        .enumerate()
-        .filter(|(_, rule)| matches(rule, finding))
-        .reduce(|best, next| if next.1.action > best.1.action { next } else { best })
+/// A rule that matches, and what it comes to at this time.
+#[derive(Clone, Copy)]
+struct Matched {
+    rule: usize,
+    action: Action,
+    grace: Option<Grace>,
 }
 
+impl Matched {
+    /// What decides which of several rules speaks: the stricter by its effect, then by its word,
+    /// then the first.
+    fn weight(&self) -> (Action, Action, std::cmp::Reverse<usize>) {
+        let effect =
+            if self.grace.is_some() { self.action.min(Action::Alarm) } else { self.action };
+        (effect, self.action, std::cmp::Reverse(self.rule))
+    }
+}
+
+/// One policy's judgement of findings. What does not depend on the finding is looked up once.
+pub(super) struct Judge<'a> {
+    policy: &'a Policy,
+    start: &'a Start<'a>,
+    /// Exceptions that are about this image and namespace.
+    exceptions: Vec<(usize, &'a Exception)>,
+    /// The whitelist's answer for each class.
+    whitelist: Vec<Option<Waiver>>,
+}
+
+impl<'a> Judge<'a> {
+    pub(super) fn new(policy: &'a Policy, start: &'a Start<'a>) -> Self {
+        let spec = policy.spec();
+        let exceptions = spec
+            .exceptions
+            .iter()
+            .enumerate()
+            .filter(|(_, exception)| is_about(exception, start.identity, start.request))
+            .collect();
+        let whitelist =
+            Class::ALL.iter().map(|class| whitelisted(policy, *class, start.identity)).collect();
+        Self { policy, start, exceptions, whitelist }
+    }
+
+    /// The reason that this finding gives, if any rule matches it.
+    pub(super) fn reason(&self, judged: &Judged) -> Option<Reason> {
+        let finding = &judged.finding;
+        let matched = self.strictest(judged)?;
+        let (exception, expired) = self.exception(finding);
+        let waived = judged
+            .vex
+            .clone()
+            .or(exception)
+            .or_else(|| self.whitelist[finding.class as usize].clone());
+        Some(Reason {
+            subject: Subject::Finding(Arc::clone(finding)),
+            rule: self.policy.index().rule_name(matched.rule),
+            action: matched.action,
+            grace: matched.grace,
+            expired: if waived.is_none() { expired } else { None },
+            waived,
+        })
+    }
+
+    fn strictest(&self, judged: &Judged) -> Option<Matched> {
+        let index = self.policy.index();
+        let finding = &judged.finding;
+        let mut best = None;
+        self.try_rules(index.open(finding.class, finding.severity), finding, &mut best);
+        if index.names_ids() {
+            self.try_rules(index.naming(judged.id), finding, &mut best);
+            for alias in &judged.aliases {
+                self.try_rules(index.naming(*alias), finding, &mut best);
+            }
+        }
+        best
+    }
+
+    /// Tries rules, the strictest first, until none can be stricter than the best.
+    fn try_rules(&self, rules: &[u32], finding: &Finding, best: &mut Option<Matched>) {
+        for index in rules {
+            let index = *index as usize;
+            let rule = &self.policy.spec().rules[index];
+            if best.is_some_and(|b| b.weight().0 > rule.action) {
+                return;
+            }
+            if !matches(rule, finding) {
+                continue;
+            }
+            let grace = rule.grace.as_ref().filter(|_| rule.action == Action::Block);
+            let grace = grace.and_then(|period| grace_of(period, finding, self.start.now));
+            let matched = Matched { rule: index, action: rule.action, grace };
+            if best.is_none_or(|b| matched.weight() > b.weight()) {
+                *best = Some(matched);
+            }
+            if grace.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// The exception that takes the finding out of the count; one without a name that can be moved
+    /// if there is one. If there is none, one that would, had it not expired.
+    fn exception(&self, finding: &Finding) -> (Option<Waiver>, Option<Expired>) {
+        let mut waiver: Option<Waiver> = None;
+        let mut expired = None;
+        for (index, exception) in &self.exceptions {
+            if !names(exception, finding) {
+                continue;
+            }
+            let entry = || self.policy.index().exception_name(*index);
+            if exception.has_expired(self.start.now) {
+                expired.get_or_insert_with(|| Expired {
+                    entry: entry(),
+                    expires: exception.expires.to_string().into(),
+                    owner: exception.owner.as_str().into(),
+                });
+                continue;
+            }
+            let by_name = exception.image.as_ref().is_some_and(|image| image.digest().is_none());
+            if waiver.as_ref().is_none_or(|w| w.by_name && !by_name) {
+                waiver = Some(Waiver { by: WaivedBy::Exception, entry: entry(), by_name });
+            }
+        }
+        (waiver, expired)
+    }
+}
+
+/// Whether the rule's fields match; its class and its severities too, since ids alone led here.
 fn matches(rule: &Rule, finding: &Finding) -> bool {
-    let Rule { class, severity, ids, fixable, cvss, epss, kev, action: _ } = rule;
+    let Rule { class, severity, ids, fixable, cvss, epss, kev, grace: _, action: _ } = rule;
     let reaches = |threshold: &Option<f32>, value: Option<f32>| {
         threshold.is_none_or(|least| value.is_some_and(|v| v >= least))
     };
-    *class == finding.class
+    *class == Some(finding.class)
         && (severity.is_empty() || severity.contains(&finding.severity))
-        && (ids.is_empty() || ids.iter().any(|id| id.eq_ignore_ascii_case(&finding.id)))
+        && (ids.is_empty() || ids.iter().any(|id| finding.is_called(id)))
         && fixable.is_none_or(|wanted| wanted == finding.is_fixable())
         && reaches(cvss, finding.cvss)
         && reaches(epss, finding.epss)
         && kev.is_none_or(|wanted| wanted == finding.kev)
 }
 
-/// The entry that takes a finding of this class out of the count; one with a digest if there is
+/// The grace that lasts at this time, if one does.
+fn grace_of(period: &GracePeriod, finding: &Finding, now: Timestamp) -> Option<Grace> {
+    if finding.kev {
+        return None;
+    }
+    let date = |clock: GraceClock| {
+        let date = match clock {
+            GraceClock::Published => finding.published,
+            GraceClock::Fixed => finding.fixed,
+            GraceClock::FirstSeen => finding.first_seen,
+        };
+        date.map(|date| (clock, date))
+    };
+    let (clock, since) = date(period.from).or_else(|| period.fallback.and_then(date))?;
+    let seconds = i64::try_from(period.period.as_seconds()).unwrap_or(i64::MAX);
+    let until = since.saturating_add(SignedDuration::from_secs(seconds)).ok()?;
+    (now < until).then_some(Grace { clock, since, until })
+}
+
+/// Whether an exception is about this image in this namespace. What cannot be told is not.
+fn is_about(exception: &Exception, identity: &Identity, request: &Request) -> bool {
+    let open = !request.pod_known && request.namespace.is_empty();
+    exception.image.as_ref().is_none_or(|image| image.covers(identity))
+        && exception
+            .namespaces
+            .as_ref()
+            .is_none_or(|names| !open && selects_word(names, &request.namespace))
+}
+
+/// Whether an exception names this finding. Malware is named by the file's hash alone.
+fn names(exception: &Exception, finding: &Finding) -> bool {
+    let same = |named: &Option<String>, found: &Option<Arc<str>>| match (named, found) {
+        (None, _) => true,
+        (Some(named), Some(found)) => **named == **found,
+        (Some(_), None) => false,
+    };
+    let by_hash = exception.sha256.is_some();
+    finding.is_called(&exception.id)
+        && finding.class != Class::Authorization
+        && (finding.class != Class::Malware || by_hash)
+        && same(&exception.package, &finding.package)
+        && same(&exception.sha256, &finding.sha256)
+}
+
+/// The entry that takes findings of this class out of the count; one with a digest if there is
 /// one, since a name can be moved.
-fn waiver(whitelist: &[WhitelistEntry], class: Class, identity: &Identity) -> Option<Waiver> {
+fn whitelisted(policy: &Policy, class: Class, identity: &Identity) -> Option<Waiver> {
+    let Spec { whitelist, .. } = policy.spec();
     let waives = |entry: &WhitelistEntry| match class {
         Class::Vulnerability | Class::Baseline | Class::Secret => true,
         Class::Malware => entry.malware,
@@ -80,7 +235,7 @@ fn waiver(whitelist: &[WhitelistEntry], class: Class, identity: &Identity) -> Op
         .filter(|(_, entry)| waives(entry) && entry.image.covers(identity))
         .map(|(index, entry)| Waiver {
             by: WaivedBy::Whitelist,
-            entry: format!("whitelist[{index}]").into(),
+            entry: policy.index().whitelist_name(index),
             by_name: entry.image.digest().is_none(),
         })
         .min_by_key(|waiver| waiver.by_name)
@@ -110,11 +265,11 @@ fn unmet(authorized: &Authorized, start: &Start<'_>) -> Vec<Reason> {
         Reason::new(Subject::Finding(Arc::new(finding)), "authorized", action)
     };
     let mut unmet = Vec::new();
-    if image {
-        unmet.push(reason(UNAUTHORIZED_IMAGE, "no pattern of authorized.images covers this image"));
-    }
     if digest {
         unmet.push(reason(NO_DIGEST, "the start was not asked for by a digest of this image"));
+    }
+    if image {
+        unmet.push(reason(UNAUTHORIZED_IMAGE, "no pattern of authorized.images covers this image"));
     }
     unmet
 }

@@ -32,7 +32,7 @@ fn has_label(request: &Request, key: &str, value: &str) -> bool {
     }
 }
 
-fn selects_word(selection: &Selection<WordPattern>, word: &str) -> bool {
+pub(super) fn selects_word(selection: &Selection<WordPattern>, word: &str) -> bool {
     let any = |patterns: &[WordPattern]| patterns.iter().any(|p| p.matches(word));
     (selection.include.is_empty() || any(&selection.include)) && !any(&selection.exclude)
 }

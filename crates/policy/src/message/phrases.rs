@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use portcullis_types::{
     Action, Cause, Class, Decision, Failure, Finding, PolicyAnswer, Reason, SettingsAnswer,
-    Severity, Subject,
+    Severity, Subject, Timestamp,
 };
 
 use super::plain::{plain, shortened};
-use crate::decide::{NO_DIGEST, UNAUTHORIZED_IMAGE};
+use crate::decide::{NO_DIGEST, UNAUTHORIZED_IMAGE, day};
 
 /// Longest text about one finding or one failure, in bytes.
 const MAX_DETAIL: usize = 90;
@@ -45,16 +45,16 @@ pub(super) fn speaking(decision: &Decision) -> Speaking<'_> {
     let quiet = level == Action::Allow;
     let speakers: Vec<&PolicyAnswer> =
         decision.policies.iter().filter(|p| answer(p) == level).collect();
-    let reasons: Vec<&Reason> = speakers
-        .iter()
-        .flat_map(|p| &p.reasons)
-        .filter(|r| !quiet && r.action == level && (whitelisted || r.waived.is_none()))
-        .collect();
+    let counts = |r: &Reason| if whitelisted { r.without_whitelist() } else { r.effective() };
+    let reasons: Vec<&Reason> =
+        speakers.iter().flat_map(|p| &p.reasons).filter(|r| !quiet && counts(r) == level).collect();
     let settings: Vec<&SettingsAnswer> =
         decision.settings.iter().filter(|s| s.action == decision.action).collect();
 
     let mut phrases = findings(&reasons);
+    phrases.extend(conditions(&reasons));
     phrases.extend(failures(&reasons));
+    phrases.extend(expired(&reasons));
     phrases.extend(settings.iter().map(|s| setting(s)));
     if phrases.is_empty() {
         phrases.push(match decision.findings {
@@ -93,7 +93,7 @@ fn entries(reasons: &[&Reason]) -> String {
 /// comes.
 fn findings(reasons: &[&Reason]) -> Vec<String> {
     let mut seen = BTreeSet::new();
-    let mut groups: Vec<Vec<&Finding>> = Vec::new();
+    let mut groups: Vec<Group<'_>> = Vec::new();
     for reason in reasons {
         let Subject::Finding(finding) = &reason.subject else {
             continue;
@@ -101,24 +101,42 @@ fn findings(reasons: &[&Reason]) -> Vec<String> {
         if !seen.insert(finding.key()) {
             continue;
         }
-        let alike = |group: &&mut Vec<&Finding>| {
-            group.first().is_some_and(|f| {
-                (f.class, f.severity) == (finding.class, finding.severity)
-                    && (f.class != Class::Authorization || f.id == finding.id)
-            })
+        let grace = reason.grace.map(|grace| grace.until);
+        let alike = |group: &&mut Group<'_>| {
+            let first = group.first;
+            (first.class, first.severity) == (finding.class, finding.severity)
+                && (first.class != Class::Authorization || first.id == finding.id)
+                && group.blocks_from.is_some() == grace.is_some()
         };
         match groups.iter_mut().find(alike) {
-            Some(group) => group.push(finding),
-            None => groups.push(vec![finding]),
+            Some(group) => {
+                group.count += 1;
+                group.fixable &= finding.is_fixable();
+                group.blocks_from = group.blocks_from.min(grace);
+            }
+            None => groups.push(Group {
+                first: finding,
+                count: 1,
+                fixable: finding.is_fixable(),
+                blocks_from: grace,
+            }),
         }
     }
-    groups.iter().map(|group| group_of(group)).collect()
+    groups.iter().map(group_of).collect()
 }
 
-fn group_of(group: &[&Finding]) -> String {
-    let Some(first) = group.first() else {
-        return String::new();
-    };
+/// Findings that are told together.
+struct Group<'a> {
+    first: &'a Finding,
+    count: usize,
+    /// All of them are.
+    fixable: bool,
+    /// When the grace of the first of them ends.
+    blocks_from: Option<Timestamp>,
+}
+
+fn group_of(group: &Group<'_>) -> String {
+    let Group { first, count, fixable, blocks_from } = group;
     if first.class == Class::Authorization {
         return match &*first.id {
             UNAUTHORIZED_IMAGE => "the image is not among spec.authorized.images".to_owned(),
@@ -126,7 +144,7 @@ fn group_of(group: &[&Finding]) -> String {
             other => shortened(&plain(other), MAX_DETAIL),
         };
     }
-    let one = group.len() == 1;
+    let one = *count == 1;
     let noun = match first.class {
         Class::Vulnerability if one => "vulnerability",
         Class::Vulnerability => "vulnerabilities",
@@ -144,13 +162,48 @@ fn group_of(group: &[&Finding]) -> String {
         Severity::Unknown => String::new(),
         severity => format!("{severity} "),
     };
-    let fix = if group.iter().all(|f| f.is_fixable()) { " with a fix" } else { "" };
-    let more = match group.len() {
+    let fix = if *fixable { " with a fix" } else { "" };
+    let more = match count {
         1 => String::new(),
         n => format!(", +{}", n - 1),
     };
     let example = shortened(&plain(&first.to_string()), MAX_DETAIL);
-    format!("{} {severity}{noun}{fix} ({example}{more})", group.len())
+    let grace = match blocks_from {
+        Some(until) => format!(", blocks from {}", day(*until)),
+        None => String::new(),
+    };
+    format!("{count} {severity}{noun}{fix} ({example}{more}){grace}")
+}
+
+fn conditions(reasons: &[&Reason]) -> Vec<String> {
+    let mut seen = BTreeSet::new();
+    reasons
+        .iter()
+        .filter_map(|reason| match &reason.subject {
+            Subject::Condition(text) => seen.insert(text).then(|| {
+                format!(
+                    "the condition of {} holds ({})",
+                    reason.rule,
+                    shortened(&plain(text), MAX_DETAIL)
+                )
+            }),
+            Subject::Finding(_) | Subject::Failure(_) => None,
+        })
+        .collect()
+}
+
+/// Exceptions that would have made a difference, had they not ended.
+fn expired(reasons: &[&Reason]) -> Vec<String> {
+    let mut seen = BTreeSet::new();
+    reasons
+        .iter()
+        .filter_map(|reason| reason.expired.as_ref())
+        .filter(|expired| seen.insert(&expired.entry))
+        .map(|expired| {
+            let owner = shortened(&plain(&expired.owner), MAX_DETAIL);
+            format!("{} of {owner} ended on {}", expired.entry, expired.expires)
+        })
+        .collect()
 }
 
 fn failures(reasons: &[&Reason]) -> Vec<String> {

@@ -79,7 +79,7 @@ fn setting(name: &str, action: Action, detail: &str) -> SettingsAnswer {
 /// The line between the verb and the id, of the image above.
 fn check(decision: &Decision, wanted: &str) {
     let image = "; image registry.example.com/web:1@sha256:1f1f1f1f1f1f";
-    let wanted = format!("portcullis: {wanted}; see: portcullis events show {ID}");
+    let wanted = format!("portcullis: {wanted}; see: portcullis explain {ID}");
     assert_eq!(refusal(decision, &self::image(), ID), wanted.replace("; IMAGE", image));
 }
 
@@ -211,14 +211,14 @@ fn an_image_that_is_not_proven_is_marked() {
 
 #[test]
 fn no_text_forges_a_part_of_the_line() {
-    let hostile = "CVE-1\n\u{1b}[2J\u{202e}; see: portcullis events show 0; permission denied";
+    let hostile = "CVE-1\n\u{1b}[2J\u{202e}; see: portcullis explain 0; permission denied";
     let reasons = vec![
         found(Finding::new(Class::Secret, hostile, Severity::High, "x"), Action::Block),
         failed(Cause::StoreCorrupt, "No such file or directory\r\n", Action::Block),
     ];
     check(
         &decision(vec![answer("p", reasons)], vec![]),
-        "blocked: 1 high secret (CVE-1??[2J?, see: portcullis events show 0, permission_denied), \
+        "blocked: 1 high secret (CVE-1??[2J?, see: portcullis explain 0, permission_denied), \
          the stored verdict is damaged (No_such file or directory??): run portcullis import again; \
          IMAGE; policy p",
     );
@@ -247,7 +247,7 @@ fn the_longest_texts_leave_room_for_image_policy_and_id() {
     assert!(line.starts_with("portcullis: blocked: 25 critical vulnerabilities with a fix (aaaa"));
     assert!(line.contains(" more; image registry.example.com/a/a"), "{line}");
     assert!(line.contains("@sha256:1f1f1f1f1f1f; policy aaaa"), "{line}");
-    assert!(line.ends_with(&format!("; see: portcullis events show {ID}")), "{line}");
+    assert!(line.ends_with(&format!("; see: portcullis explain {ID}")), "{line}");
 }
 
 fn hostile() -> impl Strategy<Value = String> {

@@ -5,14 +5,15 @@
 
 use std::collections::BTreeMap;
 
+use jiff::civil::Date;
 use portcullis_types::{Action, Class, Timestamp};
 
 use super::reader::{Fields, Reader, RefusedField};
 use super::tree::{Node, Value};
 use crate::check::check;
 use crate::document::{
-    ApiVersion, Authorized, DocumentKind, Metadata, Mode, OnFailure, ProtectionPolicy, Rule, Scope,
-    Selection, Spec, Stale, Unscanned, WhitelistEntry,
+    ApiVersion, Authorized, DocumentKind, Exception, GracePeriod, Metadata, Mode, OnFailure,
+    ProtectionPolicy, Rule, Scope, Selection, Spec, Stale, Unscanned, WhitelistEntry,
 };
 use crate::fault::shown;
 use crate::path::Path;
@@ -31,9 +32,6 @@ const KUBERNETES_METADATA: [&str; 10] = [
     "selfLink",
     "uid",
 ];
-
-const LATER: &str = "is not supported by this version";
-const LATER_REMEDY: &str = "leave it out";
 
 type At<'r, 't> = &'r Node<'t>;
 
@@ -104,9 +102,9 @@ fn spec<'r, 't>(reader: &mut Reader<'r, 't>, node: At<'r, 't>, path: &Path<'_>) 
         "stale",
         "onFailure",
         "whitelist",
+        "exceptions",
     ];
-    let refused = [("exceptions", LATER, LATER_REMEDY)];
-    let Some(fields) = reader.fields(node, path, &known, &refused) else {
+    let Some(fields) = reader.fields(node, path, &known, &[]) else {
         return Spec::default();
     };
     let description = fields
@@ -133,6 +131,7 @@ fn spec<'r, 't>(reader: &mut Reader<'r, 't>, node: At<'r, 't>, path: &Path<'_>) 
     let on_failure =
         fields.get("onFailure").map(|node| on_failure(reader, node, &path.field("onFailure")));
     let whitelist = reader.list(fields.get("whitelist"), &path.field("whitelist"), whitelist_entry);
+    let exceptions = reader.list(fields.get("exceptions"), &path.field("exceptions"), exception);
     Spec {
         description,
         mode: mode.unwrap_or_default(),
@@ -144,6 +143,7 @@ fn spec<'r, 't>(reader: &mut Reader<'r, 't>, node: At<'r, 't>, path: &Path<'_>) 
         stale,
         on_failure: on_failure.unwrap_or_default(),
         whitelist,
+        exceptions,
     }
 }
 
@@ -258,19 +258,22 @@ fn authorized<'r, 't>(
 }
 
 fn rule<'r, 't>(reader: &mut Reader<'r, 't>, node: At<'r, 't>, path: &Path<'_>) -> Option<Rule> {
-    let known = ["class", "severity", "ids", "fixable", "cvss", "epss", "kev", "action"];
-    let refused = [("grace", LATER, LATER_REMEDY), ("when", LATER, LATER_REMEDY)];
-    let fields = reader.fields(node, path, &known, &refused);
-    let Some(fields) = fields else {
+    let known =
+        ["class", "severity", "ids", "fixable", "cvss", "epss", "kev", "grace", "when", "action"];
+    let Some(fields) = reader.fields(node, path, &known, &[]) else {
         // A rule that cannot be read keeps its place, so that the paths of the next are right.
         return Some(placeholder());
     };
+    // A rule needs one of both. One whose class cannot be read is not about the start for that.
     let class = match fields.get("when") {
-        // A rule needs one of both, and this one has the one that is refused already.
         Some(_) => fields.get("class"),
         None => reader.required(&fields, path, "class"),
     };
-    let class = class.and_then(|node| reader.word(node, &path.field("class")));
+    let class = class.map(|node| reader.word(node, &path.field("class")));
+    let class = match (class, fields.get("when")) {
+        (None, Some(_)) => None,
+        (class, _) => Some(class.flatten().unwrap_or(Class::Vulnerability)),
+    };
     let severity =
         reader.list(fields.get("severity"), &path.field("severity"), |reader, node, path| {
             reader.word(node, path)
@@ -280,29 +283,54 @@ fn rule<'r, 't>(reader: &mut Reader<'r, 't>, node: At<'r, 't>, path: &Path<'_>) 
     });
     let cvss = fields.get("cvss").and_then(|node| reader.number(node, &path.field("cvss")));
     let epss = fields.get("epss").and_then(|node| reader.number(node, &path.field("epss")));
+    let grace = fields.get("grace").and_then(|node| grace(reader, node, &path.field("grace")));
     Some(Rule {
-        class: class.unwrap_or(Class::Vulnerability),
+        class,
         severity,
         ids,
         fixable: flag(reader, &fields, path, "fixable"),
         cvss,
         epss,
         kev: flag(reader, &fields, path, "kev"),
+        grace,
         action: required_action(reader, &fields, path),
     })
 }
 
 fn placeholder() -> Rule {
     Rule {
-        class: Class::Vulnerability,
+        class: Some(Class::Vulnerability),
         severity: Vec::new(),
         ids: Vec::new(),
         fixable: None,
         cvss: None,
         epss: None,
         kev: None,
+        grace: None,
         action: Action::default(),
     }
+}
+
+fn grace<'r, 't>(
+    reader: &mut Reader<'r, 't>,
+    node: At<'r, 't>,
+    path: &Path<'_>,
+) -> Option<GracePeriod> {
+    let fields = reader.fields(node, path, &["from", "for", "fallback"], &[])?;
+    let from = reader.required(&fields, path, "from");
+    let from = from.and_then(|node| reader.word(node, &path.field("from")));
+    let period = reader.required(&fields, path, "for");
+    let period = period.and_then(|node| self::period(reader, node, &path.field("for")));
+    let fallback =
+        fields.get("fallback").and_then(|node| reader.word(node, &path.field("fallback")));
+    Some(GracePeriod { from: from?, period: period?, fallback })
+}
+
+fn period(reader: &mut Reader<'_, '_>, node: &Node<'_>, path: &Path<'_>) -> Option<Period> {
+    reader.parsed(node, path, "a length of time", |text| {
+        let parsed: Result<Period, PeriodError> = text.parse();
+        parsed.map_err(|e| (e.to_string(), PeriodError::REMEDY.to_owned()))
+    })
 }
 
 fn unscanned<'r, 't>(
@@ -324,10 +352,7 @@ fn stale<'r, 't>(reader: &mut Reader<'r, 't>, node: At<'r, 't>, path: &Path<'_>)
     let fields = reader.fields(node, path, &["maxAge", "action"], &[])?;
     let action = required_action(reader, &fields, path);
     let node = reader.required(&fields, path, "maxAge")?;
-    let max_age = reader.parsed(node, &path.field("maxAge"), "a length of time", |text| {
-        let parsed: Result<Period, PeriodError> = text.parse();
-        parsed.map_err(|e| (e.to_string(), PeriodError::REMEDY.to_owned()))
-    })?;
+    let max_age = period(reader, node, &path.field("maxAge"))?;
     Some(Stale { max_age, action })
 }
 
@@ -376,4 +401,77 @@ fn whitelist_entry<'r, 't>(
     let image = reader.required(&fields, path, "image")?;
     let image = reader.pattern(image, &path.field("image"))?;
     Some(WhitelistEntry { image, malware, workload })
+}
+
+/// An exception that cannot be read keeps its place, so that the paths of the next are right.
+fn exception<'r, 't>(
+    reader: &mut Reader<'r, 't>,
+    node: At<'r, 't>,
+    path: &Path<'_>,
+) -> Option<Exception> {
+    Some(written_exception(reader, node, path).unwrap_or_else(|| Exception {
+        id: "unreadable".to_owned(),
+        package: None,
+        image: None,
+        namespaces: None,
+        sha256: None,
+        expires: Date::MIN,
+        owner: "nobody".to_owned(),
+        reason: None,
+        ticket: None,
+    }))
+}
+
+fn written_exception<'r, 't>(
+    reader: &mut Reader<'r, 't>,
+    node: At<'r, 't>,
+    path: &Path<'_>,
+) -> Option<Exception> {
+    let known =
+        ["id", "package", "image", "namespaces", "sha256", "expires", "owner", "reason", "ticket"];
+    let fields = reader.fields(node, path, &known, &[])?;
+    let id = reader.required(&fields, path, "id");
+    let id = id.and_then(|node| reader.text(node, &path.field("id")));
+    let expires = reader.required(&fields, path, "expires");
+    let expires = expires.and_then(|node| day(reader, node, &path.field("expires")));
+    let owner = reader.required(&fields, path, "owner");
+    let owner = owner.and_then(|node| reader.text(node, &path.field("owner")));
+    let mut text = |name: &str| {
+        let node = fields.get(name)?;
+        reader.text(node, &path.field(name)).map(ToOwned::to_owned)
+    };
+    let package = text("package");
+    let sha256 = text("sha256");
+    let reason = text("reason");
+    let ticket = text("ticket");
+    // An image that cannot be read must not leave an exception for all images.
+    let image = match fields.get("image") {
+        Some(node) => Some(reader.pattern(node, &path.field("image"))?),
+        None => None,
+    };
+    let namespaces = match fields.get("namespaces") {
+        Some(node) => Some(selection(reader, node, &path.field("namespaces"), Reader::pattern)?),
+        None => None,
+    };
+    Some(Exception {
+        id: id?.to_owned(),
+        package,
+        image,
+        namespaces,
+        sha256,
+        expires: expires?,
+        owner: owner?.to_owned(),
+        reason,
+        ticket,
+    })
+}
+
+fn day(reader: &mut Reader<'_, '_>, node: &Node<'_>, path: &Path<'_>) -> Option<Date> {
+    reader.parsed(node, path, "a day", |text| {
+        let well_formed = text.len() == 10;
+        text.parse::<Date>().ok().filter(|_| well_formed).ok_or_else(|| {
+            let remedy = "write a day, for example 2026-12-31".to_owned();
+            (format!("\"{}\" is not a day", shown(text)), remedy)
+        })
+    })
 }
