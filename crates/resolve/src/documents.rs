@@ -6,13 +6,15 @@
 
 use std::fmt;
 
-use portcullis_types::Digest;
+use portcullis_types::{Digest, ImageConfig};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 /// Most layers that a configuration may name; engines stop far below.
 const MAX_LAYERS: usize = 1024;
+/// Most labels of a configuration; the largest seen has some fifty.
+const MAX_LABELS: usize = 512;
 /// Most manifests that an index may name.
 const MAX_MANIFESTS: usize = 128;
 
@@ -113,6 +115,25 @@ pub(crate) fn diff_ids(json: &[u8]) -> Result<Vec<Digest>, DocumentError> {
         return Err(DocumentError::TooMany("layers", MAX_LAYERS));
     }
     Ok(diff_ids)
+}
+
+/// What a configuration says of its image, beside the layers.
+pub(crate) fn image_config(json: &[u8]) -> Result<ImageConfig, DocumentError> {
+    let [created, config] = members(json, ["created", "config"])?;
+    let mut says = ImageConfig::default();
+    // A date that cannot be read is none: nothing but a condition of a policy asks for it.
+    if let Some(text) = created.map(parse::<Option<String>>).transpose()?.flatten() {
+        says.created = text.parse().ok();
+    }
+    if let Some(config) = config.filter(|json| json.get() != "null") {
+        let [user, labels] = members(config.get().as_bytes(), ["User", "Labels"])?;
+        says.user = user.map(parse::<Option<_>>).transpose()?.flatten().unwrap_or_default();
+        says.labels = labels.map(parse::<Option<_>>).transpose()?.flatten().unwrap_or_default();
+        if says.labels.len() > MAX_LABELS {
+            return Err(DocumentError::TooMany("labels", MAX_LABELS));
+        }
+    }
+    Ok(says)
 }
 
 fn descriptor(json: &RawValue) -> Result<Descriptor, DocumentError> {
@@ -281,10 +302,28 @@ mod tests {
         assert!(diff_ids(b"\xff\xfe").is_err());
     }
 
+    #[test]
+    fn a_config_says_who_made_it_when() {
+        let json = br#"{"created":"2024-01-02T03:04:05.6Z","config":{"User":"1000:1000",
+            "Labels":{"a":"b"},"Env":["X=1"]}}"#;
+        let says = image_config(json).unwrap();
+        assert_eq!(says.created, "2024-01-02T03:04:05.6Z".parse().ok());
+        assert_eq!((says.user.as_str(), &*says.labels["a"]), ("1000:1000", "b"));
+        for nothing in ["{}", r#"{"created":null,"config":null}"#, r#"{"created":"yesterday"}"#] {
+            assert_eq!(image_config(nothing.as_bytes()).unwrap(), ImageConfig::default());
+        }
+        let many: Vec<String> = (0..=MAX_LABELS).map(|n| format!("\"{n}\":\"\"")).collect();
+        let many = format!(r#"{{"config":{{"Labels":{{{}}}}}}}"#, many.join(","));
+        for wrong in [r#"{"config":{"user":"0","User":"1"}}"#, r#"{"created":1}"#, &many] {
+            assert!(image_config(wrong.as_bytes()).is_err(), "{wrong:.60}");
+        }
+    }
+
     proptest::proptest! {
         #[test]
         fn reading_never_panics(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
             let _ = diff_ids(&bytes);
+            let _ = image_config(&bytes);
             let _ = document(&bytes, INDEX);
         }
     }

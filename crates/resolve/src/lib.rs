@@ -23,7 +23,7 @@ mod rootfs;
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use portcullis_types::{Identity, Kind};
+use portcullis_types::{Identity, ImageConfig, Kind};
 
 pub use containerd::ContainerdResolver;
 
@@ -61,6 +61,8 @@ pub struct RootfsMount {
 pub struct Resolved {
     /// The image.
     pub identity: Identity,
+    /// What the image's configuration says of it, if one is bound and was read.
+    pub image: Option<ImageConfig>,
     /// Container or sandbox, as the engine's own record says.
     pub kind: Kind,
     /// Kubernetes namespace of the pod; empty outside Kubernetes.
@@ -84,6 +86,7 @@ impl Resolved {
     pub fn unknown(why: &str) -> Self {
         Self {
             identity: Identity::unknown(why),
+            image: None,
             kind: Kind::Container,
             namespace: String::new(),
             pod: String::new(),

@@ -3,15 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use portcullis_types::{Digest, Identity, ImageRef, Name, Surety};
+use portcullis_types::{Digest, Identity, ImageConfig, ImageRef, Name, Surety};
 
 use super::api;
 use super::client::{Client, together};
 use super::cri::{self, ContainerMetadata};
-use super::image::{ConfigError, Reading, Way, chain_of, ways, with_chain};
+use super::image::{ConfigError, Configuration, Reading, Way, configuration, ways, with_chain};
 use super::snapshot::{ChainError, chain_below};
 use super::spec::Spec;
-use crate::documents::Descriptor;
+use crate::documents::{Descriptor, DocumentError};
 use crate::grpc::GrpcError;
 use crate::notes::{Notes, is_deadline};
 use crate::rootfs::{needs_activation, same, same_once_activated};
@@ -27,13 +27,22 @@ const SEARCH_TIME: Duration = Duration::from_millis(250);
 /// Most names of one image that are kept. One that is left out can only make a policy stricter.
 const MAX_NAMES: usize = 256;
 
+/// What was found out.
+pub(super) struct Identified {
+    /// Which image the container runs.
+    pub(super) identity: Identity,
+    /// What the bound configuration says of the image.
+    pub(super) image: Option<ImageConfig>,
+    pub(super) notes: Notes,
+}
+
 /// Which image the container runs.
 pub(super) async fn identify(
     client: &Client,
     start: &Start<'_>,
     record: &api::Container,
     metadata: Option<&ContainerMetadata>,
-) -> (Identity, Notes) {
+) -> Identified {
     let mut search = Identification {
         client,
         start,
@@ -44,10 +53,11 @@ pub(super) async fn identify(
         notes: Notes::default(),
         reading: Reading::of_at_most(DOCUMENTS),
         identity: Identity::unknown(""),
+        image: None,
         names: BTreeMap::new(),
     };
     search.run().await;
-    let Identification { mut identity, notes, asked, mut names, .. } = search;
+    let Identification { mut identity, image, notes, asked, mut names, .. } = search;
     if let Some(asked) = &asked {
         names.entry(asked.clone()).or_default();
     }
@@ -59,7 +69,7 @@ pub(super) async fn identify(
             reference,
         })
         .collect();
-    (identity, notes)
+    Identified { identity, image, notes }
 }
 
 /// Whether the engine's records hold a name for the bound image.
@@ -92,6 +102,7 @@ struct Identification<'a> {
     notes: Notes,
     reading: Reading,
     identity: Identity,
+    image: Option<ImageConfig>,
     names: BTreeMap<ImageRef, Held>,
 }
 
@@ -111,11 +122,11 @@ impl Identification<'_> {
             Err(error) => return self.notes.trouble("the container's specification", &error),
         };
         let (client, record) = (self.client, self.record);
-        let (snapshot, mounts, targets, recorded_chain) = tokio::join!(
+        let (snapshot, mounts, targets, recorded) = tokio::join!(
             client.snapshot(&record.snapshotter, &record.snapshot_key),
             client.mounts(&record.snapshotter, &record.snapshot_key),
             self.targets(),
-            self.recorded_chain(),
+            self.recorded(),
         );
 
         let chain = match snapshot.map_err(LayersError::Snapshot) {
@@ -152,7 +163,7 @@ impl Identification<'_> {
         self.identity.chain_id = Some(chain.clone());
 
         let targets = self.followable(targets);
-        match recorded_chain {
+        match recorded {
             Some(found) => self.bind_recorded(&chain, found, &targets).await,
             None => self.bind_by_name(&chain, &targets).await,
         }
@@ -209,10 +220,10 @@ impl Identification<'_> {
         .await
     }
 
-    /// The chain ID of the configuration that the CRI plug-in recorded, if it recorded one.
-    async fn recorded_chain(&self) -> Option<Result<Option<Digest>, ConfigError>> {
+    /// The configuration that the CRI plug-in recorded, if it recorded one.
+    async fn recorded(&self) -> Option<Result<Configuration, ConfigError>> {
         let config = self.recorded_config.as_ref()?;
-        Some(chain_of(self.client, config).await)
+        Some(configuration(self.client, config).await)
     }
 
     /// Whether the start mounts what the snapshot records.
@@ -258,14 +269,14 @@ impl Identification<'_> {
     async fn bind_recorded(
         &mut self,
         chain: &Digest,
-        found: Result<Option<Digest>, ConfigError>,
+        found: Result<Configuration, ConfigError>,
         targets: &BTreeMap<String, Descriptor>,
     ) {
         let Some(config) = self.recorded_config.clone() else {
             return;
         };
         match found {
-            Ok(found) if found.as_ref() == Some(chain) => {}
+            Ok(found) if found.chain.as_ref() == Some(chain) => self.keep(found.says),
             Ok(_) => {
                 return self.notes.say(format!(
                     "the configuration {config} that containerd recorded has other layers than \
@@ -325,7 +336,8 @@ impl Identification<'_> {
             images(self.client, &through),
         );
         match (matching.pop_first(), matching.is_empty()) {
-            (Some(config), true) if self.reading.complete => {
+            (Some((config, says)), true) if self.reading.complete => {
+                self.keep(says);
                 self.identity.config = Some(config.clone());
                 self.prove(ways.into_iter().filter(|way| way.config == config));
                 self.hold_names(records);
@@ -346,6 +358,14 @@ impl Identification<'_> {
                 ));
                 self.search(chain).await;
             }
+        }
+    }
+
+    /// What the bound configuration says of the image.
+    fn keep(&mut self, says: Result<ImageConfig, DocumentError>) {
+        match says {
+            Ok(says) => self.image = Some(says),
+            Err(error) => self.notes.trouble("what the configuration says of the image", &error),
         }
     }
 

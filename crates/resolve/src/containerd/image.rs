@@ -1,11 +1,11 @@
 //! From an image record's target down to configurations and their chain IDs.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use portcullis_types::{Digest, chain_id};
+use portcullis_types::{Digest, ImageConfig, chain_id};
 
 use super::client::{Client, ContentError, together};
-use crate::documents::{Descriptor, Document, DocumentError, diff_ids, document};
+use crate::documents::{Descriptor, Document, DocumentError, diff_ids, document, image_config};
 use crate::notes::Notes;
 
 /// How many documents are read at the same time; with their largest size this bounds the memory.
@@ -52,6 +52,15 @@ pub(crate) struct Way {
     pub(crate) through: Vec<Digest>,
     /// The configuration.
     pub(crate) config: Digest,
+}
+
+/// What was read of a configuration.
+#[derive(Debug)]
+pub(crate) struct Configuration {
+    /// The chain ID of its layers; `None` for an image without layers.
+    pub(crate) chain: Option<Digest>,
+    /// What else it says; an error where the layers alone could be read.
+    pub(crate) says: Result<ImageConfig, DocumentError>,
 }
 
 /// Why a configuration's chain ID is not known.
@@ -113,27 +122,27 @@ pub(crate) async fn ways(
     found
 }
 
-/// Those of the configurations whose layers are exactly the chain.
+/// Those of the configurations whose layers are exactly the chain, with what else they say.
 pub(crate) async fn with_chain(
     client: &Client,
     configs: BTreeSet<Digest>,
     chain: &Digest,
     reading: &mut Reading,
     notes: &mut Notes,
-) -> BTreeSet<Digest> {
-    let mut matching = BTreeSet::new();
+) -> BTreeMap<Digest, Result<ImageConfig, DocumentError>> {
+    let mut matching = BTreeMap::new();
     let granted = reading.take(configs.len(), notes);
     let configs: Vec<Digest> = configs.into_iter().take(granted).collect();
     for batch in configs.chunks(AT_ONCE) {
         let chains = together(batch.iter().map(|config| {
             let (client, config) = (client.clone(), config.clone());
-            async move { chain_of(&client, &config).await }
+            async move { configuration(&client, &config).await }
         }))
         .await;
         for (config, found) in batch.iter().zip(chains) {
             match found {
-                Ok(found) if found.as_ref() == Some(chain) => {
-                    matching.insert(config.clone());
+                Ok(found) if found.chain.as_ref() == Some(chain) => {
+                    matching.insert(config.clone(), found.says);
                 }
                 Ok(_) => {}
                 Err(ConfigError::Content(error)) if error.is_not_found() => {}
@@ -144,11 +153,11 @@ pub(crate) async fn with_chain(
     matching
 }
 
-/// The chain ID of a configuration's layers; `None` for an image without layers.
-pub(crate) async fn chain_of(
+/// Reads a configuration.
+pub(crate) async fn configuration(
     client: &Client,
     config: &Digest,
-) -> Result<Option<Digest>, ConfigError> {
+) -> Result<Configuration, ConfigError> {
     let json = client.content(config).await?;
-    Ok(chain_id(&diff_ids(&json)?))
+    Ok(Configuration { chain: chain_id(&diff_ids(&json)?), says: image_config(&json) })
 }

@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use portcullis_types::{Identity, Kind};
+use portcullis_types::Kind;
 
 use super::api;
 use super::client::Client;
 use super::cri::{self, Cri, Pod};
-use super::identify::identify;
+use super::identify::{Identified, identify};
 use crate::grpc::GrpcError;
 use crate::notes::Notes;
 use crate::{Resolved, Start};
@@ -84,9 +84,10 @@ async fn learn(
     }
 }
 
-fn take((identity, found): (Identity, Notes), resolved: &mut Resolved, notes: &mut Notes) {
-    resolved.identity = identity;
-    notes.append(found);
+fn take(found: Identified, resolved: &mut Resolved, notes: &mut Notes) {
+    resolved.identity = found.identity;
+    resolved.image = found.image;
+    notes.append(found.notes);
 }
 
 fn set_pod(resolved: &mut Resolved, pod: Pod) {
