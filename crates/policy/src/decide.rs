@@ -22,7 +22,7 @@ use crate::compiled::Policy;
 use crate::index::IdHash;
 
 pub(crate) use causes::day;
-pub(crate) use findings::{NO_DIGEST, UNAUTHORIZED_IMAGE};
+pub(crate) use findings::{NO_DIGEST, UNAUTHORIZED_IMAGE, unmet_field};
 pub(crate) use scope::in_scope;
 
 /// What decides on this node.
@@ -105,7 +105,7 @@ pub fn decide(
     evidence: &Evidence,
     now: Timestamp,
 ) -> Decision {
-    let findings = findings_of(evidence);
+    let findings: Vec<Judged> = findings_of(evidence).into_iter().map(Judged::new).collect();
     let policy_set = in_force.set.map(|set| set.digest().clone());
     if let Some(answer) = sandbox_image(in_force.defaults, request, identity) {
         return Decision {
@@ -146,12 +146,12 @@ pub fn decide(
 }
 
 /// All findings about the image, and the dangerous settings of the start.
-fn findings_of(evidence: &Evidence) -> Vec<Judged> {
+pub(crate) fn findings_of(evidence: &Evidence) -> Vec<Arc<Finding>> {
     let mut findings = Verdict::merged(evidence.verdicts());
     if let Workload::Read(settings) = &evidence.workload {
         findings.extend(settings.iter().cloned());
     }
-    findings.into_iter().map(Judged::new).collect()
+    findings
 }
 
 fn sandbox_image(

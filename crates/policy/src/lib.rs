@@ -12,6 +12,7 @@ mod check;
 mod compiled;
 mod decide;
 pub mod document;
+pub mod explain;
 mod fault;
 mod glob;
 mod index;

@@ -118,7 +118,7 @@ impl<'a> Judge<'a> {
             if best.is_some_and(|b| b.weight().0 > rule.action) {
                 return;
             }
-            if !matches(rule, finding) {
+            if unmet_field(rule, finding).is_some() {
                 continue;
             }
             let grace = rule.grace.as_ref().filter(|_| rule.action == Action::Block);
@@ -160,19 +160,30 @@ impl<'a> Judge<'a> {
     }
 }
 
-/// Whether the rule's fields match; its class and its severities too, since ids alone led here.
-fn matches(rule: &Rule, finding: &Finding) -> bool {
+/// The first field of the rule that the finding does not meet; none if the rule matches, `when`
+/// aside. Class and severity are looked at too, since an id alone may have led here.
+pub(crate) fn unmet_field(rule: &Rule, finding: &Finding) -> Option<&'static str> {
     let Rule { class, severity, ids, fixable, cvss, epss, kev, grace: _, action: _ } = rule;
     let reaches = |threshold: &Option<f32>, value: Option<f32>| {
         threshold.is_none_or(|least| value.is_some_and(|v| v >= least))
     };
-    *class == Some(finding.class)
-        && (severity.is_empty() || severity.contains(&finding.severity))
-        && (ids.is_empty() || ids.iter().any(|id| finding.is_called(id)))
-        && fixable.is_none_or(|wanted| wanted == finding.is_fixable())
-        && reaches(cvss, finding.cvss)
-        && reaches(epss, finding.epss)
-        && kev.is_none_or(|wanted| wanted == finding.kev)
+    if *class != Some(finding.class) {
+        Some("class")
+    } else if !severity.is_empty() && !severity.contains(&finding.severity) {
+        Some("severity")
+    } else if !ids.is_empty() && !ids.iter().any(|id| finding.is_called(id)) {
+        Some("ids")
+    } else if fixable.is_some_and(|wanted| wanted != finding.is_fixable()) {
+        Some("fixable")
+    } else if !reaches(cvss, finding.cvss) {
+        Some("cvss")
+    } else if !reaches(epss, finding.epss) {
+        Some("epss")
+    } else if kev.is_some_and(|wanted| wanted != finding.kev) {
+        Some("kev")
+    } else {
+        None
+    }
 }
 
 /// The grace that lasts at this time, if one does.
