@@ -8,6 +8,7 @@
 
 #[cfg(feature = "cases")]
 pub mod case;
+mod cel;
 mod check;
 mod compiled;
 mod decide;
@@ -23,6 +24,9 @@ mod period;
 #[cfg(feature = "yaml")]
 pub mod yaml;
 
+pub use cel::{
+    Asked, COST_LIMIT, Cost, EvaluationError, Expression, ExpressionError, Input, START_COST_LIMIT,
+};
 pub use compiled::{PolicySet, PublishedError};
 pub use decide::{Defaults, InForce, decide};
 pub use document::ProtectionPolicy;

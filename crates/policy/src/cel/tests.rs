@@ -1,0 +1,3 @@
+//! Expressions and what they give.
+#[test]
+fn smoke() {}
