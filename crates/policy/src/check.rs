@@ -4,6 +4,7 @@
 
 use portcullis_types::{Action, Class, GraceClock};
 
+use crate::cel::Asked;
 use crate::decide::{NO_DIGEST, UNAUTHORIZED_IMAGE};
 use crate::document::{
     Authorized, Exception, GracePeriod, ProtectionPolicy, Rule, Scope, Selection,
@@ -88,6 +89,15 @@ fn rule(rule: &Rule, path: &Path<'_>, report: Report<'_>) {
         ),
         Some(Class::Vulnerability) => {}
         class => not_of_vulnerabilities(rule, class, path, report),
+    }
+    if rule.class.is_none() && rule.when.is_none() {
+        report(path, "it asks for nothing".into(), "give class or when");
+    }
+    if let Some(condition) = &rule.when {
+        let asked = if rule.class.is_some() { Asked::PerFinding } else { Asked::PerStart };
+        if let Err(error) = condition.check(asked) {
+            report(&path.field("when"), error.to_string(), &error.remedy);
+        }
     }
     let mut threshold = |field: &str, value: Option<f32>, highest: f32| {
         if value.is_some_and(|v| !(0.0..=highest).contains(&v)) {

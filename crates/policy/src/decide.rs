@@ -119,14 +119,15 @@ pub fn decide(
     let failures = causes::of_every_policy(identity, evidence);
     let start =
         Start { request, identity, evidence, now, findings: &findings, failures: &failures };
-    let policies: Vec<PolicyAnswer> = in_force
+    let (policies, errors): (Vec<PolicyAnswer>, Vec<Vec<SettingsAnswer>>) = in_force
         .set
         .into_iter()
         .flat_map(PolicySet::ready)
         .filter(|policy| in_scope(&policy.spec().scope, request, identity))
-        .map(|policy| answer(policy, &start))
-        .collect();
-    let settings = settings_answers(in_force, &start, policies.is_empty());
+        .map(|policy| answer(policy, &start, in_force.defaults))
+        .unzip();
+    let mut settings = settings_answers(in_force, &start, policies.is_empty());
+    settings.extend(errors.into_iter().flatten());
     let action = policies
         .iter()
         .map(|p| p.action)
@@ -167,21 +168,34 @@ fn sandbox_image(
     })
 }
 
-fn answer(policy: &Policy, start: &Start<'_>) -> PolicyAnswer {
-    let mut reasons = findings::reasons(policy, start);
+/// The policy's answer, and what the settings answer for conditions that cannot be evaluated.
+fn answer(
+    policy: &Policy,
+    start: &Start<'_>,
+    defaults: &Defaults,
+) -> (PolicyAnswer, Vec<SettingsAnswer>) {
+    let findings::Said { mut reasons, errors } = findings::said(policy, start);
     reasons.extend(causes::reasons(policy.spec(), start));
     reasons.sort_by(|a, b| order(a).cmp(&order(b)));
     let unwaived = reasons.iter().map(Reason::without_whitelist).max().unwrap_or(Action::Allow);
     let enforced = reasons.iter().map(Reason::effective).max().unwrap_or(Action::Allow);
     let observing = policy.spec().observes(start.now);
-    PolicyAnswer {
+    // A policy that observes never blocks, not even by what it gets wrong.
+    let at_most = if observing { Action::Alarm } else { Action::Block };
+    let answer = PolicyAnswer {
         policy: policy.name().to_owned(),
         observing,
-        action: if observing { enforced.min(Action::Alarm) } else { enforced },
+        action: enforced.min(at_most),
         enforced,
         unwaived,
         reasons,
-    }
+    };
+    let internal = |detail| SettingsAnswer {
+        setting: Cause::Internal.as_str().to_owned(),
+        action: causes::capped(defaults.internal, start).min(at_most),
+        detail,
+    };
+    (answer, errors.into_iter().map(internal).collect())
 }
 
 /// The strictest first; among equals what is exploited before what is severe, findings before

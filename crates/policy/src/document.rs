@@ -12,6 +12,7 @@ use jiff::tz::Offset;
 use portcullis_types::{Action, Cause, Class, Engine, GraceClock, Severity};
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::cel::Expression;
 use crate::{ImagePattern, Period, WordPattern};
 
 /// One policy.
@@ -206,6 +207,10 @@ pub struct Rule {
     /// For how long a block is an alarm.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grace: Option<GracePeriod>,
+    /// A condition in CEL, for what the fields cannot say: of the finding where there is a class,
+    /// else of the start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when: Option<Expression>,
     /// What happens.
     pub action: Action,
 }

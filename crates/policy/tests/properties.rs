@@ -7,7 +7,9 @@ use portcullis_policy::document::{
     ApiVersion, Authorized, DocumentKind, Exception, GracePeriod, Metadata, Mode, OnFailure,
     ProtectionPolicy, Rule, Scope, Selection, Spec, Stale, Unscanned, WhitelistEntry,
 };
-use portcullis_policy::{Defaults, ImagePattern, InForce, PolicySet, WordPattern, decide};
+use portcullis_policy::{
+    Defaults, Expression, ImagePattern, InForce, PolicySet, WordPattern, decide,
+};
 use portcullis_types::{
     Action, Binding, Cause, Class, Coverage, Digest, Engine, Evidence, Failure, Finding,
     GraceClock, Identity, ImageFacts, Kind, Lookup, Name, Request, ScanReport, Scanner, Severity,
@@ -68,6 +70,36 @@ fn action() -> impl Strategy<Value = Action> {
     select(Action::ALL)
 }
 
+/// Some conditions hold, some do not, some cannot be evaluated for every start.
+fn condition(of_finding: bool) -> impl Strategy<Value = Expression> {
+    let of_start = [
+        "true",
+        "request.namespace.startsWith('prod')",
+        "image.created < now",
+        "image.labels['a'] == 'x'",
+        "request.podLabels.exists(key, key == 'a')",
+    ];
+    let more = ["finding.cvss >= 5.0", "finding.kev || finding.epss > 0.5", "finding.id == 'a'"];
+    let more = more.into_iter().filter(|_| of_finding);
+    select(of_start.into_iter().chain(more).collect::<Vec<_>>())
+        .prop_filter_map("all of these are conditions", |text| text.parse().ok())
+}
+
+fn rule_about_start() -> impl Strategy<Value = Rule> {
+    (condition(false), action()).prop_map(|(when, action)| Rule {
+        class: None,
+        severity: Vec::new(),
+        ids: Vec::new(),
+        fixable: None,
+        cvss: None,
+        epss: None,
+        kev: None,
+        grace: None,
+        when: Some(when),
+        action,
+    })
+}
+
 fn rule() -> impl Strategy<Value = Rule> {
     let vulnerability = (
         prop::option::of(any::<bool>()),
@@ -81,9 +113,10 @@ fn rule() -> impl Strategy<Value = Rule> {
         prop::collection::vec(select(vec!["A", "b"]).prop_map(str::to_owned), 0..2),
         vulnerability,
         prop::option::of((select(GraceClock::ALL), prop::option::of(select(GraceClock::ALL)))),
+        prop::option::weighted(0.3, condition(true)),
         action(),
     )
-        .prop_map(|(class, severity, ids, (fixable, cvss, epss, kev), grace, action)| {
+        .prop_map(|(class, severity, ids, (fixable, cvss, epss, kev), grace, when, action)| {
             let only = class == Class::Vulnerability;
             let graceful = only && action == Action::Block && kev != Some(true);
             let grace = grace.filter(|_| graceful).and_then(|(from, fallback)| {
@@ -99,6 +132,7 @@ fn rule() -> impl Strategy<Value = Rule> {
                 epss: epss.filter(|_| only),
                 kev: kev.filter(|_| only),
                 grace,
+                when,
                 action,
             }
         })
@@ -148,7 +182,7 @@ fn spec() -> impl Strategy<Value = Spec> {
         (select(vec![Mode::Enforce, Mode::Observe]), prop::option::of(time())),
         prop_oneof![Just(Scope::default()), scope()],
         prop::option::of(authorized),
-        prop::collection::vec(rule(), 0..4),
+        prop::collection::vec(prop_oneof![5 => rule(), 1 => rule_about_start()], 0..4),
         prop::option::of(unscanned),
         prop::option::of(stale),
         on_failure(),
@@ -501,6 +535,9 @@ proptest! {
         identity in identity(), now in time(),
     ) {
         let request = Request { kind: Kind::Sandbox, ..Request::new(Engine::Containerd, "prod-1", "c") };
+        // What a condition says of the start is no failure.
+        let mut policies = policies;
+        policies.iter_mut().for_each(|p| p.spec.rules.retain(|rule| rule.class.is_some()));
         let set = compiled(&policies);
         let defaults = Defaults {
             policy_invalid: Action::Block,

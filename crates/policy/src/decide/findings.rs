@@ -10,6 +10,7 @@ use portcullis_types::{
 
 use super::scope::selects_word;
 use super::{Judged, Start};
+use crate::cel::{Cost, Expression, Input};
 use crate::compiled::Policy;
 use crate::document::{Authorized, Exception, GracePeriod, Rule, Spec, WhitelistEntry};
 
@@ -19,15 +20,26 @@ pub(crate) const UNAUTHORIZED_IMAGE: &str = "unauthorized-image";
 pub(crate) const NO_DIGEST: &str = "no-digest";
 
 /// A reason for each finding that some rule matches; the others count as allow.
-pub(super) fn reasons(policy: &Policy, start: &Start<'_>) -> Vec<Reason> {
-    let judge = Judge::new(policy, start);
+pub(super) fn said(policy: &Policy, start: &Start<'_>) -> Said {
+    let mut judge = Judge::new(policy, start);
     let mut reasons: Vec<Reason> =
         start.findings.iter().filter_map(|judged| judge.reason(judged)).collect();
     if let Some(authorized) = &policy.spec().authorized {
         reasons.extend(unmet(authorized, start));
     }
-    reasons
+    reasons.extend(judge.conditions());
+    Said { reasons, errors: judge.errors }
 }
+
+/// What a policy says of the findings and of the start as a whole.
+pub(super) struct Said {
+    pub(super) reasons: Vec<Reason>,
+    /// Conditions that could not be evaluated.
+    pub(super) errors: Vec<String>,
+}
+
+/// Most evaluation errors of one policy that are told.
+const MAX_ERRORS: usize = 8;
 
 /// Whether this finding comes from `authorized` and not from a scanner.
 pub(super) fn is_authorization(finding: &Finding) -> bool {
@@ -53,17 +65,21 @@ impl Matched {
 }
 
 /// One policy's judgement of findings. What does not depend on the finding is looked up once.
-pub(super) struct Judge<'a> {
+struct Judge<'a> {
     policy: &'a Policy,
     start: &'a Start<'a>,
     /// Exceptions that are about this image and namespace.
     exceptions: Vec<(usize, &'a Exception)>,
     /// The whitelist's answer for each class.
     whitelist: Vec<Option<Waiver>>,
+    input: Input<'a>,
+    /// Of this policy alone, so that no policy can use up what another needs.
+    cost: Cost,
+    errors: Vec<String>,
 }
 
 impl<'a> Judge<'a> {
-    pub(super) fn new(policy: &'a Policy, start: &'a Start<'a>) -> Self {
+    fn new(policy: &'a Policy, start: &'a Start<'a>) -> Self {
         let spec = policy.spec();
         let exceptions = spec
             .exceptions
@@ -73,11 +89,53 @@ impl<'a> Judge<'a> {
             .collect();
         let whitelist =
             Class::ALL.iter().map(|class| whitelisted(policy, *class, start.identity)).collect();
-        Self { policy, start, exceptions, whitelist }
+        let input =
+            Input::new(start.identity, start.evidence.image.as_ref(), start.request, start.now);
+        Self {
+            policy,
+            start,
+            exceptions,
+            whitelist,
+            input,
+            cost: Cost::of_start(),
+            errors: Vec::new(),
+        }
+    }
+
+    /// A reason for each condition that holds of the start as a whole.
+    fn conditions(&mut self) -> Vec<Reason> {
+        let index = self.policy.index();
+        let mut holding = Vec::new();
+        for number in index.about_start() {
+            let number = *number as usize;
+            let rule = &self.policy.spec().rules[number];
+            if let Some(condition) = &rule.when
+                && self.holds(number, condition, None)
+            {
+                let subject = Subject::Condition(condition.as_str().into());
+                holding.push(Reason::new(subject, index.rule_name(number), rule.action));
+            }
+        }
+        holding
+    }
+
+    /// Whether a condition holds; one that cannot be evaluated does not, and is an error.
+    fn holds(&mut self, rule: usize, condition: &Expression, finding: Option<&'a Finding>) -> bool {
+        self.input.finding = finding;
+        match condition.evaluate(&self.input, &mut self.cost) {
+            Ok(holds) => holds,
+            Err(error) => {
+                let error = format!("rules[{rule}].when of policy {}: {error}", self.policy.name());
+                if self.errors.len() < MAX_ERRORS && !self.errors.contains(&error) {
+                    self.errors.push(error);
+                }
+                false
+            }
+        }
     }
 
     /// The reason that this finding gives, if any rule matches it.
-    pub(super) fn reason(&self, judged: &Judged) -> Option<Reason> {
+    fn reason(&mut self, judged: &'a Judged) -> Option<Reason> {
         let finding = &judged.finding;
         let matched = self.strictest(judged)?;
         let (exception, expired) = self.exception(finding);
@@ -96,8 +154,9 @@ impl<'a> Judge<'a> {
         })
     }
 
-    fn strictest(&self, judged: &Judged) -> Option<Matched> {
-        let index = self.policy.index();
+    fn strictest(&mut self, judged: &'a Judged) -> Option<Matched> {
+        let policy = self.policy;
+        let index = policy.index();
         let finding = &judged.finding;
         let mut best = None;
         self.try_rules(index.open(finding.class, finding.severity), finding, &mut best);
@@ -111,14 +170,18 @@ impl<'a> Judge<'a> {
     }
 
     /// Tries rules, the strictest first, until none can be stricter than the best.
-    fn try_rules(&self, rules: &[u32], finding: &Finding, best: &mut Option<Matched>) {
+    fn try_rules(&mut self, rules: &[u32], finding: &'a Finding, best: &mut Option<Matched>) {
         for index in rules {
             let index = *index as usize;
-            let rule = &self.policy.spec().rules[index];
+            let policy = self.policy;
+            let rule = &policy.spec().rules[index];
             if best.is_some_and(|b| b.weight().0 > rule.action) {
                 return;
             }
             if unmet_field(rule, finding).is_some() {
+                continue;
+            }
+            if rule.when.as_ref().is_some_and(|when| !self.holds(index, when, Some(finding))) {
                 continue;
             }
             let grace = rule.grace.as_ref().filter(|_| rule.action == Action::Block);
@@ -163,7 +226,8 @@ impl<'a> Judge<'a> {
 /// The first field of the rule that the finding does not meet; none if the rule matches, `when`
 /// aside. Class and severity are looked at too, since an id alone may have led here.
 pub(crate) fn unmet_field(rule: &Rule, finding: &Finding) -> Option<&'static str> {
-    let Rule { class, severity, ids, fixable, cvss, epss, kev, grace: _, action: _ } = rule;
+    let Rule { class, severity, ids, fixable, cvss, epss, kev, grace: _, when: _, action: _ } =
+        rule;
     let reaches = |threshold: &Option<f32>, value: Option<f32>| {
         threshold.is_none_or(|least| value.is_some_and(|v| v >= least))
     };

@@ -10,6 +10,7 @@ use portcullis_types::{Action, Class, Timestamp};
 
 use super::reader::{Fields, Reader, RefusedField};
 use super::tree::{Node, Value};
+use crate::cel::Expression;
 use crate::check::check;
 use crate::document::{
     ApiVersion, Authorized, DocumentKind, Exception, GracePeriod, Metadata, Mode, OnFailure,
@@ -265,14 +266,15 @@ fn rule<'r, 't>(reader: &mut Reader<'r, 't>, node: At<'r, 't>, path: &Path<'_>) 
         return Some(placeholder());
     };
     // A rule needs one of both. One whose class cannot be read is not about the start for that.
-    let class = match fields.get("when") {
-        Some(_) => fields.get("class"),
-        None => reader.required(&fields, path, "class"),
-    };
-    let class = class.map(|node| reader.word(node, &path.field("class")));
-    let class = match (class, fields.get("when")) {
+    let class = match (fields.get("class"), fields.get("when")) {
         (None, Some(_)) => None,
-        (class, _) => Some(class.flatten().unwrap_or(Class::Vulnerability)),
+        (None, None) => {
+            reader.required(&fields, path, "class");
+            Some(Class::Vulnerability)
+        }
+        (Some(node), _) => {
+            Some(reader.word(node, &path.field("class")).unwrap_or(Class::Vulnerability))
+        }
     };
     let severity =
         reader.list(fields.get("severity"), &path.field("severity"), |reader, node, path| {
@@ -284,6 +286,7 @@ fn rule<'r, 't>(reader: &mut Reader<'r, 't>, node: At<'r, 't>, path: &Path<'_>) 
     let cvss = fields.get("cvss").and_then(|node| reader.number(node, &path.field("cvss")));
     let epss = fields.get("epss").and_then(|node| reader.number(node, &path.field("epss")));
     let grace = fields.get("grace").and_then(|node| grace(reader, node, &path.field("grace")));
+    let when = fields.get("when").and_then(|node| condition(reader, node, &path.field("when")));
     Some(Rule {
         class,
         severity,
@@ -293,6 +296,7 @@ fn rule<'r, 't>(reader: &mut Reader<'r, 't>, node: At<'r, 't>, path: &Path<'_>) 
         epss,
         kev: flag(reader, &fields, path, "kev"),
         grace,
+        when,
         action: required_action(reader, &fields, path),
     })
 }
@@ -307,6 +311,7 @@ fn placeholder() -> Rule {
         epss: None,
         kev: None,
         grace: None,
+        when: None,
         action: Action::default(),
     }
 }
@@ -324,6 +329,22 @@ fn grace<'r, 't>(
     let fallback =
         fields.get("fallback").and_then(|node| reader.word(node, &path.field("fallback")));
     Some(GracePeriod { from: from?, period: period?, fallback })
+}
+
+/// A condition; its types are checked with the rule.
+fn condition<'r, 't>(
+    reader: &mut Reader<'r, 't>,
+    node: At<'r, 't>,
+    path: &Path<'_>,
+) -> Option<Expression> {
+    let text = reader.text(node, path)?;
+    match text.parse::<Expression>() {
+        Ok(condition) => Some(condition),
+        Err(error) => {
+            reader.fault(node.at, path, error.to_string(), error.remedy);
+            None
+        }
+    }
 }
 
 fn period(reader: &mut Reader<'_, '_>, node: &Node<'_>, path: &Path<'_>) -> Option<Period> {
