@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use portcullis_store::{StoreError, VerdictStore};
+use portcullis_store::{Detail, StoreError, VerdictStore};
 use portcullis_types::{Digest, Evidence, Failure, Identity, Lookup, Verdict, with_causes};
 
 /// Looks an image up by its config, and by its chain ID where the config says nothing.
@@ -15,7 +15,7 @@ pub(crate) fn lookup(store: &dyn VerdictStore, identity: &Identity) -> Evidence 
     let mut found: BTreeMap<Digest, Verdict> = BTreeMap::new();
     let mut failures = Vec::new();
     if let Some(config) = &identity.config {
-        match store.by_config(config) {
+        match store.by_config(config, Detail::Decision) {
             Ok(Some(verdict)) => {
                 found.insert(config.clone(), verdict);
             }
@@ -27,7 +27,7 @@ pub(crate) fn lookup(store: &dyn VerdictStore, identity: &Identity) -> Evidence 
         && failures.is_empty()
         && let Some(chain) = &identity.chain_id
     {
-        match store.by_chain(chain) {
+        match store.by_chain(chain, Detail::Decision) {
             Ok(verdicts) => {
                 for verdict in verdicts {
                     match verdict {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use portcullis_types::{Cause, Digest, Verdict};
 
 use crate::MAX_FINDINGS;
-use crate::frame::{MAX_FILE, VERSION};
+use crate::frame::{MAX_FILE, OLDEST, VERSION};
 
 /// Why a store did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -120,7 +120,10 @@ pub enum Damage {
     #[error("it is not a verdict")]
     Foreign,
     /// Another version of Portcullis wrote it.
-    #[error("it has format {found}, and this program reads format {VERSION}: scan or import again")]
+    #[error(
+        "it has format {found}, and this program reads formats {OLDEST} to {VERSION}: scan or \
+         import again"
+    )]
     Version {
         /// The format of the file.
         found: u8,

@@ -25,8 +25,13 @@ use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
 use crate::folder::Folder;
+use crate::frame::{Body, Part};
 use crate::merge::merge;
-use crate::{Absorbed, Change, Damage, Listed, StoreError, VerdictStore, frame, record};
+use crate::record::Entry;
+use crate::{
+    Absorbed, Annotate, Annotated, Damage, Depth, Detail, Listed, StoreError, Summary,
+    VerdictStore, frame, record,
+};
 
 const ALGORITHMS: [&str; 2] = ["sha256", "sha512"];
 const CHAIN: &str = "chain";
@@ -49,49 +54,127 @@ impl FileStore {
         Self { root: root.into() }
     }
 
-    fn read(root: &Folder, config: &Digest) -> Result<Option<Verdict>, StoreError> {
+    /// What is stored about an image, read up to `last` and decoded.
+    fn load<T>(
+        root: &Folder,
+        config: &Digest,
+        last: Part,
+        decode: impl FnOnce(Body<'_>) -> Result<T, Damage>,
+    ) -> Result<Option<T>, StoreError> {
         let Some(folder) = shard(root, config)? else {
             return Ok(None);
         };
-        let Some(file) = folder.read(config.hex())? else {
+        let Some(file) = folder.read(config.hex(), |start| frame::wanted(start, last))? else {
             return Ok(None);
         };
-        let decoded = frame::open(&file).and_then(record::decode).and_then(|verdict| {
-            if verdict.image.config == *config {
-                Ok(verdict)
-            } else {
-                Err(Damage::OtherImage(verdict.image.config))
-            }
-        });
-        decoded
+        frame::open(&file.bytes, file.size, last)
+            .and_then(decode)
             .map(Some)
             .map_err(|what| StoreError::Corrupt { path: folder.path_of(config.hex()), what })
     }
 
-    fn write(root: &Folder, verdict: &Verdict) -> Result<(), StoreError> {
-        let config = &verdict.image.config;
-        let file = record::encode(verdict)
-            .and_then(|body| frame::seal(&body))
+    fn read(root: &Folder, config: &Digest, detail: Detail) -> Result<Option<Verdict>, StoreError> {
+        Self::load(root, config, record::part(detail), |body| {
+            let entry = record::decode(body, detail)?;
+            about(config, &entry.verdict.image)?;
+            Ok(entry.verdict)
+        })
+    }
+
+    /// All of an entry, and whether it is in the format that is written.
+    fn read_all(root: &Folder, config: &Digest) -> Result<Option<(Entry, bool)>, StoreError> {
+        Self::load(root, config, Part::Rest, |body| {
+            let entry = record::decode(body, Detail::Full)?;
+            about(config, &entry.verdict.image)?;
+            Ok((entry, matches!(body, Body::Second(_))))
+        })
+    }
+
+    fn summary(
+        root: &Folder,
+        config: &Digest,
+        depth: Depth,
+    ) -> Result<Option<Summary>, StoreError> {
+        match depth {
+            Depth::Heads => Self::load(root, config, Part::Head, |body| {
+                let summary = record::summary(body)?;
+                about(config, &summary.image)?;
+                Ok(summary)
+            }),
+            Depth::Whole => Ok(Self::read(root, config, Detail::Full)?.map(Summary::from)),
+        }
+    }
+
+    fn write(root: &Folder, entry: &Entry) -> Result<(), StoreError> {
+        let config = &entry.verdict.image.config;
+        let file = record::encode(entry)
+            .and_then(|sections| frame::seal(&sections))
             .ok_or_else(|| StoreError::TooLarge { config: config.clone() })?;
         let folder = create_shard(root, config)?;
         root.write(NEW, &file)?;
         root.rename_into(NEW, &folder, config.hex())
     }
+
+    /// Puts the findings of one image before `annotate`. `None` if nothing is stored about it.
+    fn annotate_one(
+        root: &Folder,
+        config: &Digest,
+        annotate: Annotate<'_>,
+    ) -> Result<Option<bool>, StoreError> {
+        let _lock = lock(root)?;
+        let Some((mut entry, _)) = Self::read_all(root, config)? else {
+            return Ok(None);
+        };
+        let changed = entry.annotate(annotate);
+        if changed {
+            Self::write(root, &entry)?;
+        }
+        Ok(Some(changed))
+    }
+}
+
+/// The config digests of all entries, in order.
+fn configs(root: &Folder) -> Result<Vec<Digest>, StoreError> {
+    let mut configs = Vec::new();
+    for algorithm in ALGORITHMS {
+        let Some(folder) = root.child(algorithm)? else {
+            continue;
+        };
+        for shard in folder.names()? {
+            if let Some(folder) = folder.child(&shard)? {
+                let names = folder.names()?;
+                configs.extend(names.iter().flat_map(|n| format!("{algorithm}:{n}").parse()));
+            }
+        }
+    }
+    Ok(configs)
+}
+
+/// Makes sure that an entry is about the image under whose name it lies.
+fn about(config: &Digest, image: &ImageFacts) -> Result<(), Damage> {
+    if image.config != *config {
+        return Err(Damage::OtherImage(image.config.clone()));
+    }
+    Ok(())
 }
 
 impl VerdictStore for FileStore {
-    fn by_config(&self, config: &Digest) -> Result<Option<Verdict>, StoreError> {
-        Self::read(&Folder::root(&self.root)?, config)
+    fn by_config(&self, config: &Digest, detail: Detail) -> Result<Option<Verdict>, StoreError> {
+        Self::read(&Folder::root(&self.root)?, config, detail)
     }
 
-    fn by_chain(&self, chain: &Digest) -> Result<Vec<Result<Verdict, StoreError>>, StoreError> {
+    fn by_chain(
+        &self,
+        chain: &Digest,
+        detail: Detail,
+    ) -> Result<Vec<Result<Verdict, StoreError>>, StoreError> {
         let root = Folder::root(&self.root)?;
         let Some(names) = chain_folder(&root, chain)? else {
             return Ok(Vec::new());
         };
         let mut verdicts = Vec::new();
         for config in names.names()?.iter().filter_map(|name| from_name(name)) {
-            match Self::read(&root, &config) {
+            match Self::read(&root, &config, detail) {
                 // A name left from before a crash or a removal leads to nothing, or to what was
                 // written since and says otherwise.
                 Ok(None) => {}
@@ -106,43 +189,56 @@ impl VerdictStore for FileStore {
     fn absorb(&self, image: &ImageFacts, report: ScanReport) -> Result<Absorbed, StoreError> {
         let root = Folder::create_root(&self.root)?;
         let _lock = lock(&root)?;
-        let absorbed = merge(Self::read(&root, &image.config)?, image, report)?;
+        let known = Self::read_all(&root, &image.config)?;
+        let is_current = known.as_ref().is_some_and(|(_, is_current)| *is_current);
+        let known = known.map(|(entry, _)| entry);
+        let (change, entry) = merge(known.clone(), image, report)?;
         // Even where nothing changes, for a name that is missing for any reason is mended so.
-        if let Some(chain) = &absorbed.verdict.image.chain_id {
+        if let Some(chain) = &entry.verdict.image.chain_id {
             create_shard(&root.create_child(CHAIN)?, chain)?
                 .create_child(chain.hex())?
                 .touch(&to_name(&image.config))?;
         }
-        if absorbed.change != Change::Unchanged {
-            Self::write(&root, &absorbed.verdict)?;
+        if !is_current || known.as_ref() != Some(&entry) {
+            Self::write(&root, &entry)?;
         }
-        Ok(absorbed)
+        Ok(Absorbed { change, verdict: entry.verdict })
     }
 
-    fn list(&self) -> Result<Vec<Listed>, StoreError> {
+    fn annotate(&self, annotate: Annotate<'_>) -> Result<Vec<Annotated>, StoreError> {
+        let root = Folder::root(&self.root)?;
+        let mut annotated = Vec::new();
+        for config in configs(&root)? {
+            let changed = match Self::annotate_one(&root, &config, annotate) {
+                // Removed since the folder was read.
+                Ok(None) => continue,
+                Ok(Some(changed)) => Ok(changed),
+                // The next one would fare no better.
+                Err(error @ (StoreError::Busy { .. } | StoreError::Unwritable { .. })) => {
+                    return Err(error);
+                }
+                Err(error) => Err(error),
+            };
+            annotated.push(Annotated { config, changed });
+        }
+        Ok(annotated)
+    }
+
+    fn count(&self) -> Result<usize, StoreError> {
+        Ok(configs(&Folder::root(&self.root)?)?.len())
+    }
+
+    fn list(&self, depth: Depth) -> Result<Vec<Listed>, StoreError> {
         let root = Folder::root(&self.root)?;
         let mut listed = Vec::new();
-        for algorithm in ALGORITHMS {
-            let Some(folder) = root.child(algorithm)? else {
-                continue;
+        for config in configs(&root)? {
+            let entry = match Self::summary(&root, &config, depth) {
+                // Removed since the folder was read.
+                Ok(None) => continue,
+                Ok(Some(summary)) => Ok(summary),
+                Err(error) => Err(error),
             };
-            for shard in folder.names()? {
-                let Some(folder) = folder.child(&shard)? else {
-                    continue;
-                };
-                for name in folder.names()? {
-                    let Ok(config) = format!("{algorithm}:{name}").parse() else {
-                        continue;
-                    };
-                    let entry = match Self::read(&root, &config) {
-                        // Removed since the folder was read.
-                        Ok(None) => continue,
-                        Ok(Some(verdict)) => Ok(verdict.into()),
-                        Err(error) => Err(error),
-                    };
-                    listed.push(Listed { config, entry });
-                }
-            }
+            listed.push(Listed { config, entry });
         }
         Ok(listed)
     }
@@ -153,14 +249,15 @@ impl VerdictStore for FileStore {
         let Some(folder) = shard(&root, config)? else {
             return Ok(false);
         };
-        let read = Self::read(&root, config);
+        // The head says the chain; what is damaged behind it does not matter any more.
+        let summary = Self::summary(&root, config, Depth::Heads);
         if !folder.unlink(config.hex())? {
             return Ok(false);
         }
         folder.sync()?;
-        match read {
-            Ok(verdict) => {
-                if let Some(chain) = verdict.and_then(|v| v.image.chain_id) {
+        match summary {
+            Ok(summary) => {
+                if let Some(chain) = summary.and_then(|s| s.image.chain_id) {
                     unname(&root, &chain, config)?;
                 }
             }

@@ -6,7 +6,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use crate::frame::MAX_FILE;
+use crate::frame::{HEADER, MAX_FILE};
 use crate::{Damage, StoreError};
 
 const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
@@ -33,6 +33,14 @@ const PRIVATE_FILE: Mode = Mode::RUSR.union(Mode::WUSR);
 pub(crate) struct Folder {
     fd: OwnedFd,
     path: PathBuf,
+}
+
+/// The first bytes of a file.
+pub(crate) struct Start {
+    /// As many as were wanted, or all.
+    pub(crate) bytes: Vec<u8>,
+    /// How many the file has.
+    pub(crate) size: u64,
 }
 
 impl Folder {
@@ -90,14 +98,18 @@ impl Folder {
             Err(error) => return Err(unreadable(path, error)),
         };
         match rustix::fs::fstat(&fd) {
-            Ok(stat) => trusted(&stat, &path)?,
+            Ok(stat) => trusted(&stat, || path.clone())?,
             Err(error) => return Err(unreadable(path, error)),
         }
         Ok(Self { fd, path })
     }
 
-    /// All of a file. `None` if there is none.
-    pub(crate) fn read(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+    /// A file, as far as `wanted` says from its first [`HEADER`] bytes. `None` if there is none.
+    pub(crate) fn read(
+        &self,
+        name: &str,
+        wanted: impl FnOnce(&[u8]) -> u64,
+    ) -> Result<Option<Start>, StoreError> {
         let opened = rustix::fs::openat(&self.fd, name, FILE, Mode::empty());
         let path = || self.path_of(name);
         let fd = match opened {
@@ -111,18 +123,20 @@ impl Folder {
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Err(not_a_file(path()));
         }
-        trusted(&stat, &path())?;
+        trusted(&stat, path)?;
         let size = u64::try_from(stat.st_size).unwrap_or(u64::MAX);
         if size > MAX_FILE {
             let what = Damage::Oversized(size);
             return Err(StoreError::Corrupt { path: path(), what });
         }
-        let mut bytes = Vec::with_capacity(size as usize);
-        File::from(fd)
-            .take(MAX_FILE)
-            .read_to_end(&mut bytes)
-            .map_err(|source| StoreError::Unreadable { path: path(), source })?;
-        Ok(Some(bytes))
+        let mut bytes = Vec::new();
+        read_up_to(&fd, &mut bytes, HEADER as u64)
+            .and_then(|()| {
+                let wanted = wanted(&bytes);
+                read_up_to(&fd, &mut bytes, wanted.min(size))
+            })
+            .map_err(|error| unreadable(path(), error))?;
+        Ok(Some(Start { bytes, size }))
     }
 
     /// The names in this folder that are UTF-8, in order; all of the store's own are.
@@ -222,6 +236,21 @@ impl Folder {
     }
 }
 
+/// Reads on until there are so many bytes, or the file ends.
+fn read_up_to(fd: &OwnedFd, bytes: &mut Vec<u8>, size: u64) -> Result<(), Errno> {
+    let missing = (size as usize).saturating_sub(bytes.len());
+    bytes.reserve_exact(missing);
+    // What is reserved may be more than was asked for, and then the file may give more.
+    while (bytes.len() as u64) < size {
+        match rustix::io::read(fd, rustix::buffer::spare_capacity(bytes)) {
+            Ok(0) => break,
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
 fn unreadable(path: PathBuf, error: Errno) -> StoreError {
     StoreError::Unreadable { path, source: error.into() }
 }
@@ -231,7 +260,7 @@ fn not_a_file(path: PathBuf) -> StoreError {
     StoreError::Untrusted { path, what }
 }
 
-fn trusted(stat: &Stat, path: &Path) -> Result<(), StoreError> {
+fn trusted(stat: &Stat, path: impl FnOnce() -> PathBuf) -> Result<(), StoreError> {
     let ours = stat.st_uid == 0 || stat.st_uid == rustix::process::geteuid().as_raw();
     let what = if !ours {
         "belongs to another user (chown root)"
@@ -240,5 +269,5 @@ fn trusted(stat: &Stat, path: &Path) -> Result<(), StoreError> {
     } else {
         return Ok(());
     };
-    Err(StoreError::Untrusted { path: path.to_owned(), what })
+    Err(StoreError::Untrusted { path: path(), what })
 }

@@ -2,20 +2,25 @@
 
 use portcullis_types::{ImageFacts, ScanReport, Verdict};
 
-use crate::{Absorbed, Change, MAX_FINDINGS, StoreError};
+use crate::record::Entry;
+use crate::seen::Dates;
+use crate::{Change, MAX_FINDINGS, StoreError};
 
 /// Joins a report to what is known about its image.
+///
+/// Returns the entry as it should be stored. It may differ from the one that is known even where
+/// the findings are [`Change::Unchanged`]: a date may be earlier.
 ///
 /// # Errors
 /// The verdict would grow beyond its bounds, or the report contradicts it.
 pub(crate) fn merge(
-    known: Option<Verdict>,
+    known: Option<Entry>,
     image: &ImageFacts,
     report: ScanReport,
-) -> Result<Absorbed, StoreError> {
+) -> Result<(Change, Entry), StoreError> {
     let is_new = known.is_none();
-    let mut verdict =
-        known.unwrap_or_else(|| Verdict { image: image.clone(), reports: Vec::new() });
+    let Entry { mut verdict, vanished } =
+        known.unwrap_or_else(|| Entry::new(Verdict { image: image.clone(), reports: Vec::new() }));
     if let (Some(stored), Some(reported)) = (&verdict.image.chain_id, &image.chain_id)
         && stored != reported
     {
@@ -25,6 +30,7 @@ pub(crate) fn merge(
             reported: reported.clone(),
         });
     }
+    let dates = Dates::new(&vanished, &verdict, &report);
     let changed = verdict.absorb(image, report);
     if verdict.reports.len() > Verdict::MAX_REPORTS {
         return Err(StoreError::TooManyReports { config: image.config.clone() });
@@ -33,10 +39,11 @@ pub(crate) fn merge(
     if findings > MAX_FINDINGS {
         return Err(StoreError::TooLarge { config: image.config.clone() });
     }
+    let vanished = dates.give_to(&mut verdict);
     let change = match (is_new, changed) {
         (true, _) => Change::Created,
         (false, true) => Change::Updated,
         (false, false) => Change::Unchanged,
     };
-    Ok(Absorbed { change, verdict })
+    Ok((change, Entry { verdict, vanished }))
 }

@@ -8,7 +8,7 @@ use portcullis_types::{
     Timestamp, Verdict,
 };
 
-use crate::{Change, MAX_FINDINGS, StoreError, VerdictStore};
+use crate::{Change, Depth, Detail, MAX_FINDINGS, StoreError, VerdictStore};
 
 /// Runs each case on a store of its own.
 ///
@@ -92,11 +92,14 @@ fn digest(algorithm: &str, digit: char, length: usize) -> Digest {
 }
 
 fn stored(store: &dyn VerdictStore, image: &ImageFacts) -> Verdict {
-    store.by_config(&image.config).expect("the store can be read").expect("the image is known")
+    store
+        .by_config(&image.config, Detail::Full)
+        .expect("the store can be read")
+        .expect("the image is known")
 }
 
 fn of_chain(store: &dyn VerdictStore, chain: &Digest) -> BTreeSet<Digest> {
-    let verdicts = store.by_chain(chain).expect("the store can be read");
+    let verdicts = store.by_chain(chain, Detail::Full).expect("the store can be read");
     let configs =
         verdicts.into_iter().map(|verdict| verdict.expect("no verdict is damaged").image.config);
     configs.collect()
@@ -111,7 +114,7 @@ fn absorb(store: &dyn VerdictStore, image: &ImageFacts, report: ScanReport) -> C
 fn nothing_is_known_of_an_image_that_was_not_scanned(store: &dyn VerdictStore) {
     absorb(store, &image('a'), report("trivy", 10, 1));
     let other = image('b');
-    assert_eq!(store.by_config(&other.config).expect("it can be read"), None);
+    assert_eq!(store.by_config(&other.config, Detail::Full).expect("it can be read"), None);
     assert!(of_chain(store, &other.config).is_empty());
 }
 
@@ -206,7 +209,7 @@ fn findings_beyond_the_bound_are_refused(store: &dyn VerdictStore) {
     let image = image('a');
     let refused = store.absorb(&image, report("trivy", 10, MAX_FINDINGS + 1));
     assert!(matches!(refused, Err(StoreError::TooLarge { .. })));
-    assert_eq!(store.by_config(&image.config).expect("it can be read"), None);
+    assert_eq!(store.by_config(&image.config, Detail::Full).expect("it can be read"), None);
 }
 
 fn what_was_removed_is_gone(store: &dyn VerdictStore) {
@@ -216,7 +219,7 @@ fn what_was_removed_is_gone(store: &dyn VerdictStore) {
     let removed = |image: &ImageFacts| store.remove(&image.config).expect("it can be removed");
     assert!(removed(&a));
     assert!(!removed(&a), "it was removed twice");
-    assert_eq!(store.by_config(&a.config).expect("it can be read"), None);
+    assert_eq!(store.by_config(&a.config, Detail::Full).expect("it can be read"), None);
     let chain = a.chain_id.clone().expect("the image has a chain");
     assert_eq!(of_chain(store, &chain), [b.config].into());
     assert_eq!(
@@ -230,7 +233,7 @@ fn a_list_names_every_image(store: &dyn VerdictStore) {
     absorb(store, &image('b'), report("trivy", 10, 10));
     absorb(store, &image('a'), report("trivy", 10, 0));
     absorb(store, &image('b'), report("grype", 10, 10));
-    let listed = store.list().expect("the store can be read");
+    let listed = store.list(Depth::Whole).expect("the store can be read");
     let configs: Vec<_> = listed.iter().map(|l| l.config.clone()).collect();
     assert_eq!(configs, [image('a').config, image('b').config]);
     let summary = listed[1].entry.as_ref().expect("it is not damaged");

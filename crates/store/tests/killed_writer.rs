@@ -58,7 +58,7 @@ fn readers_see_the_old_or_the_new_verdict_and_never_a_part() {
     let last = generation(&store);
     assert!(last > KILLS as i64, "{KILLS} writers left generation {last}");
     write(&store, last + 1);
-    assert_eq!(store.list().unwrap().len(), 1);
+    assert_eq!(store.list(Depth::Whole).unwrap().len(), 1);
     assert!(!folder.path().join(".new").exists(), "a remainder was left");
 }
 
@@ -100,7 +100,7 @@ fn write(store: &FileStore, generation: i64) {
 /// Which writing the stored verdict is of, if it is whole.
 fn generation(store: &FileStore) -> i64 {
     let image = suite::image('a');
-    let verdict = store.by_config(&image.config).unwrap().unwrap();
+    let verdict = store.by_config(&image.config, Detail::Full).unwrap().unwrap();
     let [report] = &verdict.reports[..] else {
         panic!("there are {} reports", verdict.reports.len());
     };

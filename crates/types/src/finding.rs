@@ -204,6 +204,13 @@ impl Finding {
         self.id.eq_ignore_ascii_case(id) || self.aliases.iter().any(|a| a.eq_ignore_ascii_case(id))
     }
 
+    /// Whether both say the same of their problem, apart from what this node adds: when it was
+    /// first seen here, and what the EPSS and KEV feeds say of it.
+    pub fn says_the_same(&self, other: &Self) -> bool {
+        let Self { first_seen, epss, kev, .. } = *other;
+        Self { first_seen, epss, kev, ..self.clone() } == *other
+    }
+
     /// What makes two findings the same problem, whoever reports it.
     pub fn key(&self) -> FindingKey<'_> {
         FindingKey {

@@ -74,7 +74,8 @@ pub struct ScanReport {
     pub binding: Binding,
     /// What was looked at.
     pub coverage: Coverage,
-    /// What was found; may be empty.
+    /// What was found; may be empty. In a verdict that absorbed it: in order of the keys, each
+    /// problem once.
     pub findings: Vec<Arc<Finding>>,
 }
 
@@ -103,9 +104,23 @@ impl ScanReport {
             && lowest(self) >= lowest(older)
     }
 
-    /// Whether both say the same of the image, whenever they came in.
+    /// Puts the findings in order of their keys, and unites those that are one problem.
+    pub fn put_in_order(&mut self) {
+        self.findings = in_order(std::mem::take(&mut self.findings));
+    }
+
+    /// Whether both say the same of the image, whenever they came in and whatever this node has
+    /// added to their findings since.
     fn repeats(&self, other: &Self) -> bool {
-        Self { imported_at: other.imported_at, ..self.clone() } == *other
+        let Self { scanner, scanned_at, database_at, imported_at: _, binding, coverage, findings } =
+            self;
+        *scanner == other.scanner
+            && *scanned_at == other.scanned_at
+            && *database_at == other.database_at
+            && *binding == other.binding
+            && *coverage == other.coverage
+            && findings.len() == other.findings.len()
+            && findings.iter().zip(&other.findings).all(|(a, b)| a.says_the_same(b))
     }
 }
 
@@ -145,7 +160,8 @@ impl Verdict {
     /// Returns whether anything changed. An older report of the same scanner goes if the new one
     /// [replaces](ScanReport::replaces) it; otherwise both stand. A repeated report changes
     /// nothing, and one that a stored report replaces is not added.
-    pub fn absorb(&mut self, image: &ImageFacts, report: ScanReport) -> bool {
+    pub fn absorb(&mut self, image: &ImageFacts, mut report: ScanReport) -> bool {
+        report.put_in_order();
         let mut changed = false;
         if self.image.chain_id.is_none() && image.chain_id.is_some() {
             self.image.chain_id.clone_from(&image.chain_id);
@@ -173,24 +189,55 @@ impl Verdict {
     /// count; `source` names both.
     pub fn merged<'a>(verdicts: impl IntoIterator<Item = &'a Self>) -> Vec<Arc<Finding>> {
         let reports = verdicts.into_iter().flat_map(|v| &v.reports);
-        let mut findings: Vec<Arc<Finding>> =
-            reports.flat_map(|r| r.findings.iter().cloned()).collect();
-        // The store keeps each report in this order, so there is nothing to do for a single one.
-        if !findings.is_sorted_by(|a, b| a.key() < b.key()) {
-            findings.sort_by(|a, b| a.key().cmp(&b.key()));
-            findings.dedup_by(|next, known| {
-                let same = next.key() == known.key();
-                if same {
-                    unite(Arc::make_mut(known), next);
-                }
-                same
-            });
-        }
-        findings
+        in_order(reports.flat_map(|r| r.findings.iter().cloned()).collect())
     }
 }
 
-fn unite(known: &mut Finding, other: &Finding) {
+/// These findings by key, each problem once.
+fn in_order(mut findings: Vec<Arc<Finding>>) -> Vec<Arc<Finding>> {
+    // The store keeps each report so, and there is nothing to do for a single one.
+    if findings.is_sorted_by(|a, b| a.key() < b.key()) {
+        return findings;
+    }
+    // The sort finds the runs that are in order already, so that a few reports are only woven.
+    findings.sort_by(|a, b| a.key().cmp(&b.key()));
+    let mut sources = Sources::default();
+    findings.dedup_by(|next, known| {
+        let same = next.key() == known.key();
+        if same {
+            unite(Arc::make_mut(known), next, &mut sources);
+        }
+        same
+    });
+    findings
+}
+
+/// The last two sources that were joined, and to what: two scanners mostly meet again.
+#[derive(Default)]
+struct Sources(Option<[Text; 3]>);
+
+impl Sources {
+    fn join(&mut self, known: &Text, other: &Text) -> Text {
+        if let Some([first, second, both]) = &self.0
+            && first == known
+            && second == other
+        {
+            return Arc::clone(both);
+        }
+        let mut both = known.to_string();
+        for source in other.split(", ") {
+            if !both.split(", ").any(|s| s == source) {
+                both.push_str(", ");
+                both.push_str(source);
+            }
+        }
+        let both: Text = both.into();
+        self.0 = Some([Arc::clone(known), Arc::clone(other), Arc::clone(&both)]);
+        both
+    }
+}
+
+fn unite(known: &mut Finding, other: &Finding, sources: &mut Sources) {
     known.severity = match (known.severity, other.severity) {
         (Severity::Unknown, s) | (s, Severity::Unknown) => s,
         (a, b) => a.min(b),
@@ -224,10 +271,8 @@ fn unite(known: &mut Finding, other: &Finding) {
         known.aliases.extend(more);
         known.aliases.sort_unstable();
     }
-    for source in other.source.split(", ") {
-        if !known.source.split(", ").any(|s| s == source) {
-            known.source = format!("{}, {source}", known.source).into();
-        }
+    if known.source != other.source {
+        known.source = sources.join(&known.source, &other.source);
     }
 }
 

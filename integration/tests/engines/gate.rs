@@ -561,7 +561,7 @@ fn agree(ctx: &Ctx) -> Result<()> {
 /// The decision of the library from what the event recorded.
 fn by_library(node: &Node<'_>, event: &Value) -> Result<portcullis_types::Decision> {
     use portcullis_policy::{Defaults, InForce, PolicySet};
-    use portcullis_store::{FileStore, VerdictStore};
+    use portcullis_store::{Detail, FileStore, VerdictStore};
     let link = fs::read_link(node.published().join("current"))?;
     let name = link.display().to_string();
     let hex = name.trim_start_matches("sha256-").trim_end_matches(".json");
@@ -570,7 +570,7 @@ fn by_library(node: &Node<'_>, event: &Value) -> Result<portcullis_types::Decisi
     let identity: portcullis_types::Identity = serde_json::from_value(event["image"].clone())?;
     let request: portcullis_types::Request = serde_json::from_value(event["request"].clone())?;
     let config = identity.config.clone().context("no config")?;
-    let verdict = FileStore::open(node.verdicts()).by_config(&config)?;
+    let verdict = FileStore::open(node.verdicts()).by_config(&config, Detail::Full)?;
     let evidence = portcullis_types::Evidence::read(verdict.into_iter().collect());
     let in_force = InForce { set: Some(&set), defaults: &Defaults::default() };
     let now = serde_json::from_value(event["time"].clone())?;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use portcullis_gate::published;
-use portcullis_store::VerdictStore;
+use portcullis_store::{Depth, VerdictStore};
 use portcullis_types::{Action, EventKind};
 use serde::Serialize;
 
@@ -67,7 +67,7 @@ pub(super) fn run(context: &Context) -> Result<Exit> {
         Err(error) => problems.push(format!("{:#}", anyhow::Error::from(error))),
     }
     let broken = policy_set.is_none() && !missing;
-    let (verdicts, damaged_verdicts) = match context.store().list() {
+    let (verdicts, damaged_verdicts) = match context.store().list(Depth::Heads) {
         Ok(listed) => {
             let damaged = listed.iter().filter(|l| l.entry.is_err()).count();
             (Some(listed.len()), damaged)

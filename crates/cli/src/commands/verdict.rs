@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, bail};
-use portcullis_store::{Listed, VerdictStore};
+use portcullis_store::{Depth, Detail, Listed, VerdictStore};
 use portcullis_types::{Binding, Digest, Severity, Verdict as Stored};
 use serde::Serialize;
 
@@ -56,7 +56,7 @@ impl From<Listed> for Row {
 }
 
 fn list(context: &Context) -> Result<Exit> {
-    let rows: Vec<Row> = context.store().list()?.into_iter().map(Row::from).collect();
+    let rows: Vec<Row> = context.store().list(Depth::Whole)?.into_iter().map(Row::from).collect();
     let damaged = rows.iter().filter(|r| r.error.is_some()).count();
     context.print.print(&rows, |out| {
         let mut table = Table::new(&["IMAGE", "REFERENCE", "FINDINGS", "SCANNER", "AS OF"]);
@@ -89,7 +89,7 @@ pub(super) fn by_severity(counts: &BTreeMap<Severity, usize>) -> String {
 }
 
 fn show(context: &Context, image: &Digest) -> Result<Exit> {
-    let Some(verdict) = context.store().by_config(image)? else {
+    let Some(verdict) = context.store().by_config(image, Detail::Full)? else {
         bail!("nothing is known about {image}: scan it and run portcullis import FILE");
     };
     context.print.print(&verdict, |out| write_verdict(&verdict, out))?;

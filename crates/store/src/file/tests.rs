@@ -22,7 +22,7 @@ fn entry(store: &FileStore, digit: char) -> PathBuf {
 }
 
 fn cause(store: &FileStore) -> Option<Cause> {
-    let error = store.by_config(&image('a').config).err();
+    let error = store.by_config(&image('a').config, Detail::Full).err();
     error.map(|error| error.cause())
 }
 
@@ -53,17 +53,17 @@ fn a_store_that_does_not_exist_cannot_be_read() {
     let folder = tempfile::tempdir().unwrap();
     let store = FileStore::open(folder.path().join("missing"));
     assert_eq!(cause(&store), Some(Cause::StoreUnreadable));
-    let error = store.by_chain(&image('a').config).unwrap_err();
+    let error = store.by_chain(&image('a').config, Detail::Full).unwrap_err();
     assert_eq!(error.cause(), Cause::StoreUnreadable);
-    assert!(store.list().is_err());
+    assert!(store.list(Depth::Whole).is_err());
 }
 
 #[test]
 fn an_empty_store_can_be_read() {
     let folder = tempfile::tempdir().unwrap();
     let store = FileStore::open(folder.path());
-    assert_eq!(store.by_config(&image('a').config).unwrap(), None);
-    assert!(store.list().unwrap().is_empty());
+    assert_eq!(store.by_config(&image('a').config, Detail::Full).unwrap(), None);
+    assert!(store.list(Depth::Whole).unwrap().is_empty());
 }
 
 #[test]
@@ -93,10 +93,10 @@ fn a_damaged_verdict_hides_none_beside_it() {
     let (_folder, store) = filled();
     store.absorb(&image('b'), report("trivy", 10, 2)).unwrap();
     fs::write(entry(&store, 'a'), "PCVR").unwrap();
-    let listed = store.list().unwrap();
+    let listed = store.list(Depth::Whole).unwrap();
     assert!(listed[0].entry.is_err() && listed[1].entry.is_ok());
     let chain = image('a').chain_id.unwrap();
-    let of_chain = store.by_chain(&chain).unwrap();
+    let of_chain = store.by_chain(&chain, Detail::Full).unwrap();
     assert!(of_chain[0].is_err() && of_chain[1].is_ok());
 }
 
@@ -106,7 +106,7 @@ fn a_damaged_verdict_can_be_removed_with_its_chain_name() {
     fs::write(entry(&store, 'a'), "").unwrap();
     assert!(store.remove(&image('a').config).unwrap());
     let chain = image('a').chain_id.unwrap();
-    assert!(store.by_chain(&chain).unwrap().is_empty());
+    assert!(store.by_chain(&chain, Detail::Full).unwrap().is_empty());
     let root = Folder::root(&store.root).unwrap();
     assert!(chain_folder(&root, &chain).unwrap().is_none());
 }
@@ -116,7 +116,7 @@ fn a_verdict_under_another_images_name_is_damaged() {
     let (_folder, store) = filled();
     store.absorb(&image('b'), report("trivy", 10, 0)).unwrap();
     fs::copy(entry(&store, 'b'), entry(&store, 'a')).unwrap();
-    let error = store.by_config(&image('a').config).unwrap_err();
+    let error = store.by_config(&image('a').config, Detail::Full).unwrap_err();
     assert!(error.to_string().contains(&image('b').config.to_string()), "{error}");
     assert_eq!(error.cause(), Cause::StoreCorrupt);
 }
@@ -144,7 +144,7 @@ fn a_device_in_place_of_a_verdict_is_not_read() {
     }
     let (_folder, store) = filled();
     put_in_place(&entry(&store, 'a'), FileType::CharacterDevice);
-    let error = store.by_config(&image('a').config).unwrap_err();
+    let error = store.by_config(&image('a').config, Detail::Full).unwrap_err();
     // A container's file system may be mounted without devices; then it cannot even be opened.
     assert!(
         matches!(error, StoreError::Untrusted { .. } | StoreError::Unreadable { .. }),
@@ -157,7 +157,7 @@ fn a_file_larger_than_any_verdict_is_not_read() {
     let (_folder, store) = filled();
     let file = fs::File::options().write(true).open(entry(&store, 'a')).unwrap();
     file.set_len(10 << 30).unwrap();
-    let error = store.by_config(&image('a').config).unwrap_err();
+    let error = store.by_config(&image('a').config, Detail::Full).unwrap_err();
     assert!(
         matches!(error, StoreError::Corrupt { what: Damage::Oversized(size), .. } if size == 10 << 30),
         "{error}"
@@ -173,7 +173,7 @@ fn what_others_may_write_is_not_trusted() {
         for bit in [0o020, 0o002] {
             let mode = before.mode() | bit;
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-            let error = store.by_config(&image('a').config).unwrap_err();
+            let error = store.by_config(&image('a').config, Detail::Full).unwrap_err();
             assert!(
                 matches!(&error, StoreError::Untrusted { path: named, .. } if *named == path),
                 "{error}"
@@ -208,7 +208,7 @@ fn a_chain_name_without_its_verdict_is_passed_over() {
     let (_folder, store) = filled();
     let chain = image('a').chain_id.unwrap();
     fs::remove_file(entry(&store, 'a')).unwrap();
-    assert!(store.by_chain(&chain).unwrap().is_empty());
+    assert!(store.by_chain(&chain, Detail::Full).unwrap().is_empty());
 }
 
 #[test]
@@ -222,7 +222,7 @@ fn a_chain_name_of_an_image_with_another_chain_is_passed_over() {
         .unwrap()
         .touch(&to_name(&image('a').config))
         .unwrap();
-    assert!(store.by_chain(&other).unwrap().is_empty());
+    assert!(store.by_chain(&other, Detail::Full).unwrap().is_empty());
 }
 
 #[test]
@@ -232,7 +232,7 @@ fn a_missing_chain_name_is_mended_by_the_next_import() {
     let absorbed = store.absorb(&image('a'), report("trivy", 10, 3)).unwrap();
     assert_eq!(absorbed.change, Change::Unchanged);
     let chain = image('a').chain_id.unwrap();
-    assert_eq!(store.by_chain(&chain).unwrap().len(), 1);
+    assert_eq!(store.by_chain(&chain, Detail::Full).unwrap().len(), 1);
 }
 
 #[test]
@@ -241,5 +241,5 @@ fn what_a_killed_writer_left_is_thrown_away() {
     fs::write(store.root.join(NEW), "half a verd").unwrap();
     store.absorb(&image('b'), report("trivy", 10, 1)).unwrap();
     assert!(!store.root.join(NEW).exists());
-    assert_eq!(store.list().unwrap().len(), 2);
+    assert_eq!(store.list(Depth::Whole).unwrap().len(), 2);
 }
