@@ -16,8 +16,9 @@ use serde::de::{
 
 use crate::WorkloadError;
 
-/// Most entries of one list or map that is read; engines write some hundreds at worst.
-const MOST_ENTRIES: usize = 16 << 10;
+/// Most entries of one list or map that is read. Engines write some hundreds at worst; a privileged
+/// container on a node with many disks has thousands of devices.
+const MOST_ENTRIES: usize = 8 << 10;
 
 /// What goes beside the reader: where it is, and what serde's own error cannot carry.
 #[derive(Default)]

@@ -28,6 +28,7 @@ pub(crate) fn look(spec: &Spec, found: &mut Found) {
     for mount in spec.mounts.iter().filter(|m| !is_bind(m)) {
         look_at_filesystem(mount, found);
     }
+    look_at_root(&spec.root.path, found);
     let propagation = spec.linux.rootfs_propagation.as_str();
     if is_shared(propagation) {
         let title = format!("the root mount is {propagation}: mounts may appear on the host");
@@ -35,20 +36,32 @@ pub(crate) fn look(spec: &Spec, found: &mut Found) {
     }
 }
 
+/// The host's own root file system as the container's. Engines write `rootfs`, which lies in the
+/// bundle, or a folder of their storage.
+fn look_at_root(path: &str, found: &mut Found) {
+    let leads_out = path.split('/').any(|part| part == "..");
+    if normal(path).map_or(leads_out, |path| path == "/") {
+        let title = format!("the host's {} is the container's root", clean(path));
+        let place = normal(path).unwrap_or_else(|| path.to_owned());
+        found.add(items::HOST_PATH, Critical, Some(&place), title);
+    }
+}
+
 /// The folders in which the engine and the kubelet of this node keep their files, from the mounts
 /// that they made.
 fn roots(origins: &[Origin<'_>]) -> Vec<String> {
+    // There are two or three; a bound keeps hostile ones from costing time for each mount.
+    const MOST_ROOTS: usize = 8;
     let mut roots: Vec<String> = Vec::new();
     for origin in origins {
         if let Origin::Engine(root) | Origin::Kubelet(root) = origin
             && !root.is_empty()
+            && roots.len() < MOST_ROOTS
             && !roots.iter().any(|r| r == root)
         {
             roots.push((*root).to_owned());
         }
     }
-    // There are two or three; a bound keeps hostile ones from costing time for each mount.
-    roots.truncate(8);
     roots
 }
 
@@ -144,6 +157,8 @@ fn is_bind(mount: &Mount) -> bool {
 }
 
 /// The last of contrary options counts. A recursive `rro` is applied after all others.
+///
+/// `ro` holds for the topmost mount only: what is mounted below it stays writable.
 fn access(mount: &Mount) -> Access {
     let last = |on: &str, off: &str| {
         let said = mount.options.iter().rev().find(|o| *o == on || *o == off);

@@ -34,6 +34,7 @@ objects! {
     }
 
     Root {
+        path: String = "path",
         readonly: bool = "readonly",
     }
 

@@ -148,7 +148,7 @@ fn a_user_namespace_takes_root_away() {
         ("linux/uidMappings", json!([{"containerID": container, "hostID": host, "size": size}]))
     };
     let none = "-low no-user-namespace";
-    check(&[root.clone()], &["medium root-user"]);
+    check(&[("process/user/uid", Value::Null)], &["medium root-user"]);
     check(&[("process/user", Value::Null)], &["medium root-user"]);
     check(&[root.clone(), namespace.clone(), map(0, 100_000, 65_536)], &[none]);
     check(&[root.clone(), joined.clone(), map(0, 100_000, 65_536)], &[none]);
@@ -183,6 +183,19 @@ fn paths_of_the_host_are_graded() {
         &[("mounts+", kubelet), bind("/data/kubelet/pki", &["rbind", "ro"])],
         &["high host-path /data/kubelet/pki"],
     );
+}
+
+#[test]
+fn the_hosts_root_is_not_a_containers() {
+    for (path, expected) in [
+        ("/", &["critical host-path /"] as &[_]),
+        ("/var/..", &["critical host-path /"]),
+        ("../../../../..", &["critical host-path ../../../../.."]),
+        ("/var/lib/containers/storage/overlay/x/merged", &[]),
+        ("", &[]),
+    ] {
+        check(&[("root/path", json!(path))], expected);
+    }
 }
 
 #[test]
