@@ -12,9 +12,13 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("audit", &["types"]),
     ("report", &["types"]),
     ("settings", &["types"]),
-    ("gate", &["types", "policy", "store", "resolve", "audit", "settings"]),
+    ("workload", &["types"]),
+    ("gate", &["types", "policy", "store", "resolve", "audit", "settings", "workload"]),
     ("shim", &["gate", "resolve", "settings", "types"]),
-    ("cli", &["types", "policy", "store", "resolve", "audit", "report", "settings", "gate"]),
+    (
+        "cli",
+        &["types", "policy", "store", "resolve", "audit", "report", "settings", "workload", "gate"],
+    ),
     ("testkit", &["types"]),
     ("integration", &["types", "policy", "settings", "testkit"]),
 ];
