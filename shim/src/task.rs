@@ -254,8 +254,12 @@ impl TaskService {
         caller_waits: Option<Duration>,
     ) -> Answer<Permit> {
         let gate = gate.clone();
-        let ask =
-            Ask { engine: Engine::Containerd, container_id: request.id.clone(), caller_waits };
+        let ask = Ask {
+            engine: Engine::Containerd,
+            container_id: request.id.clone(),
+            bundle: PathBuf::from(&request.bundle),
+            caller_waits,
+        };
         let resolver = self.0.resolver.clone();
         let namespace = self.0.namespace.clone();
         let id = request.id.clone();

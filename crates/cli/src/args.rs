@@ -57,6 +57,14 @@ pub(crate) enum Command {
     #[command(after_help = "Example:\n  portcullis decide --image sha256:1f2e... \
         --reference registry.example.com/web:1.4 --namespace prod-web")]
     Decide(Box<Decide>),
+    /// Explain a decision: each finding, why it counts or not, and what would let the image start
+    #[command(after_help = "Examples:\n  portcullis explain 01JD3V8Q2M\n  \
+        portcullis explain --image sha256:1f2e... --namespace prod-web --all")]
+    Explain(Box<Explain>),
+    /// Replay recorded starts against other policies, and say what would change
+    #[command(after_help = "Example:\n  \
+        portcullis simulate --policies ./policies --since 2026-11-01T00:00:00Z")]
+    Simulate(Simulate),
     /// Check the settings file
     #[command(subcommand)]
     Config(Config),
@@ -162,6 +170,47 @@ pub(crate) enum Events {
 
 #[derive(Debug, Args)]
 pub(crate) struct Decide {
+    #[command(flatten)]
+    pub(crate) start: Start,
+    /// Tell the decision by the exit code too
+    #[arg(long)]
+    pub(crate) exit_code: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    /// The event of a decision; a beginning of its id that fits one event will do
+    #[arg(conflicts_with_all = START, required_unless_present_any = START)]
+    pub(crate) event: Option<String>,
+    #[command(flatten)]
+    pub(crate) start: Start,
+    /// Show the findings that no rule matches too, and why not
+    #[arg(long)]
+    pub(crate) all: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Simulate {
+    /// The policy files to try
+    #[arg(long, value_name = "DIR", required = true)]
+    pub(crate) policies: PathBuf,
+    /// Only starts since this time (RFC 3339)
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<Timestamp>,
+    /// Show starts that would be decided alike too
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Exit with code 4 if a start that was let through would be blocked
+    #[arg(long)]
+    pub(crate) exit_code: bool,
+}
+
+/// What says which start is meant, where no event does.
+const START: [&str; 5] = ["image", "manifest", "chain_id", "reference", "bundle"];
+
+/// A start as the command line describes it.
+#[derive(Debug, Args)]
+pub(crate) struct Start {
     /// Digest of the image's configuration (the image ID)
     #[arg(long, value_name = "DIGEST")]
     pub(crate) image: Option<Digest>,
@@ -189,7 +238,7 @@ pub(crate) struct Decide {
     /// The container is a pod's sandbox, by the engine's record
     #[arg(long)]
     pub(crate) sandbox: bool,
-    /// The bundle that would be started; its annotations tell namespace and names
+    /// The bundle that would be started: its settings count, its annotations tell the names
     #[arg(long, value_name = "DIR")]
     pub(crate) bundle: Option<PathBuf>,
     /// The image is only claimed, by a name or an annotation; nothing is bound
@@ -201,9 +250,6 @@ pub(crate) struct Decide {
     /// Decide by the policy files in this folder, not by those in force
     #[arg(long, value_name = "DIR")]
     pub(crate) policies: Option<PathBuf>,
-    /// Tell the decision by the exit code too
-    #[arg(long)]
-    pub(crate) exit_code: bool,
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {

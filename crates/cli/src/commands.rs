@@ -3,9 +3,12 @@
 mod config;
 mod decide;
 mod events;
+mod explain;
 mod generate;
 mod import;
 mod policy;
+mod simulate;
+mod situation;
 mod sources;
 mod status;
 mod verdict;
@@ -33,6 +36,8 @@ pub(crate) fn run(cli: Cli) -> Result<Exit> {
         Command::Verdict(command) => verdict::run(&context, &command),
         Command::Events(command) => events::run(&context, &command),
         Command::Decide(args) => decide::run(&context, &args),
+        Command::Explain(args) => explain::run(&context, &args),
+        Command::Simulate(args) => simulate::run(&context, &args),
         Command::Completions { .. } | Command::Man { .. } | Command::Config(_) => Ok(Exit::Done),
     }
 }

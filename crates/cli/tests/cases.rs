@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use portcullis_policy::case::{Case, FOLDER};
-use portcullis_store::{FileStore, VerdictStore};
+use portcullis_store::{Detail, FileStore, VerdictStore};
 use portcullis_types::{Decision, Kind, Lookup, Surety, Verdict};
 
 /// Fewer than this means that the reasons to leave a case out have become too many.
@@ -63,7 +63,7 @@ fn store(root: &Path, case: &Case) -> bool {
         }
     }
     let config = case.identity.config.as_ref().unwrap();
-    let stored: Vec<Verdict> = store.by_config(config).unwrap().into_iter().collect();
+    let stored: Vec<Verdict> = store.by_config(config, Detail::Full).unwrap().into_iter().collect();
     stored == case.evidence.verdicts()
 }
 

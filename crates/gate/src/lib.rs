@@ -14,6 +14,7 @@ pub mod published;
 pub use permit::{Admission, Permit, Refusal};
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
@@ -24,7 +25,7 @@ use portcullis_settings::{Allows, DoorSettings, Settings};
 use portcullis_store::{FileStore, VerdictStore};
 use portcullis_types::{
     Action, Cause, Decision, Engine, Event, EventKind, Evidence, Failure, Identity, Lookup,
-    Request, Timestamp, with_causes,
+    Request, Timestamp, Workload, with_causes,
 };
 
 /// A start that asks for a permit.
@@ -34,13 +35,24 @@ pub struct Ask {
     pub engine: Engine,
     /// The container's id at the engine.
     pub container_id: String,
+    /// The folder of its OCI bundle, whose specification tells what the start may do.
+    pub bundle: PathBuf,
     /// How long the caller waits at all, if it says so.
     pub caller_waits: Option<Duration>,
+}
+
+/// The dangerous settings of the start that a bundle describes.
+pub fn workload_of(bundle: &Path) -> Workload {
+    match portcullis_workload::read(bundle) {
+        Ok(found) => Workload::Read(found.into_iter().map(Arc::new).collect()),
+        Err(error) => Workload::NotRead(with_causes(&error)),
+    }
 }
 
 /// The gate of one node.
 pub struct Gate {
     settings: Settings,
+    defaults: Defaults,
     problem: Option<Failure>,
     audit: Audit,
     store: Arc<dyn VerdictStore>,
@@ -49,6 +61,7 @@ pub struct Gate {
 /// What the reading thread has learnt so far; what it learnt counts even if its time is up.
 #[derive(Default)]
 struct Learnt {
+    workload: Option<Workload>,
     resolved: Option<Resolved>,
     evidence: Option<Evidence>,
 }
@@ -71,7 +84,13 @@ impl Gate {
         let audit =
             Audit::new(paths.events(), settings.max_event_bytes, settings.allows == Allows::Each);
         let store = Arc::new(FileStore::open(paths.verdicts()));
-        Self { settings, problem: None, audit, store }
+        let defaults = Defaults {
+            default_action: settings.default_action,
+            policy_invalid: settings.policy_invalid,
+            internal: settings.internal,
+            sandbox_images: settings.sandbox_images.clone(),
+        };
+        Self { settings, defaults, problem: None, audit, store }
     }
 
     /// The settings in force.
@@ -96,7 +115,7 @@ impl Gate {
         let bound = ask
             .caller_waits
             .map_or(self.settings.deadline, |waits| self.settings.deadline.min(waits.mul_f32(0.8)));
-        let (resolved, mut evidence) = self.learn(resolve, begun + bound);
+        let (resolved, mut evidence) = self.learn(resolve, ask.bundle.clone(), begun + bound);
         evidence.failures.extend(self.problem.clone());
         let set = self.load_policies(&mut evidence);
         let request = self.request(ask, &resolved);
@@ -142,6 +161,11 @@ impl Gate {
         }
     }
 
+    /// What decides on this node, by this set.
+    pub fn in_force<'a>(&'a self, set: Option<&'a PolicySet>) -> InForce<'a> {
+        InForce { set, defaults: &self.defaults }
+    }
+
     /// The decision alone, from what is known.
     pub fn judge(
         &self,
@@ -151,14 +175,7 @@ impl Gate {
         evidence: &Evidence,
         now: Timestamp,
     ) -> Decision {
-        let defaults = Defaults {
-            default_action: self.settings.default_action,
-            policy_invalid: self.settings.policy_invalid,
-            internal: self.settings.internal,
-            sandbox_images: self.settings.sandbox_images.clone(),
-        };
-        let in_force = InForce { set, defaults: &defaults };
-        portcullis_policy::decide(&in_force, request, identity, evidence, now)
+        portcullis_policy::decide(&self.in_force(set), request, identity, evidence, now)
     }
 
     /// What the store says about an image.
@@ -208,6 +225,7 @@ impl Gate {
     fn learn(
         &self,
         resolve: impl FnOnce(Instant) -> Resolved + Send + 'static,
+        bundle: PathBuf,
         deadline: Instant,
     ) -> (Resolved, Evidence) {
         let learnt = Arc::new(Mutex::new(Learnt::default()));
@@ -215,6 +233,8 @@ impl Gate {
         let (store, shared) = (self.store.clone(), learnt.clone());
         let thread = std::thread::Builder::new().name("gate".into()).spawn(move || {
             let read = catch_unwind(AssertUnwindSafe(|| {
+                // First, since it needs no one's answer.
+                lock(&shared).workload = Some(workload_of(&bundle));
                 let resolved = resolve(deadline);
                 let identity = resolved.identity.clone();
                 lock(&shared).resolved = Some(resolved);
@@ -246,6 +266,10 @@ impl Gate {
             let why = failure.as_ref().map_or("it was not found out", |f| f.detail.as_str());
             Resolved::unknown(why)
         });
+        if let Some(workload) = learnt.workload.take() {
+            evidence.workload = workload;
+        }
+        evidence.image.clone_from(&resolved.image);
         if resolved.deadline_hit && failure.is_none() {
             let why = resolved.identity.note.clone().unwrap_or_default();
             evidence.failures.push(Failure::new(Cause::Deadline, why));

@@ -44,7 +44,12 @@ impl Node {
 }
 
 fn ask() -> Ask {
-    Ask { engine: Engine::Containerd, container_id: "c".into(), caller_waits: None }
+    Ask {
+        engine: Engine::Containerd,
+        container_id: "c".into(),
+        bundle: "/nonexistent".into(),
+        caller_waits: None,
+    }
 }
 
 fn bound() -> Resolved {
@@ -74,6 +79,35 @@ fn what_the_policy_says_is_what_happens_and_it_is_recorded_first() {
     node.gate().started(&permit.admission());
     assert_eq!(node.events().lines().count(), 2);
     assert!(node.events().contains("started"));
+}
+
+#[test]
+fn dangerous_settings_count_and_those_that_were_not_read_are_missed() {
+    let policy = r#"{"rules":[{"class":"workload","ids":["host-pid"],"action":"block"}],
+        "unscanned":{"action":"allow"},"onFailure":{"noData":"block"}}"#;
+    let node = Node::new(policy);
+    let refusal = node.gate().admit(&ask(), |_| bound()).unwrap_err();
+    assert!(refusal.message().contains("settings were not read"), "{refusal}");
+
+    let spec = |namespaces: &str| {
+        format!(
+            r#"{{"ociVersion":"1.0.2","process":{{"user":{{"uid":0,"gid":0}},"cwd":"/","args":["x"]}},
+                "root":{{"path":"rootfs"}},"linux":{{"namespaces":[{namespaces}]}}}}"#
+        )
+    };
+    let bundle = node.root.path().join("bundle");
+    fs::create_dir(&bundle).unwrap();
+    for (namespaces, starts) in [
+        (r#"{"type":"mount"},{"type":"pid"}"#, true),
+        (r#"{"type":"mount"}"#, false),
+        (r#"{"type":"mount"},{"type":"pid","path":"/proc/1/ns/pid"}"#, false),
+    ] {
+        fs::write(bundle.join("config.json"), spec(namespaces)).unwrap();
+        let ask = Ask { bundle: bundle.clone(), ..ask() };
+        let answer = node.gate().admit(&ask, |_| bound());
+        assert_eq!(answer.is_ok(), starts, "{namespaces}: {answer:?}");
+    }
+    assert!(node.events().contains("\"host-pid\""), "{}", node.events());
 }
 
 #[test]

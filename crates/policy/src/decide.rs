@@ -89,6 +89,11 @@ impl Judged {
             finding,
         }
     }
+
+    /// Whether an id with this hash may be one of the finding's.
+    fn may_be_called(&self, id: IdHash) -> bool {
+        self.id == id || self.aliases.contains(&id)
+    }
 }
 
 impl Start<'_> {

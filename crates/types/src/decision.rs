@@ -143,7 +143,7 @@ pub struct Reason {
     pub waived: Option<Waiver>,
     /// An exception that would have taken it out of the count, had it not expired.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub expired: Option<Expired>,
+    pub expired: Option<Box<Expired>>,
 }
 
 /// An exception that has ended.

@@ -73,15 +73,30 @@ fn warn_damaged(damaged: usize) {
     }
 }
 
-fn show(context: &Context, id: &str) -> Result<Exit> {
+/// The event whose id begins like this.
+fn by_id<'a>(events: &'a [Event], id: &str) -> Result<&'a Event> {
     let wanted = id.to_ascii_uppercase();
-    let read = context.events().read()?;
-    let found: Vec<&Event> = read.events.iter().filter(|e| e.id.starts_with(&wanted)).collect();
-    let event = match found.as_slice() {
-        [event] => *event,
+    let found: Vec<&Event> = events.iter().filter(|e| e.id.starts_with(&wanted)).collect();
+    match found.as_slice() {
+        [event] => Ok(event),
         [] => bail!("no event begins with \"{}\": see portcullis events list", plain(id)),
         many => bail!("{} events begin with \"{}\": give more of it", many.len(), plain(id)),
-    };
+    }
+}
+
+/// The decision that an id names: its own, or that of the outcome that it belongs to.
+pub(super) fn decision_by_id(context: &Context, id: &str) -> Result<Event> {
+    let read = context.events().read()?;
+    let event = by_id(&read.events, id)?;
+    match &event.decision {
+        Some(decision) => by_id(&read.events, decision).cloned(),
+        None => Ok(event.clone()),
+    }
+}
+
+fn show(context: &Context, id: &str) -> Result<Exit> {
+    let read = context.events().read()?;
+    let event = by_id(&read.events, id)?;
     let outcome = read.events.iter().find(|e| e.decision.as_deref() == Some(event.id.as_str()));
     let value = serde_json::json!({ "event": event, "outcome": outcome });
     context.print.print(&value, |out| {

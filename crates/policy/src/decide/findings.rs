@@ -13,6 +13,7 @@ use super::{Judged, Start};
 use crate::cel::{Cost, Expression, Input};
 use crate::compiled::Policy;
 use crate::document::{Authorized, Exception, GracePeriod, Rule, Spec, WhitelistEntry};
+use crate::index::IdHash;
 
 /// Id of the finding that no pattern of `authorized.images` covers the image.
 pub(crate) const UNAUTHORIZED_IMAGE: &str = "unauthorized-image";
@@ -22,8 +23,8 @@ pub(crate) const NO_DIGEST: &str = "no-digest";
 /// A reason for each finding that some rule matches; the others count as allow.
 pub(super) fn said(policy: &Policy, start: &Start<'_>) -> Said {
     let mut judge = Judge::new(policy, start);
-    let mut reasons: Vec<Reason> =
-        start.findings.iter().filter_map(|judged| judge.reason(judged)).collect();
+    let mut reasons = Vec::with_capacity(start.findings.len() + 4);
+    reasons.extend(start.findings.iter().filter_map(|judged| judge.reason(judged)));
     if let Some(authorized) = &policy.spec().authorized {
         reasons.extend(unmet(authorized, start));
     }
@@ -68,8 +69,8 @@ impl Matched {
 struct Judge<'a> {
     policy: &'a Policy,
     start: &'a Start<'a>,
-    /// Exceptions that are about this image and namespace.
-    exceptions: Vec<(usize, &'a Exception)>,
+    /// Exceptions that are about this image and namespace, with the hash of their ids.
+    exceptions: Vec<(IdHash, usize, &'a Exception)>,
     /// The whitelist's answer for each class.
     whitelist: Vec<Option<Waiver>>,
     input: Input<'a>,
@@ -86,6 +87,7 @@ impl<'a> Judge<'a> {
             .iter()
             .enumerate()
             .filter(|(_, exception)| is_about(exception, start.identity, start.request))
+            .map(|(index, exception)| (IdHash::of(&exception.id), index, exception))
             .collect();
         let whitelist =
             Class::ALL.iter().map(|class| whitelisted(policy, *class, start.identity)).collect();
@@ -138,7 +140,7 @@ impl<'a> Judge<'a> {
     fn reason(&mut self, judged: &'a Judged) -> Option<Reason> {
         let finding = &judged.finding;
         let matched = self.strictest(judged)?;
-        let (exception, expired) = self.exception(finding);
+        let (exception, expired) = self.exception(judged);
         let waived = judged
             .vex
             .clone()
@@ -198,19 +200,21 @@ impl<'a> Judge<'a> {
 
     /// The exception that takes the finding out of the count; one without a name that can be moved
     /// if there is one. If there is none, one that would, had it not expired.
-    fn exception(&self, finding: &Finding) -> (Option<Waiver>, Option<Expired>) {
+    fn exception(&self, judged: &Judged) -> (Option<Waiver>, Option<Box<Expired>>) {
         let mut waiver: Option<Waiver> = None;
         let mut expired = None;
-        for (index, exception) in &self.exceptions {
-            if !names(exception, finding) {
+        for (id, index, exception) in &self.exceptions {
+            if !judged.may_be_called(*id) || !names(exception, &judged.finding) {
                 continue;
             }
             let entry = || self.policy.index().exception_name(*index);
             if exception.has_expired(self.start.now) {
-                expired.get_or_insert_with(|| Expired {
-                    entry: entry(),
-                    expires: exception.expires.to_string().into(),
-                    owner: exception.owner.as_str().into(),
+                expired.get_or_insert_with(|| {
+                    Box::new(Expired {
+                        entry: entry(),
+                        expires: exception.expires.to_string().into(),
+                        owner: exception.owner.as_str().into(),
+                    })
                 });
                 continue;
             }

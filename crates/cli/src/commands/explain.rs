@@ -1,0 +1,154 @@
+//! `portcullis explain EVENT|--image …`: each finding, why it counts or not, and what would let the
+//! image start.
+
+use std::io::{self, Write};
+
+use anyhow::Result;
+use portcullis_policy::explain::{Explained, Explanation, Says, explain};
+use portcullis_types::{Event, Reason};
+use serde::Serialize;
+
+use super::decide::write_reason;
+use super::events;
+use super::situation::{Judge, Situation};
+use crate::args::Explain;
+use crate::context::Context;
+use crate::exit::Exit;
+use crate::render::{count, plain};
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Answer<'a> {
+    /// The event that is explained.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    event: Option<&'a Event>,
+    /// What has changed since it was decided.
+    changed: Vec<String>,
+    message: String,
+    #[serde(flatten)]
+    explanation: &'a Explanation,
+}
+
+pub(super) fn run(context: &Context, args: &Explain) -> Result<Exit> {
+    let judge = Judge::new(context, args.start.policies.as_deref())?;
+    let event = args.event.as_ref().map(|id| events::decision_by_id(context, id)).transpose()?;
+    let start = match &event {
+        Some(event) => judge.of_event(event, args.start.now.unwrap_or(event.time)),
+        None => judge.of_args(context, &args.start)?,
+    };
+    let Situation { request, identity, evidence, now } = &start;
+    let explanation = explain(&judge.in_force(), request, identity, evidence, *now);
+    let id = event.as_ref().map_or("-", |event| &event.id);
+    let answer = Answer {
+        changed: event.as_ref().map(|e| changed(e, &explanation)).unwrap_or_default(),
+        message: portcullis_policy::refusal(&explanation.decision, identity, id),
+        event: event.as_ref(),
+        explanation: &explanation,
+    };
+    context.print.print(&answer, |out| write(&answer, args.all, out))?;
+    Ok(Exit::Done)
+}
+
+/// How the answer of today differs from the one that was recorded.
+fn changed(event: &Event, explanation: &Explanation) -> Vec<String> {
+    let decision = &explanation.decision;
+    let mut changed = Vec::new();
+    if decision.action != event.action {
+        changed.push(format!(
+            "it was decided \"{}\" then, and would be \"{}\" now",
+            event.action, decision.action
+        ));
+    }
+    let set = decision.policy_set.as_ref().map(ToString::to_string);
+    if set != event.policy_set {
+        changed.push("other policies are in force since".to_owned());
+    }
+    if decision.findings != event.findings {
+        changed.push(format!(
+            "{} known of the image and the start then, {} now",
+            count(event.findings, "finding"),
+            decision.findings
+        ));
+    }
+    changed
+}
+
+fn write(answer: &Answer<'_>, all: bool, out: &mut dyn Write) -> io::Result<()> {
+    let line = answer.message.rsplit_once("; see: ").map_or(&*answer.message, |(line, _)| line);
+    writeln!(out, "{}", plain(line))?;
+    if let Some(event) = answer.event {
+        writeln!(out, "event {}, decided {}", event.id, event.time.strftime("%F %T UTC"))?;
+    }
+    for change in &answer.changed {
+        writeln!(out, "note: {change}")?;
+    }
+    let explanation = answer.explanation;
+    for policy in &explanation.decision.policies {
+        let observing = match policy.observing {
+            true if policy.enforced > policy.action => ", observing: it would block",
+            true => ", observing",
+            false => "",
+        };
+        writeln!(out, "\npolicy {}: {}{observing}", policy.policy, policy.action)?;
+        let (softened, counting): (Vec<_>, Vec<_>) =
+            policy.reasons.iter().partition(|reason| reason.effective() < reason.action);
+        write_reasons("counts", &counting, out)?;
+        write_reasons("counts less, or not", &softened, out)?;
+        write_unmatched(&policy.policy, &explanation.findings, all, out)?;
+    }
+    for setting in &explanation.decision.settings {
+        let detail = plain(&setting.detail);
+        writeln!(out, "\nsettings {}: {} ({detail})", setting.setting, setting.action)?;
+    }
+    Ok(())
+}
+
+fn write_reasons(title: &str, reasons: &[&Reason], out: &mut dyn Write) -> io::Result<()> {
+    if reasons.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, " {title}:")?;
+    reasons.iter().try_for_each(|reason| write_reason(reason, out))
+}
+
+/// Findings that no rule matches: how many, and with `all` which, and why not.
+fn write_unmatched(
+    policy: &str,
+    findings: &[Explained],
+    all: bool,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let unmatched: Vec<_> = findings
+        .iter()
+        .filter_map(|explained| {
+            let says = &explained.policies.iter().find(|p| p.policy == policy)?.says;
+            match says {
+                Says::NoRule { misses } => Some((&explained.finding, misses)),
+                Says::Speaks(_) => None,
+            }
+        })
+        .collect();
+    if unmatched.is_empty() {
+        return Ok(());
+    }
+    let hint = if all { "" } else { " (--all shows them)" };
+    writeln!(out, " no rule matches {}{hint}", count(unmatched.len(), "finding"))?;
+    if !all {
+        return Ok(());
+    }
+    for (finding, misses) in unmatched {
+        let why = match misses.as_slice() {
+            [] => format!("no rule is about class {}", finding.class),
+            some => {
+                let misses: Vec<String> = some
+                    .iter()
+                    .map(|miss| format!("{} asks for another {}", miss.rule, miss.field))
+                    .collect();
+                misses.join(", ")
+            }
+        };
+        let what = format!("{} {} {finding}: {why}", finding.class, finding.severity);
+        writeln!(out, "  {}", plain(&what))?;
+    }
+    Ok(())
+}
