@@ -18,6 +18,7 @@ mod message;
 mod path;
 mod pattern;
 mod period;
+mod vex;
 #[cfg(feature = "yaml")]
 pub mod yaml;
 
@@ -28,3 +29,4 @@ pub use fault::{Fault, Place};
 pub use message::{one_line, refusal};
 pub use pattern::{ImagePattern, PatternError, WordPattern};
 pub use period::{Period, PeriodError};
+pub use vex::{PackagePart, VexAnswer, VexIndex, VexJudgement, VexMatch, WhyNot, vex_applies};
