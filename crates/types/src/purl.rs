@@ -62,9 +62,9 @@ impl<'a> Purl<'a> {
         if !is_kind(&kind) {
             return Err("its type has characters that no type has");
         }
-        // An `@` before a `/` is an npm scope that nobody encoded.
+        // An `@` that begins a part is an npm scope that nobody encoded.
         let (rest, version) = match rest.rsplit_once('@') {
-            Some((rest, version)) if !version.contains('/') && !rest.ends_with('/') => {
+            Some((rest, version)) if !rest.is_empty() && !rest.ends_with('/') => {
                 (rest, Some(version))
             }
             _ => (rest, None),
@@ -311,6 +311,7 @@ mod tests {
             ("pkg:cargo/rand@0.7.2?empty=&arch=x", "cargo|-|rand|0.7.2|arch=x"),
             ("pkg:deb/debian/a@1%3a2.3%2Bdfsg", "deb|debian|a|1:2.3+dfsg|"),
             ("pkg:apk/wolfi/glibc@", "apk|wolfi|glibc|-|"),
+            ("pkg:npm/lodash@vers:npm/<4", "npm|-|lodash|vers:npm/<4|"),
         ] {
             let purl = Purl::parse(text).unwrap_or_else(|e| panic!("{e}"));
             assert_eq!(shown(&purl), wanted, "{text}");

@@ -83,9 +83,13 @@ fn of_purl(text: &str, is_range: bool) -> Target {
         };
     }
     let has_range = |v: &str| v.starts_with("vers:") || v.contains(['<', '>', '|', '*']);
-    match purl.version().map_or(is_range, has_range) {
-        true => Target::Neither(RANGE.to_owned()),
-        false => Target::Package(printable(text).into()),
+    if purl.version().map_or(is_range, has_range) {
+        return Target::Neither(RANGE.to_owned());
+    }
+    // Written out, it would be another name.
+    match printable(text) == text {
+        true => Target::Package(text.into()),
+        false => Target::Neither("has characters that cannot be shown".to_owned()),
     }
 }
 
