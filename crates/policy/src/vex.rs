@@ -21,9 +21,11 @@
 //! Of the statements that apply, the latest counts. Where that cannot be told, since times are
 //! equal or missing, the most cautious does.
 
+use std::cell::OnceCell;
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::fmt;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::OnceLock;
 
 use portcullis_types::{
@@ -440,24 +442,25 @@ pub struct VexAnswer<'a> {
     pub answer: Result<VexMatch, WhyNot<'a>>,
 }
 
-/// Statements, found by vulnerability and package.
+/// From so many packages of one vulnerability on, they are sorted by name.
+const CROWDED: usize = 32;
+
+/// Statements, found by vulnerability and, where many speak of one, by package.
 ///
-/// What a set is about is sorted by package only for vulnerabilities that are asked about, on the
-/// first question: most of a set speaks of images that do not run here.
+/// Neither number of statements nor of findings makes the other expensive: one finding costs a
+/// look-up for each of its ids and a comparison for each statement about its own package.
 #[derive(Debug, Default)]
 pub struct VexIndex {
     statements: Vec<VexStatement>,
-    /// By id in ASCII lower case.
-    by_id: HashMap<Box<str>, Group>,
+    hasher: RandomState,
+    /// Hash of an id in ASCII lower case and the statement that has it, in order.
+    by_id: Vec<(u64, usize)>,
+    /// The places of vulnerabilities with many packages, by the hash of the id. Most are never
+    /// asked about on this node, so they are sorted on the first question.
+    crowded: HashMap<u64, OnceLock<Places>>,
 }
 
-/// The statements about one vulnerability.
-#[derive(Debug, Default)]
-struct Group {
-    statements: Vec<usize>,
-    places: OnceLock<Places>,
-}
-
+/// Products and packages about one vulnerability.
 #[derive(Debug, Default)]
 struct Places {
     /// Products that are whole images.
@@ -465,30 +468,34 @@ struct Places {
     by_package: HashMap<Box<str>, Vec<Place>>,
 }
 
+/// A package of a product of a statement, or a whole product, by their numbers.
 #[derive(Debug, Clone, Copy)]
 struct Place {
     statement: usize,
     product: usize,
-    package: usize,
+    package: Option<usize>,
 }
 
 impl VexIndex {
     /// Builds the index.
     pub fn new(statements: Vec<VexStatement>) -> Self {
-        let mut by_id: HashMap<Box<str>, Group> = HashMap::with_capacity(statements.len());
+        let hasher = RandomState::new();
+        let mut by_id: Vec<(u64, usize)> = Vec::with_capacity(statements.len() * 2);
         for (number, statement) in statements.iter().enumerate() {
-            for id in &statement.vulnerability {
-                let of_id = match in_lower_case(id, |id| by_id.contains_key(id)) {
-                    true => in_lower_case(id, |id| by_id.get_mut(id)),
-                    false => Some(by_id.entry(id.to_ascii_lowercase().into()).or_default()),
-                };
-                // An alias may repeat the name.
-                if let Some(group) = of_id.filter(|g| g.statements.last() != Some(&number)) {
-                    group.statements.push(number);
-                }
+            let hashes = statement.vulnerability.iter().map(|id| hash(&hasher, id));
+            by_id.extend(hashes.map(|hash| (hash, number)));
+        }
+        by_id.sort_unstable();
+        by_id.dedup();
+        let mut crowded = HashMap::new();
+        for group in by_id.chunk_by(|(one, _), (other, _)| one == other) {
+            let products = group.iter().flat_map(|(_, number)| &statements[*number].products);
+            let count: usize = products.map(|product| product.packages.len().max(1)).sum();
+            if let (true, Some((hash, _))) = (count > CROWDED, group.first()) {
+                crowded.insert(*hash, OnceLock::new());
             }
         }
-        Self { statements, by_id }
+        Self { statements, hasher, by_id, crowded }
     }
 
     /// All statements, in the order given.
@@ -498,19 +505,37 @@ impl VexIndex {
 
     /// The statement that counts for a finding in this image, if any applies.
     pub fn judge(&self, finding: &Finding, identity: &Identity) -> Option<VexJudgement<'_>> {
-        if finding.class != Class::Vulnerability || self.by_id.is_empty() {
+        if finding.class != Class::Vulnerability || self.statements.is_empty() {
             return None;
         }
         let mut best = Best::default();
-        let mut subject = None;
-        for group in self.groups(finding) {
-            let subject = subject.get_or_insert_with(|| Subject::of(finding));
-            let places = group.places.get_or_init(|| self.places(group));
-            let key = subject.key();
-            let of_package = key.and_then(|key| places.by_package.get(&key));
-            for place in places.images.iter().chain(of_package.into_iter().flatten()) {
-                if let Some(how) = self.place_applies(*place, subject, identity) {
-                    best.offer(&self.statements[place.statement], *place, how);
+        let subject = OnceCell::new();
+        let subject = || subject.get_or_init(|| Subject::of(finding));
+        let mut offer = |place: Place| {
+            let statement = &self.statements[place.statement];
+            // Ids of one hash are told apart here.
+            if !statement.vulnerability.iter().any(|id| finding.is_called(id)) {
+                return;
+            }
+            let product = &statement.products[place.product];
+            let Ok(how) = image_applies(product, statement.status, identity) else {
+                return;
+            };
+            let package = place.package.map(|package| &product.packages[package]);
+            if package.is_none_or(|package| subject().is_met(package, how).is_ok()) {
+                best.offer(statement, place, how);
+            }
+        };
+        for id in ids(finding) {
+            let hash = hash(&self.hasher, id);
+            match self.crowded.get(&hash) {
+                None => self.places_of(hash).for_each(&mut offer),
+                Some(places) => {
+                    let places = places.get_or_init(|| self.sorted(hash));
+                    places.images.iter().copied().for_each(&mut offer);
+                    let key = subject().key();
+                    let of_package = key.and_then(|key| places.by_package.get(&key));
+                    of_package.into_iter().flatten().copied().for_each(&mut offer);
                 }
             }
         }
@@ -528,60 +553,61 @@ impl VexIndex {
         identity: &'a Identity,
     ) -> Vec<VexAnswer<'a>> {
         let mut numbers: Vec<usize> =
-            self.groups(finding).flat_map(|group| group.statements.iter().copied()).collect();
+            ids(finding).flat_map(|id| self.numbers(hash(&self.hasher, id))).collect();
         numbers.sort_unstable();
         numbers.dedup();
         let statements = numbers.into_iter().map(|number| &self.statements[number]);
+        let named = statements.filter(|s| s.vulnerability.iter().any(|id| finding.is_called(id)));
         let answer = |statement: &'a VexStatement, product: &'a VexProduct| VexAnswer {
             statement,
             product,
             answer: vex_applies(statement, product, finding, identity),
         };
-        statements.flat_map(|s| s.products.iter().map(move |p| answer(s, p))).collect()
+        named.flat_map(|s| s.products.iter().map(move |p| answer(s, p))).collect()
     }
 
-    fn groups<'i>(&'i self, finding: &'i Finding) -> impl Iterator<Item = &'i Group> {
-        std::iter::once(&finding.id)
-            .chain(&finding.aliases)
-            .filter_map(|id| in_lower_case(id, |id| self.by_id.get(id)))
+    /// The statements with an id of this hash.
+    fn numbers(&self, hash: u64) -> impl Iterator<Item = usize> {
+        let start = self.by_id.partition_point(|(other, _)| *other < hash);
+        let group = self.by_id[start..].iter().take_while(move |(other, _)| *other == hash);
+        group.map(|(_, number)| *number)
     }
 
-    fn places(&self, group: &Group) -> Places {
+    /// What could apply to a finding with an id of this hash.
+    fn places_of(&self, hash: u64) -> impl Iterator<Item = Place> {
+        let products = self.numbers(hash).flat_map(|statement| {
+            let products = self.statements[statement].products.iter().enumerate();
+            products.map(move |(number, product)| (statement, number, product))
+        });
+        products.filter(|(_, _, product)| product.is_checkable()).flat_map(
+            |(statement, number, product)| {
+                let whole = product.packages.is_empty().then_some(None);
+                let packages = (0..product.packages.len()).map(Some);
+                let place = move |package| Place { statement, product: number, package };
+                whole.into_iter().chain(packages).map(place)
+            },
+        )
+    }
+
+    fn sorted(&self, hash: u64) -> Places {
         let mut places = Places::default();
-        for &statement in &group.statements {
-            for (product, of) in self.statements[statement].products.iter().enumerate() {
-                if !of.is_checkable() {
-                    continue;
-                }
-                if of.packages.is_empty() {
-                    places.images.push(Place { statement, product, package: 0 });
-                }
-                for (package, purl) in of.packages.iter().enumerate() {
-                    if let Ok(purl) = Purl::parse(purl) {
-                        let key = package_key(purl.name());
-                        let place = Place { statement, product, package };
-                        places.by_package.entry(key).or_default().push(place);
-                    }
-                }
+        for place in self.places_of(hash) {
+            let Some(package) = place.package else {
+                places.images.push(place);
+                continue;
+            };
+            let package =
+                &self.statements[place.statement].products[place.product].packages[package];
+            if let Ok(purl) = Purl::parse(package) {
+                places.by_package.entry(package_key(purl.name())).or_default().push(place);
             }
         }
         places
     }
+}
 
-    fn place_applies(
-        &self,
-        place: Place,
-        subject: &Subject<'_>,
-        identity: &Identity,
-    ) -> Option<VexMatch> {
-        let statement = &self.statements[place.statement];
-        let product = &statement.products[place.product];
-        let how = image_applies(product, statement.status, identity).ok()?;
-        match product.packages.get(place.package) {
-            Some(package) => subject.is_met(package, how).is_ok().then_some(how),
-            None => Some(how),
-        }
-    }
+fn ids(finding: &Finding) -> impl Iterator<Item = &Text> {
+    std::iter::once(&finding.id).chain(&finding.aliases)
 }
 
 /// The best of the statements that apply: the latest, and the most cautious without a time.
@@ -623,17 +649,17 @@ fn rank(statement: &VexStatement, place: Place, how: VexMatch) -> (u8, VexMatch,
     (caution, how, place.statement, place.product)
 }
 
-/// Calls with the text in ASCII lower case, which ids of usual length reach without an allocation.
-fn in_lower_case<R>(text: &str, call: impl FnOnce(&str) -> R) -> R {
+/// The hash of an id in ASCII lower case, which ids of usual length reach without an allocation.
+fn hash(hasher: &RandomState, id: &str) -> u64 {
     let mut buffer = [0_u8; 64];
-    if let Some(buffer) = buffer.get_mut(..text.len()) {
-        buffer.copy_from_slice(text.as_bytes());
-        buffer.make_ascii_lowercase();
-        if let Ok(lower) = std::str::from_utf8(buffer) {
-            return call(lower);
+    match buffer.get_mut(..id.len()) {
+        Some(buffer) => {
+            buffer.copy_from_slice(id.as_bytes());
+            buffer.make_ascii_lowercase();
+            hasher.hash_one(&*buffer)
         }
+        None => hasher.hash_one(id.to_ascii_lowercase().as_bytes()),
     }
-    call(&text.to_ascii_lowercase())
 }
 
 /// A key that is equal for all names that could be one package's: the last part of a name that a

@@ -280,15 +280,27 @@ fn by_the_rule(
     best.map(|(_, s, p, how)| (s, p, how))
 }
 
+/// Statements that nothing here applies to, so many that the index sorts by package.
+fn crowd() -> VexStatement {
+    let packages = (0..40).map(|n| format!("pkg:npm/of-a-crowd-{n}").into()).collect();
+    let ids = ["CVE-2024-1", "CVE-2024-2", "GHSA-1"].map(Text::from);
+    let product = VexProduct { name: None, image: VexImage::Any, packages };
+    let crowd = statement(VexStatus::Affected, None, vec![product]);
+    VexStatement { vulnerability: ids.into(), ..crowd }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
     #[test]
     fn the_index_finds_what_the_rule_finds(
         statements in prop::collection::vec(a_statement(), 0..6),
+        is_crowded in any::<bool>(),
         findings in prop::collection::vec(a_finding(), 1..4),
         identity in an_identity(),
     ) {
+        let mut statements = statements;
+        statements.extend(is_crowded.then(crowd));
         let index = VexIndex::new(statements.clone());
         for finding in &findings {
             let judged = index.judge(finding, &identity);
