@@ -26,7 +26,7 @@ use crate::text::shortened;
 const MAX_PRODUCTS: usize = 10_000;
 
 /// Most ids of one vulnerability.
-const MAX_IDS: usize = 64;
+const MAX_IDS: usize = 128;
 
 /// Most files of a folder.
 const MAX_FILES: usize = 10_000;

@@ -231,41 +231,51 @@ impl<'d> Parts<'d> {
         versions: &[Version<'_>],
     ) -> (Option<VexProduct>, Vec<String>) {
         let decoded = decoded(reference);
-        let found = [reference, &decoded].into_iter().find_map(|r| self.find(r));
-        let is_whole = match (found, self.whole) {
-            (Some(Found::Part(part)), Some(whole)) => std::ptr::eq(part, whole),
-            _ => false,
-        };
-        let purl;
-        let (part, is_foreign) = match found {
-            Some(Found::Part(part)) => (component(part), false),
-            Some(Found::Purl(text, is_foreign)) => {
-                purl = text.to_owned();
-                (Component { id: Some(&purl), ..Component::default() }, is_foreign)
-            }
+        match [reference, &decoded].into_iter().find_map(|r| self.find(r)) {
             None => {
                 let reference = shortened(reference, MAX_NOTE);
-                let why = format!("\"{reference}\" is not in the document: passed over");
-                return (None, vec![why]);
+                (None, vec![format!("\"{reference}\" is not in the document: passed over")])
             }
-        };
-        if is_whole {
-            let (product, warning) = product(&part, None);
-            return (product, warning.into_iter().collect());
+            Some(Found::Part(part))
+                if self.whole.is_some_and(|whole| std::ptr::eq(part, whole)) =>
+            {
+                let (product, warning) = product(&component(part), None);
+                (product, warning.into_iter().collect())
+            }
+            Some(Found::Part(part)) => self.within(&component(part), versions),
+            Some(Found::Purl(purl, Of::Another)) if self.whole.is_none() => {
+                let name = shortened(reference, MAX_NOTE);
+                let part = Component { id: Some(purl), ..Component::default() };
+                let (packages, mut warnings) = packages(&[part]);
+                warnings.push(format!(
+                    "\"{name}\" is in another document, and in which image cannot be told: it \
+                     matches nothing"
+                ));
+                let name = Some(name.into());
+                (Some(VexProduct { name, image: VexImage::Named, packages }), warnings)
+            }
+            Some(Found::Purl(purl, _)) => {
+                self.within(&Component { id: Some(purl), ..Component::default() }, versions)
+            }
         }
-        let (within, mut warnings) = packages(&[part]);
+    }
+
+    /// A component within what the document is about. If that is nothing, the component is meant
+    /// wherever it is, and may be an image itself.
+    fn within(
+        &self,
+        part: &Component<'_>,
+        versions: &[Version<'_>],
+    ) -> (Option<VexProduct>, Vec<String>) {
+        let (within, mut warnings) = packages(&[*part]);
         let within = at_versions(within, versions, &mut warnings);
-        let linked =
-            Component { id: Some("what another document is about"), ..Component::default() };
-        let (product, warning) = match (self.whole, is_foreign) {
-            (Some(whole), _) => product(&component(whole), Some(&within)),
-            (None, true) => product(&linked, Some(&within)),
-            // It is about nothing but the component, which may be an image.
-            (None, false) if within.is_empty() && versions.is_empty() => {
+        let (product, warning) = match self.whole {
+            Some(whole) => product(&component(whole), Some(&within)),
+            None if within.is_empty() && versions.is_empty() => {
                 warnings.clear();
-                product(&part, None)
+                product(part, None)
             }
-            (None, false) => (of_packages(within), None),
+            None => (of_packages(within), None),
         };
         warnings.extend(warning);
         (product, warnings)
@@ -276,14 +286,14 @@ impl<'d> Parts<'d> {
             return Some(Found::Part(part));
         }
         let Some(link) = reference.strip_prefix("urn:cdx:") else {
-            return is_purl(reference).then_some(Found::Purl(reference, false));
+            return is_purl(reference).then_some(Found::Purl(reference, Of::This));
         };
         let (bom, fragment) = link.split_once('#').unwrap_or((link, ""));
         let is_ours = self.serial.is_some() && bom.split('/').next() == self.serial;
         match (is_ours, fragment) {
             (true, "") => self.whole.map(Found::Part),
             (true, fragment) => self.by_ref.get(fragment).map(|part| Found::Part(part)),
-            (false, fragment) => is_purl(fragment).then_some(Found::Purl(fragment, true)),
+            (false, fragment) => is_purl(fragment).then_some(Found::Purl(fragment, Of::Another)),
         }
     }
 }
@@ -291,8 +301,15 @@ impl<'d> Parts<'d> {
 #[derive(Clone, Copy)]
 enum Found<'d, 'r> {
     Part(&'d Part<'d>),
-    /// A package URL, and whether it is another document's.
-    Purl(&'r str, bool),
+    /// A package URL.
+    Purl(&'r str, Of),
+}
+
+/// Of which document something is.
+#[derive(Clone, Copy)]
+enum Of {
+    This,
+    Another,
 }
 
 fn is_purl(text: &str) -> bool {
