@@ -62,16 +62,16 @@ impl<'a> Purl<'a> {
         if !is_kind(&kind) {
             return Err("its type has characters that no type has");
         }
-        // An `@` that begins a part is an npm scope that nobody encoded.
+        // An `@` that begins a part with others behind it is an npm scope that nobody encoded.
+        let is_of_name = |before: &str| before.is_empty() || before.ends_with('/');
         let (rest, version) = match rest.rsplit_once('@') {
-            Some((rest, version)) if !rest.is_empty() && !rest.ends_with('/') => {
-                (rest, Some(version))
-            }
-            _ => (rest, None),
+            Some((before, after)) if is_of_name(before) && after.contains('/') => (rest, None),
+            Some((before, after)) => (before, Some(after)),
+            None => (rest, None),
         };
-        let (namespace, name) = match rest.trim_matches('/').rsplit_once('/') {
+        let (namespace, name) = match rest.trim_start_matches('/').rsplit_once('/') {
             Some((namespace, name)) => (Some(namespace), name),
-            None => (None, rest.trim_matches('/')),
+            None => (None, rest),
         };
         let rules = Rules::of(&kind);
         let name = rules.name(decoded(name)?);
@@ -143,8 +143,8 @@ struct Rules {
 impl Rules {
     fn of(kind: &str) -> Self {
         let (lower_namespace, lower_name) = match kind {
-            "alpm" | "apk" | "bitbucket" | "bitnami" | "composer" | "deb" | "github" | "gitlab"
-            | "golang" | "hex" | "npm" | "oci" | "pub" | "pypi" => (true, true),
+            "alpm" | "apk" | "bitbucket" | "bitnami" | "brew" | "composer" | "deb" | "github"
+            | "gitlab" | "golang" | "hex" | "npm" | "oci" | "pub" | "pypi" => (true, true),
             "qpkg" | "rpm" | "luarocks" => (true, kind == "luarocks"),
             _ => (false, false),
         };
@@ -332,6 +332,8 @@ mod tests {
             "https://example.com/a/b",
             "pkg:d_b/x",
             "pkg:1deb/x",
+            "pkg:maven/@1.3.4",
+            "pkg:swift/github.com/Alamofire/@5.4.3",
             "pkg:deb/debian/curl@1%2",
             "pkg:deb/debian/curl@1%zz",
             "pkg:deb/debian/%ff",
