@@ -21,6 +21,7 @@ mod message;
 mod path;
 mod pattern;
 mod period;
+mod vex;
 #[cfg(feature = "yaml")]
 pub mod yaml;
 
@@ -34,3 +35,4 @@ pub use fault::{Fault, Place};
 pub use message::{one_line, refusal};
 pub use pattern::{ImagePattern, PatternError, WordPattern};
 pub use period::{Period, PeriodError};
+pub use vex::{PackagePart, VexAnswer, VexIndex, VexJudgement, VexMatch, WhyNot, vex_applies};

@@ -14,12 +14,14 @@ mod imported;
 mod input;
 mod text;
 mod trivy;
+mod vex;
 
 use std::io::Read;
 use std::path::Path;
 
 pub use error::ReportError;
 pub use imported::{Imported, ReportImage};
+pub use vex::{VexDocument, VexError, VexFormat, VexLimits, read_vex, read_vex_folder};
 
 /// What a report may measure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
