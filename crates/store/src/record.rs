@@ -80,11 +80,11 @@ pub(crate) fn decode(body: Body<'_>, detail: Detail) -> Result<Entry, Damage> {
         Detail::Decision => (None, Vanished::default()),
         Detail::Full => rest::decode(rest).map(|(titles, vanished)| (Some(titles), vanished))?,
     };
-    let mut findings = findings::Reader::new(findings, titles)?;
+    let mut findings = findings::Reader::new(findings, titles).map_err(Damage::Body)?;
     for (report, count) in verdict.reports.iter_mut().zip(counts) {
-        report.findings = findings.next(count)?;
+        report.findings = findings.next(count).map_err(Damage::Body)?;
     }
-    findings.end()?;
+    findings.end().map_err(Damage::Body)?;
     Ok(Entry { verdict, vanished })
 }
 

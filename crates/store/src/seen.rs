@@ -15,7 +15,7 @@ use crate::MAX_FINDINGS;
 
 /// A problem in short: half of the SHA-256 of its [`FindingKey`](portcullis_types::FindingKey), so
 /// that nobody can make two that are taken for one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(crate) struct Key(u128);
 
 impl Key {
@@ -104,5 +104,58 @@ impl Dates {
         }
         let gone = self.order.iter().filter(|key| !standing.contains(key));
         gone.filter_map(|key| Some((*key, *self.earliest.get(key)?))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use portcullis_types::{Class, Severity};
+
+    use super::*;
+
+    #[test]
+    fn each_part_of_a_key_counts_and_nothing_else() {
+        let base = Finding::new(Class::Vulnerability, "A", Severity::High, "trivy");
+        let text = |text: &str| Some(text.into());
+        let different = [
+            base.clone(),
+            Finding { class: Class::Baseline, ..base.clone() },
+            Finding { id: "B".into(), ..base.clone() },
+            Finding { package: text("x"), ..base.clone() },
+            Finding { version: text("x"), ..base.clone() },
+            Finding { path: text("x"), ..base.clone() },
+            Finding { package: text("x"), version: text("y"), ..base.clone() },
+            Finding { package: text("xy"), ..base.clone() },
+            Finding { package: text(""), ..base.clone() },
+        ];
+        let keys: HashSet<Key> = different.iter().map(Key::of).collect();
+        assert_eq!(keys.len(), different.len());
+        let same = Finding {
+            severity: Severity::Low,
+            source: "grype".into(),
+            fixed_version: text("2"),
+            ..base.clone()
+        };
+        assert_eq!(Key::of(&same), Key::of(&base));
+    }
+
+    /// Keys stand on disks, so they must be the same in each version of this program.
+    #[test]
+    fn a_key_is_the_one_that_was_written_before() {
+        let finding = Finding {
+            package: Some("p".into()),
+            ..Finding::new(Class::Malware, "A", Severity::High, "trivy")
+        };
+        // Python: sha256(b'malware' + b''.join(bytes([t is not None]) + len(t or '').to_bytes(8,
+        // 'little') + (t or '').encode() for t in ('A', 'p', None, None))).hexdigest()[:32]
+        assert_eq!(Key::of(&finding), Key(0x7363_9740_deed_e0fc_c2e9_3e36_f1e7_987e));
+    }
+
+    #[test]
+    fn what_vanished_first_is_forgotten_first() {
+        let date = |n: usize| (Key(n as u128), Timestamp::UNIX_EPOCH);
+        let vanished: Vanished = (0..MAX_FINDINGS + 2).map(date).collect();
+        assert_eq!(vanished.iter().count(), MAX_FINDINGS);
+        assert_eq!(vanished.iter().next(), Some(date(2)));
     }
 }

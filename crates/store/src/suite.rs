@@ -8,7 +8,7 @@ use portcullis_types::{
     Timestamp, Verdict,
 };
 
-use crate::{Change, Depth, Detail, MAX_FINDINGS, StoreError, VerdictStore};
+use crate::{Change, Depth, Detail, Listed, MAX_FINDINGS, StoreError, Summary, VerdictStore};
 
 /// Runs each case on a store of its own.
 ///
@@ -28,6 +28,12 @@ pub fn run<S: VerdictStore>(mut fresh: impl FnMut() -> S) {
         findings_beyond_the_bound_are_refused,
         what_was_removed_is_gone,
         a_list_names_every_image,
+        a_decision_gets_all_but_the_titles,
+        a_problem_keeps_the_date_at_which_it_was_first_seen,
+        the_order_of_imports_does_not_matter_for_dates,
+        an_earlier_date_of_a_repeated_report_counts,
+        what_was_removed_is_forgotten_with_its_dates,
+        each_finding_is_annotated_once,
     ] {
         case(&fresh());
     }
@@ -59,6 +65,11 @@ pub fn report(scanner: &str, second: i64, findings: usize) -> ScanReport {
             .then(|| format!("1.{}-r{}", n % 50, second + 1).into()),
         path: (!n.is_multiple_of(2))
             .then(|| format!("usr/lib/package-{}/METADATA", n % 300).into()),
+        purl: Some(format!("pkg:deb/debian/package-{}@1.{}-r{second}", n % 300, n % 50).into()),
+        aliases: match n % 5 {
+            0 => vec![format!("DSA-{n}").into(), format!("GHSA-{n}").into()],
+            _ => Vec::new(),
+        },
         title: Some(format!("package-{}: problem number {n} of its kind", n % 300).into()),
         cvss: Some(5.5),
         published: Some(time(1_600_000_000 + n as i64)),
@@ -84,6 +95,14 @@ pub fn report(scanner: &str, second: i64, findings: usize) -> ScanReport {
         },
         findings: (0..findings).map(finding).map(Arc::new).collect(),
     }
+}
+
+/// The report as it stands in a store that knew none of its findings: each was first seen then.
+pub fn first_seen_at_import(mut report: ScanReport) -> ScanReport {
+    for finding in &mut report.findings {
+        Arc::make_mut(finding).first_seen = Some(report.imported_at);
+    }
+    report
 }
 
 fn digest(algorithm: &str, digit: char, length: usize) -> Digest {
@@ -121,7 +140,8 @@ fn nothing_is_known_of_an_image_that_was_not_scanned(store: &dyn VerdictStore) {
 fn what_was_absorbed_is_found(store: &dyn VerdictStore) {
     let (image, report) = (image('a'), report("trivy", 10, 40));
     assert_eq!(absorb(store, &image, report.clone()), Change::Created);
-    let wanted = Verdict { image: image.clone(), reports: vec![report] };
+    let reports = vec![first_seen_at_import(report)];
+    let wanted = Verdict { image: image.clone(), reports };
     assert_eq!(stored(store, &image), wanted);
     let chain = image.chain_id.clone().expect("the image has a chain");
     assert_eq!(of_chain(store, &chain), [image.config].into());
@@ -242,4 +262,138 @@ fn a_list_names_every_image(store: &dyn VerdictStore) {
     let counts: Vec<_> = summary.reports.iter().map(|(_, count)| *count).collect();
     assert_eq!(counts, [10, 10]);
     assert!(summary.reports.iter().all(|(r, _)| r.findings.is_empty()));
+    let heads = store.list(Depth::Heads).expect("the store can be read");
+    let entries = |listed: Vec<Listed>| -> Vec<(Digest, Summary)> {
+        let entry = |l: Listed| (l.config, l.entry.expect("it is not damaged"));
+        listed.into_iter().map(entry).collect()
+    };
+    assert_eq!(entries(heads), entries(listed));
+    assert_eq!(store.count().expect("the store can be read"), 2);
+}
+
+fn a_decision_gets_all_but_the_titles(store: &dyn VerdictStore) {
+    let image = image('a');
+    absorb(store, &image, report("trivy", 10, 20));
+    absorb(store, &image, report("grype", 10, 5));
+    let mut wanted = stored(store, &image);
+    for finding in wanted.reports.iter_mut().flat_map(|r| &mut r.findings) {
+        assert!(finding.title.is_some(), "the suite's findings have titles");
+        Arc::make_mut(finding).title = None;
+    }
+    let read = store.by_config(&image.config, Detail::Decision).expect("the store can be read");
+    assert_eq!(read.as_ref(), Some(&wanted));
+    let chain = image.chain_id.as_ref().expect("the image has a chain");
+    let read = store.by_chain(chain, Detail::Decision).expect("the store can be read");
+    assert_eq!(read.into_iter().map(|v| v.ok()).collect::<Vec<_>>(), [Some(wanted)]);
+}
+
+/// A report of this scanner, made and imported at `second`, of findings with these ids.
+fn report_of(scanner: &str, second: i64, ids: &[&str]) -> ScanReport {
+    let at = Timestamp::from_second(second).expect("the time is in range");
+    let finding = |id: &&str| Finding {
+        package: Some("openssl".into()),
+        // What a report says of this itself does not count.
+        first_seen: Some(Timestamp::UNIX_EPOCH),
+        ..Finding::new(Class::Vulnerability, *id, Severity::High, scanner)
+    };
+    ScanReport {
+        imported_at: at,
+        scanned_at: at,
+        findings: ids.iter().map(finding).map(Arc::new).collect(),
+        ..report(scanner, second, 0)
+    }
+}
+
+/// Id and second of first sight of all that stands.
+fn dates(store: &dyn VerdictStore, image: &ImageFacts) -> Vec<(String, i64)> {
+    let date = |f: Arc<Finding>| {
+        (f.id.to_string(), f.first_seen.expect("each stored finding has a date").as_second())
+    };
+    Verdict::merged([&stored(store, image)]).into_iter().map(date).collect()
+}
+
+fn a_problem_keeps_the_date_at_which_it_was_first_seen(store: &dyn VerdictStore) {
+    let image = image('a');
+    // Each report, and what stands then, with its dates.
+    let steps: [(&str, i64, &[&str], &[(&str, i64)]); 7] = [
+        ("trivy", 10, &["A", "B"], &[("A", 10), ("B", 10)]),
+        // It is replaced, and knows one more.
+        ("trivy", 20, &["A", "B", "C"], &[("A", 10), ("B", 10), ("C", 20)]),
+        // Two vanish,
+        ("trivy", 30, &["C"], &[("C", 20)]),
+        ("trivy", 40, &["D"], &[("D", 40)]),
+        // come back, one in another scanner's report,
+        ("grype", 50, &["A", "E"], &[("A", 10), ("D", 40), ("E", 50)]),
+        ("trivy", 60, &["B", "C"], &[("A", 10), ("B", 10), ("C", 20), ("E", 50)]),
+        // and stay when the other scanner drops its own.
+        ("grype", 70, &["F"], &[("B", 10), ("C", 20), ("F", 70)]),
+    ];
+    for (scanner, second, ids, wanted) in steps {
+        absorb(store, &image, report_of(scanner, second, ids));
+        let wanted: Vec<_> = wanted.iter().map(|(id, at)| ((*id).to_owned(), *at)).collect();
+        assert_eq!(dates(store, &image), wanted, "after {scanner} at {second}");
+    }
+}
+
+fn the_order_of_imports_does_not_matter_for_dates(store: &dyn VerdictStore) {
+    let image = image('a');
+    let newer = report_of("trivy", 20, &["A"]);
+    // It was made before the one that is stored, which takes its place, and came in before too.
+    let older = report_of("trivy", 10, &["A", "B"]);
+    absorb(store, &image, newer);
+    assert_eq!(absorb(store, &image, older), Change::Unchanged);
+    assert_eq!(dates(store, &image), [("A".to_owned(), 10)]);
+    absorb(store, &image, report_of("trivy", 30, &["B"]));
+    assert_eq!(dates(store, &image), [("B".to_owned(), 10)]);
+}
+
+fn an_earlier_date_of_a_repeated_report_counts(store: &dyn VerdictStore) {
+    let image = image('a');
+    let report = |imported| ScanReport {
+        imported_at: Timestamp::from_second(imported).expect("the time is in range"),
+        ..report_of("trivy", 10, &["A"])
+    };
+    absorb(store, &image, report(50));
+    for (imported, wanted) in [(60, 50), (40, 40), (50, 40)] {
+        assert_eq!(absorb(store, &image, report(imported)), Change::Unchanged);
+        assert_eq!(dates(store, &image), [("A".to_owned(), wanted)], "imported at {imported}");
+    }
+}
+
+fn what_was_removed_is_forgotten_with_its_dates(store: &dyn VerdictStore) {
+    let image = image('a');
+    absorb(store, &image, report_of("trivy", 10, &["A"]));
+    absorb(store, &image, report_of("trivy", 20, &[]));
+    assert!(store.remove(&image.config).expect("it can be removed"));
+    absorb(store, &image, report_of("trivy", 30, &["A"]));
+    assert_eq!(dates(store, &image), [("A".to_owned(), 30)]);
+}
+
+fn each_finding_is_annotated_once(store: &dyn VerdictStore) {
+    let (a, b) = (image('a'), image('b'));
+    absorb(store, &a, report_of("trivy", 10, &["A", "B"]));
+    absorb(store, &a, report_of("grype", 10, &["B"]));
+    absorb(store, &b, report_of("trivy", 10, &["C"]));
+    let exploit = |finding: &mut Finding| {
+        let is_new = &*finding.id == "B" && !finding.kev;
+        finding.kev |= is_new;
+        is_new
+    };
+    for (round, wanted) in [[true, false], [false, false]].into_iter().enumerate() {
+        let annotated = store.annotate(&exploit).expect("the store can be written");
+        let changed: Vec<_> =
+            annotated.into_iter().map(|a| (a.config, a.changed.expect("it is whole"))).collect();
+        let wanted = [(a.config.clone(), wanted[0]), (b.config.clone(), wanted[1])];
+        assert_eq!(changed, wanted, "round {round}");
+        let known = |image| Verdict::merged([&stored(store, image)]);
+        let exploited: Vec<_> = known(&a).iter().map(|f| (f.id.to_string(), f.kev)).collect();
+        assert_eq!(exploited, [("A".to_owned(), false), ("B".to_owned(), true)]);
+        assert!(known(&b).iter().all(|f| !f.kev));
+    }
+    assert_eq!(
+        absorb(store, &a, report_of("trivy", 10, &["A", "B"])),
+        Change::Unchanged,
+        "a report is not another one for what a feed adds"
+    );
+    assert!(Verdict::merged([&stored(store, &a)])[1].kev);
 }

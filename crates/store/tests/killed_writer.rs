@@ -14,7 +14,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
-use portcullis_store::{FileStore, VerdictStore, suite};
+use portcullis_store::{Depth, Detail, FileStore, VerdictStore, suite};
 use portcullis_types::Verdict;
 
 const READERS: usize = 64;
@@ -105,7 +105,8 @@ fn generation(store: &FileStore) -> i64 {
         panic!("there are {} reports", verdict.reports.len());
     };
     let generation = report.scanned_at.as_second();
-    let wanted = Verdict { image, reports: vec![suite::report("trivy", generation, FINDINGS)] };
+    let report = suite::first_seen_at_import(suite::report("trivy", generation, FINDINGS));
+    let wanted = Verdict { image, reports: vec![report] };
     assert_eq!(verdict, wanted, "generation {generation} is not whole");
     generation
 }

@@ -278,7 +278,12 @@ fn unite(known: &mut Finding, other: &Finding, sources: &mut Sources) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::FindingKey;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
@@ -399,5 +404,119 @@ mod tests {
     #[test]
     fn a_report_from_the_future_is_as_old_as_its_import() {
         assert_eq!(report(5000, vec![]).as_of(), at(1000));
+    }
+
+    /// What [`Verdict::merged`] should give, said in another way.
+    fn naive<'a>(findings: impl Iterator<Item = &'a Arc<Finding>>) -> Vec<Finding> {
+        let mut problems: BTreeMap<FindingKey<'a>, Vec<&Finding>> = BTreeMap::new();
+        for finding in findings {
+            problems.entry(finding.key()).or_default().push(finding);
+        }
+        let united = problems.into_values().map(|same| {
+            let known =
+                |get: fn(&Finding) -> &Option<Text>| same.iter().find_map(|f| get(f).clone());
+            let first =
+                |get: fn(&Finding) -> Option<Timestamp>| same.iter().filter_map(|f| get(f)).min();
+            let highest = |get: fn(&Finding) -> Option<f32>| {
+                same.iter().filter_map(|f| get(f)).max_by(f32::total_cmp)
+            };
+            let severities = same.iter().map(|f| f.severity).filter(|s| *s != Severity::Unknown);
+            let aliases: BTreeSet<Text> = same.iter().flat_map(|f| f.aliases.clone()).collect();
+            let mut sources: Vec<&str> = Vec::new();
+            for source in same.iter().flat_map(|f| f.source.split(", ")) {
+                if !sources.contains(&source) {
+                    sources.push(source);
+                }
+            }
+            Finding {
+                severity: severities.min().unwrap_or(Severity::Unknown),
+                fixed_version: known(|f| &f.fixed_version),
+                purl: known(|f| &f.purl),
+                sha256: known(|f| &f.sha256),
+                title: known(|f| &f.title),
+                cvss: highest(|f| f.cvss),
+                epss: highest(|f| f.epss),
+                kev: same.iter().any(|f| f.kev),
+                published: first(|f| f.published),
+                fixed: first(|f| f.fixed),
+                first_seen: first(|f| f.first_seen),
+                aliases: aliases.into_iter().collect(),
+                source: sources.join(", ").into(),
+                ..same[0].clone()
+            }
+        });
+        united.collect()
+    }
+
+    prop_compose! {
+        fn any_finding()(
+            id in prop::sample::select(vec!["A", "B", "C"]),
+            place in prop::option::of(prop::sample::select(vec!["x", "y"])),
+            fields in prop::array::uniform6(prop::option::of(0..4_u8)),
+            severity in prop::sample::select(Severity::ALL),
+            kev in any::<bool>(),
+            aliases in prop::collection::btree_set(prop::sample::select(vec!["a", "b", "c"]), 0..3),
+            source in prop::sample::select(vec!["trivy", "grype", "trivy, grype", "a"]),
+        ) -> Finding {
+            let text = |n: usize| fields[n].map(|v| Text::from(v.to_string()));
+            let date = |n: usize| fields[n].map(|v| at(i64::from(v)));
+            Finding {
+                package: place.map(Into::into),
+                path: place.map(Into::into),
+                fixed_version: text(0),
+                title: text(1),
+                purl: text(2),
+                sha256: text(3),
+                cvss: fields[4].map(f32::from),
+                epss: fields[5].map(|v| f32::from(v) / 4.0),
+                kev,
+                published: date(0),
+                fixed: date(4),
+                first_seen: date(5),
+                aliases: aliases.into_iter().map(Into::into).collect(),
+                ..Finding::new(Class::Vulnerability, id, severity, source)
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn merged_is_what_the_naive_way_gives(
+            reports in prop::collection::vec(
+                (prop::collection::vec(any_finding(), 0..6), any::<bool>()),
+                0..4,
+            )
+        ) {
+            // In order, as the store keeps them, or not.
+            let reports = reports.into_iter().map(|(findings, is_in_order)| {
+                let mut report = report(1, findings);
+                if is_in_order {
+                    report.put_in_order();
+                }
+                report
+            });
+            let verdict = Verdict { image: facts(), reports: reports.collect() };
+            let merged: Vec<Finding> =
+                Verdict::merged([&verdict]).iter().map(|f| Finding::clone(f)).collect();
+            prop_assert_eq!(merged, naive(verdict.reports.iter().flat_map(|r| &r.findings)));
+        }
+    }
+
+    #[test]
+    fn what_a_node_adds_to_findings_makes_no_other_report() {
+        let mut verdict = Verdict { image: facts(), reports: Vec::new() };
+        let known = Finding { epss: Some(0.5), ..finding("A", Severity::High, None) };
+        verdict.absorb(&facts(), report(1, vec![known, finding("B", Severity::High, None)]));
+        let annotated = Finding {
+            epss: Some(0.1),
+            kev: true,
+            first_seen: Some(at(3)),
+            ..finding("A", Severity::High, None)
+        };
+        let b = finding("B", Severity::High, None);
+        // In another order, too.
+        assert!(!verdict.absorb(&facts(), report(1, vec![b.clone(), annotated])));
+        let other = Finding { cvss: Some(1.0), ..finding("A", Severity::High, None) };
+        assert!(verdict.absorb(&facts(), report(1, vec![other, b])));
     }
 }

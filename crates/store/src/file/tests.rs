@@ -6,6 +6,7 @@ use portcullis_types::Cause;
 use rustix::fs::{FileType, Mode};
 
 use super::*;
+use crate::Change;
 use crate::suite::{self, image, report};
 
 /// A store with one verdict, about `image('a')`.
@@ -242,4 +243,76 @@ fn what_a_killed_writer_left_is_thrown_away() {
     store.absorb(&image('b'), report("trivy", 10, 1)).unwrap();
     assert!(!store.root.join(NEW).exists());
     assert_eq!(store.list(Depth::Whole).unwrap().len(), 2);
+}
+
+/// The verdict that format 1 wrote about `image('a')`.
+const OLD: &[u8] = include_bytes!("../record/format-1.verdict");
+
+fn version(store: &FileStore) -> u8 {
+    fs::read(entry(store, 'a')).unwrap()[4]
+}
+
+#[test]
+fn a_verdict_of_format_1_is_read_and_written_anew_by_the_next_import() {
+    let (_folder, store) = filled();
+    fs::write(entry(&store, 'a'), OLD).unwrap();
+    let config = image('a').config;
+    let old = store.by_config(&config, Detail::Full).unwrap().unwrap();
+    assert_eq!(old.reports.len(), 2);
+    assert_eq!(store.by_config(&config, Detail::Decision).unwrap().unwrap(), old);
+    for depth in [Depth::Heads, Depth::Whole] {
+        assert_eq!(store.list(depth).unwrap()[0].entry.as_ref().unwrap().reports.len(), 2);
+    }
+    assert!(!store.annotate(&|_| false).unwrap()[0].changed.as_ref().unwrap());
+    assert_eq!(version(&store), 1);
+    let absorbed = store.absorb(&old.image, old.reports[1].clone()).unwrap();
+    assert_eq!((absorbed.change, version(&store)), (Change::Unchanged, frame::VERSION));
+    assert_eq!(store.by_config(&config, Detail::Full).unwrap().unwrap(), old);
+}
+
+#[test]
+fn an_import_that_changes_nothing_writes_nothing() {
+    let (_folder, store) = filled();
+    let modified = || fs::metadata(entry(&store, 'a')).unwrap().modified().unwrap();
+    let before = modified();
+    store.absorb(&image('a'), report("trivy", 10, 3)).unwrap();
+    store.annotate(&|_| false).unwrap();
+    assert_eq!(modified(), before);
+}
+
+#[test]
+fn what_a_start_does_not_read_can_be_damaged_and_is_never_written_over() {
+    let (_folder, store) = filled();
+    let path = entry(&store, 'a');
+    let mut bytes = fs::read(&path).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&path, &bytes).unwrap();
+    let config = image('a').config;
+    let read = store.by_config(&config, Detail::Decision).unwrap().unwrap();
+    assert_eq!(read.reports[0].findings.len(), 3);
+    assert_eq!(cause(&store), Some(Cause::StoreCorrupt));
+    assert!(store.list(Depth::Heads).unwrap()[0].entry.is_ok());
+    assert!(store.list(Depth::Whole).unwrap()[0].entry.is_err());
+    assert!(store.absorb(&image('a'), report("trivy", 20, 3)).is_err());
+    assert_eq!(fs::read(&path).unwrap(), bytes);
+    // What is missing is noticed all the same.
+    fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
+    assert!(store.by_config(&config, Detail::Decision).is_err());
+}
+
+#[test]
+fn a_damaged_verdict_does_not_stop_the_annotation_of_others() {
+    let (_folder, store) = filled();
+    store.absorb(&image('b'), report("trivy", 10, 2)).unwrap();
+    fs::write(entry(&store, 'a'), "PCVR").unwrap();
+    let annotated = store
+        .annotate(&|finding| {
+            finding.kev = true;
+            true
+        })
+        .unwrap();
+    let damaged = annotated[0].changed.as_ref().unwrap_err();
+    assert_eq!((&annotated[0].config, damaged.cause()), (&image('a').config, Cause::StoreCorrupt));
+    assert!(annotated[1].changed.as_ref().unwrap());
+    assert_eq!(store.count().unwrap(), 2);
 }

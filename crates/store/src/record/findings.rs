@@ -25,7 +25,7 @@ use portcullis_types::{Finding, Text, Timestamp};
 use super::head::{ClassRecord, Numbered, SeverityRecord};
 use super::rest::Titles;
 use super::{BEHIND, NO_ID, NO_TEXT, SHAPE, TOO_MANY};
-use crate::{Damage, MAX_FINDINGS};
+use crate::MAX_FINDINGS;
 
 const FIELDS: usize = 15;
 const RECORD: usize = FIELDS * 4;
@@ -153,6 +153,9 @@ impl<T: Copy + Eq + Hash> Numbers<T> {
     }
 }
 
+/// What is wrong with a section; small, since each finding could say it many times.
+type Broken = &'static str;
+
 /// What is left of a section while it is read.
 pub(super) struct Reader<'a> {
     texts: Texts<'a>,
@@ -164,24 +167,24 @@ pub(super) struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     /// Reads all but the findings. Without titles, findings get none.
-    pub(super) fn new(section: &'a [u8], titles: Option<Titles>) -> Result<Self, Damage> {
-        let (counts, mut section) = section.split_first_chunk().ok_or(Damage::Body(SHAPE))?;
+    pub(super) fn new(section: &'a [u8], titles: Option<Titles>) -> Result<Self, Broken> {
+        let (counts, mut section) = section.split_first_chunk().ok_or(SHAPE)?;
         let [texts, several, aliases, times, findings] = numbers::<20, 5>(counts);
         let ends = take(&mut section, texts)?;
         let aliases = take(&mut section, aliases)?.iter();
         let times = take(&mut section, times)?.iter().map(time).collect::<Result<_, _>>()?;
         let records = take(&mut section, findings)?;
         if records.len() > MAX_FINDINGS {
-            return Err(Damage::Body(TOO_MANY));
+            return Err(TOO_MANY);
         }
-        let all = std::str::from_utf8(section).map_err(|_| Damage::Body(SHAPE))?;
+        let all = std::str::from_utf8(section).map_err(|_| SHAPE)?;
         let texts = Texts::new(ends, all, several as usize)?;
         Ok(Self { texts, times, aliases, records, titles })
     }
 
     /// The next findings.
-    pub(super) fn next(&mut self, count: usize) -> Result<Vec<Arc<Finding>>, Damage> {
-        let (records, rest) = self.records.split_at_checked(count).ok_or(Damage::Body(TOO_MANY))?;
+    pub(super) fn next(&mut self, count: usize) -> Result<Vec<Arc<Finding>>, Broken> {
+        let (records, rest) = self.records.split_at_checked(count).ok_or(TOO_MANY)?;
         self.records = rest;
         let mut findings = Vec::with_capacity(count);
         for record in records {
@@ -191,15 +194,15 @@ impl<'a> Reader<'a> {
     }
 
     /// Makes sure that nothing is left.
-    pub(super) fn end(self) -> Result<(), Damage> {
+    pub(super) fn end(self) -> Result<(), Broken> {
         let titles = self.titles.is_none_or(|titles| titles.is_empty());
         if !self.records.is_empty() || self.aliases.len() != 0 || !titles {
-            return Err(Damage::Body(BEHIND));
+            return Err(BEHIND);
         }
         Ok(())
     }
 
-    fn finding(&mut self, record: &[u8; RECORD]) -> Result<Finding, Damage> {
+    fn finding(&mut self, record: &[u8; RECORD]) -> Result<Finding, Broken> {
         let [
             id,
             package,
@@ -218,12 +221,12 @@ impl<'a> Reader<'a> {
             kind,
         ] = numbers::<RECORD, FIELDS>(record);
         let [class, severity, flags, _] = kind.to_le_bytes();
-        let class = ClassRecord::numbered(class).ok_or(Damage::Body(SHAPE))?;
-        let severity = SeverityRecord::numbered(severity).ok_or(Damage::Body(SHAPE))?;
+        let class = ClassRecord::numbered(class).ok_or(SHAPE)?;
+        let severity = SeverityRecord::numbered(severity).ok_or(SHAPE)?;
         let value = |flag, bits| (flags & flag != 0).then(|| f32::from_bits(bits));
         Ok(Finding {
             class: class.into(),
-            id: self.texts.get(id)?.ok_or(Damage::Body(NO_ID))?,
+            id: self.texts.get(id)?.ok_or(NO_ID)?,
             aliases: self.aliases(aliases as usize)?,
             severity: severity.into(),
             package: self.texts.get(package)?,
@@ -239,32 +242,32 @@ impl<'a> Reader<'a> {
             published: self.time(published)?,
             fixed: self.time(fixed)?,
             first_seen: self.time(first_seen)?,
-            source: self.texts.get(source)?.ok_or(Damage::Body(NO_ID))?,
+            source: self.texts.get(source)?.ok_or(NO_ID)?,
         })
     }
 
-    fn aliases(&mut self, count: usize) -> Result<Vec<Text>, Damage> {
+    fn aliases(&mut self, count: usize) -> Result<Vec<Text>, Broken> {
         if count == 0 {
             return Ok(Vec::new());
         }
         if count > self.aliases.len() {
-            return Err(Damage::Body(NO_TEXT));
+            return Err(NO_TEXT);
         }
         let aliases = self.aliases.by_ref().take(count);
         aliases
             .map(|number| {
                 let text = self.texts.get(u32::from_le_bytes(*number))?;
-                text.ok_or(Damage::Body(NO_TEXT))
+                text.ok_or(NO_TEXT)
             })
             .collect()
     }
 
-    fn time(&self, number: u32) -> Result<Option<Timestamp>, Damage> {
+    fn time(&self, number: u32) -> Result<Option<Timestamp>, Broken> {
         let Some(place) = number.checked_sub(1) else {
             return Ok(None);
         };
         let time = self.times.get(place as usize);
-        time.copied().map(Some).ok_or(Damage::Body("a finding names a time that is not there"))
+        time.copied().map(Some).ok_or("a finding names a time that is not there")
     }
 }
 
@@ -279,10 +282,10 @@ struct Texts<'a> {
 }
 
 impl<'a> Texts<'a> {
-    fn new(ends: &'a [[u8; 4]], all: &'a str, several: usize) -> Result<Self, Damage> {
+    fn new(ends: &'a [[u8; 4]], all: &'a str, several: usize) -> Result<Self, Broken> {
         let end = ends.last().map_or(0, |end| u32::from_le_bytes(*end));
         if several > ends.len() || end as usize != all.len() {
-            return Err(Damage::Body(NO_TEXT));
+            return Err(NO_TEXT);
         }
         let mut texts = Self { ends, all, several: Vec::with_capacity(several), left: all.len() };
         for place in 0..several {
@@ -292,25 +295,31 @@ impl<'a> Texts<'a> {
         Ok(texts)
     }
 
-    fn get(&mut self, number: u32) -> Result<Option<Text>, Damage> {
+    #[inline]
+    fn get(&mut self, number: u32) -> Result<Option<Text>, Broken> {
         let Some(place) = number.checked_sub(1) else {
             return Ok(None);
         };
-        if let Some(text) = self.several.get(place as usize) {
-            return Ok(Some(Arc::clone(text)));
+        match self.several.get(place as usize) {
+            Some(text) => Ok(Some(Arc::clone(text))),
+            None => self.single(place as usize).map(Some),
         }
-        let text = self.cut(place as usize)?;
-        // A text that is mentioned again and again would turn a small file into a large allocation.
-        self.left =
-            self.left.checked_sub(text.len()).ok_or(Damage::Body("it unfolds to too much text"))?;
-        Ok(Some(text.into()))
     }
 
-    fn cut(&self, place: usize) -> Result<&'a str, Damage> {
+    /// Makes a text that is mentioned once. One that is mentioned again and again would turn a
+    /// small file into a large allocation.
+    #[inline(never)]
+    fn single(&mut self, place: usize) -> Result<Text, Broken> {
+        let text = self.cut(place)?;
+        self.left = self.left.checked_sub(text.len()).ok_or("it unfolds to too much text")?;
+        Ok(text.into())
+    }
+
+    fn cut(&self, place: usize) -> Result<&'a str, Broken> {
         let end = |place: usize| self.ends.get(place).map(|end| u32::from_le_bytes(*end) as usize);
         let start = place.checked_sub(1).map_or(Some(0), end);
         let text = start.zip(end(place)).and_then(|(start, end)| self.all.get(start..end));
-        text.ok_or(Damage::Body(NO_TEXT))
+        text.ok_or(NO_TEXT)
     }
 }
 
@@ -322,16 +331,15 @@ fn numbers<const B: usize, const N: usize>(record: &[u8; B]) -> [u32; N] {
 }
 
 /// Takes so many records of `B` bytes from the front.
-fn take<'a, const B: usize>(section: &mut &'a [u8], count: u32) -> Result<&'a [[u8; B]], Damage> {
+fn take<'a, const B: usize>(section: &mut &'a [u8], count: u32) -> Result<&'a [[u8; B]], Broken> {
     let size = (count as usize).checked_mul(B);
-    let (records, rest) =
-        size.and_then(|size| section.split_at_checked(size)).ok_or(Damage::Body(SHAPE))?;
+    let (records, rest) = size.and_then(|size| section.split_at_checked(size)).ok_or(SHAPE)?;
     *section = rest;
     Ok(records.as_chunks().0)
 }
 
-fn time(bytes: &[u8; TIME]) -> Result<Timestamp, Damage> {
+fn time(bytes: &[u8; TIME]) -> Result<Timestamp, Broken> {
     let [s @ .., n0, n1, n2, n3] = *bytes;
     Timestamp::new(i64::from_le_bytes(s), i32::from_le_bytes([n0, n1, n2, n3]))
-        .map_err(|_| Damage::Body("a time is out of range"))
+        .map_err(|_| "a time is out of range")
 }

@@ -84,12 +84,12 @@ pub(super) struct Titles {
 
 impl Titles {
     /// The title of the next finding.
-    pub(super) fn next(&mut self) -> Result<Option<Text>, Damage> {
-        let number = self.numbers.next().ok_or(Damage::Body(SHAPE))?;
+    pub(super) fn next(&mut self) -> Result<Option<Text>, &'static str> {
+        let number = self.numbers.next().ok_or(SHAPE)?;
         let Some(place) = number.checked_sub(1) else {
             return Ok(None);
         };
-        let title = self.texts.get(place as usize).ok_or(Damage::Body(NO_TEXT))?;
+        let title = self.texts.get(place as usize).ok_or(NO_TEXT)?;
         Ok(Some(Arc::clone(title)))
     }
 
