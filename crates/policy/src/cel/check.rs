@@ -12,7 +12,7 @@ use portcullis_types::{Class, Engine, Kind as ContainerKind, Severity, UnknownWo
 
 type Checked<T> = Result<T, ExpressionError>;
 
-pub(super) struct Check {
+struct Check {
     asked: Asked,
     /// Types of the variables of the macros around, from the outermost.
     locals: Vec<Type>,
@@ -20,8 +20,7 @@ pub(super) struct Check {
 
 /// Checks a whole expression, whose answer is a bool.
 pub(super) fn check(root: &Node, asked: Asked) -> Checked<()> {
-    let mut check = Check { asked, locals: Vec::new() };
-    match check.of(root)? {
+    match type_of(root, asked)? {
         Type::Bool | Type::Nothing => Ok(()),
         other => Err(wrong(
             root,
@@ -32,6 +31,11 @@ pub(super) fn check(root: &Node, asked: Asked) -> Checked<()> {
             },
         )),
     }
+}
+
+/// The type of a whole expression.
+pub(super) fn type_of(root: &Node, asked: Asked) -> Checked<Type> {
+    Check { asked, locals: Vec::new() }.of(root)
 }
 
 fn wrong(node: &Node, message: String, remedy: impl Into<String>) -> ExpressionError {
