@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 
 use portcullis_policy::case::{Case, FOLDER};
 use portcullis_store::{Detail, FileStore, VerdictStore};
@@ -51,8 +52,9 @@ fn unspeakable(case: &Case) -> Option<&'static str> {
     None
 }
 
-/// Puts the case's evidence into a store, as importers do; false if it cannot stand there.
-fn store(root: &Path, case: &Case) -> bool {
+/// Puts the case's evidence into a store, as importers do, and takes what a start finds there in
+/// its place: the store dates the findings. False if it cannot stand there.
+fn store(root: &Path, case: &mut Case) -> bool {
     let store = FileStore::open(root.join("var/lib/portcullis/verdicts"));
     std::fs::create_dir_all(root.join("var/lib/portcullis/verdicts")).unwrap();
     for Verdict { image, reports } in case.evidence.verdicts() {
@@ -63,8 +65,25 @@ fn store(root: &Path, case: &Case) -> bool {
         }
     }
     let config = case.identity.config.as_ref().unwrap();
-    let stored: Vec<Verdict> = store.by_config(config, Detail::Full).unwrap().into_iter().collect();
-    stored == case.evidence.verdicts()
+    let stored: Vec<Verdict> =
+        store.by_config(config, Detail::Decision).unwrap().into_iter().collect();
+    let is_whole = without_marks(&stored) == without_marks(case.evidence.verdicts());
+    case.evidence.lookup = Lookup::Read(stored);
+    is_whole
+}
+
+/// The verdicts apart from what a store changes in those that it keeps for starts.
+fn without_marks(verdicts: &[Verdict]) -> Vec<Verdict> {
+    let mut verdicts = verdicts.to_vec();
+    for report in verdicts.iter_mut().flat_map(|verdict| &mut verdict.reports) {
+        report.put_in_order();
+        for finding in &mut report.findings {
+            let finding = Arc::make_mut(finding);
+            finding.first_seen = None;
+            finding.title = None;
+        }
+    }
+    verdicts
 }
 
 fn decide(root: &Path, case: &Case) -> Decision {
@@ -128,7 +147,7 @@ fn decide_says_what_the_library_says() {
             continue;
         }
         let root = tempfile::tempdir().unwrap();
-        if !store(root.path(), &case) {
+        if !store(root.path(), &mut case) {
             left_out.insert(format!("{}: the store keeps no such evidence", case.note));
             continue;
         }

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use portcullis_store::{Depth, Detail, FileStore, VerdictStore, suite};
-use portcullis_types::{Digest, ImageFacts, Verdict};
+use portcullis_types::{Digest, Finding, ImageFacts, Verdict};
 
 const ROUNDS: usize = 2_000;
 /// How many verdicts of one scanner are looked up, and as many of two scanners.
@@ -47,7 +47,15 @@ fn main() -> Outcome {
     compare(&steps(&store, &root, &one, &two))?;
     once("count", || store.count())?;
     once("list, heads only", || Ok(store.list(Depth::Heads)?.len()))?;
-    once("annotate, nothing changes", || Ok(store.annotate(&|_| false)?.len()))
+    once("annotate, nothing changes", || Ok(store.annotate(&|_| false)?.len()))?;
+    let exploit = |finding: &mut Finding| {
+        finding.kev = true;
+        true
+    };
+    once("annotate, all changes", || {
+        let annotated = store.annotate(&exploit)?;
+        Ok(annotated.iter().filter(|a| matches!(a.changed, Ok(true))).count())
+    })
 }
 
 fn steps<'a>(
@@ -77,7 +85,12 @@ fn steps<'a>(
         timed(|| Ok(Digest::of(&bytes)))
     };
     let whole = move |images| {
-        move |round| timed(|| Ok(Verdict::merged([&lookup(images, round, Detail::Decision)?])))
+        move |round| {
+            timed(|| {
+                let verdict = lookup(images, round, Detail::Decision)?;
+                Ok((Verdict::merged([&verdict]), verdict))
+            })
+        }
     };
     let chain = move |round| {
         let chain = pick(one, round).chain_id.as_ref().ok_or("an image has no chain")?;

@@ -44,8 +44,11 @@ impl Entry {
 
     /// Puts each finding before `annotate`, and says whether that changed any.
     pub(crate) fn annotate(&mut self, annotate: Annotate<'_>) -> bool {
-        let findings = self.verdict.reports.iter_mut().flat_map(|report| &mut report.findings);
-        findings.fold(false, |changed, finding| annotate(Arc::make_mut(finding)) || changed)
+        let mut changed = false;
+        for finding in self.verdict.reports.iter_mut().flat_map(|report| &mut report.findings) {
+            changed |= annotate(Arc::make_mut(finding));
+        }
+        changed
     }
 }
 

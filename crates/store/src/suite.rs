@@ -60,12 +60,12 @@ pub fn report(scanner: &str, second: i64, findings: usize) -> ScanReport {
     let time = |second| Timestamp::new(second, 5).expect("the time is in range");
     let finding = |n: usize| Finding {
         package: Some(format!("package-{}", n % 300).into()),
-        version: Some(format!("1.{}-r{second}", n % 50).into()),
+        version: Some(format!("1.{}", n % 50).into()),
         fixed_version: (!n.is_multiple_of(3))
             .then(|| format!("1.{}-r{}", n % 50, second + 1).into()),
         path: (!n.is_multiple_of(2))
             .then(|| format!("usr/lib/package-{}/METADATA", n % 300).into()),
-        purl: Some(format!("pkg:deb/debian/package-{}@1.{}-r{second}", n % 300, n % 50).into()),
+        purl: Some(format!("pkg:deb/debian/package-{}@1.{}", n % 300, n % 50).into()),
         aliases: match n % 5 {
             0 => vec![format!("DSA-{n}").into(), format!("GHSA-{n}").into()],
             _ => Vec::new(),
@@ -314,8 +314,9 @@ fn dates(store: &dyn VerdictStore, image: &ImageFacts) -> Vec<(String, i64)> {
 
 fn a_problem_keeps_the_date_at_which_it_was_first_seen(store: &dyn VerdictStore) {
     let image = image('a');
+    type Step = (&'static str, i64, &'static [&'static str], &'static [(&'static str, i64)]);
     // Each report, and what stands then, with its dates.
-    let steps: [(&str, i64, &[&str], &[(&str, i64)]); 7] = [
+    let steps: [Step; 7] = [
         ("trivy", 10, &["A", "B"], &[("A", 10), ("B", 10)]),
         // It is replaced, and knows one more.
         ("trivy", 20, &["A", "B", "C"], &[("A", 10), ("B", 10), ("C", 20)]),

@@ -87,7 +87,8 @@ fn the_format_is_the_one_that_was_written_before() {
 
 const FORMAT_2: (usize, u32) = (1521, 999_896_263);
 
-/// What format 1 wrote for `verdict(3)`, when findings had neither aliases nor package URL.
+/// What format 1 wrote for `verdict(3)`, when findings had neither aliases nor package URL, and
+/// versions of their own in each report.
 const OLD: &[u8] = include_bytes!("format-1.verdict");
 
 #[test]
@@ -99,6 +100,8 @@ fn format_1_is_read() {
             finding.aliases.clear();
             finding.purl = None;
             finding.first_seen = Some(report.imported_at);
+            let release = report.imported_at.as_second() - 60;
+            finding.version = finding.version.as_ref().map(|v| format!("{v}-r{release}").into());
         }
     }
     for detail in [Detail::Full, Detail::Decision] {
