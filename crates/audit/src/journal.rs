@@ -1,11 +1,17 @@
 //! The node's journal: structured fields, priority by action, stable message ids.
 
+use std::collections::BTreeSet;
+use std::io::{self, BufRead, Read as _};
+use std::path::Path;
 use std::sync::mpsc;
 use std::time::Duration;
 
 use log::{Level, Record};
 use portcullis_types::{Action, Event, EventKind};
+use serde::Deserialize;
 use systemd_journal_logger::JournalLog;
+
+use crate::ledger::Head;
 
 /// The identifier for `journalctl -t`.
 pub const SYSLOG_IDENTIFIER: &str = "portcullis";
@@ -25,22 +31,40 @@ const BOUND: Duration = Duration::from_millis(200);
 pub enum JournalError {
     /// The socket is not there or refuses.
     #[error("the journal does not take records")]
-    Send(#[source] std::io::Error),
+    Send(#[source] io::Error),
     /// It did not answer in time.
     #[error("the journal did not take a record within {} ms", BOUND.as_millis())]
     Slow,
     /// No thread could be made for it.
     #[error("cannot start a thread for the journal")]
-    Thread(#[source] std::io::Error),
+    Thread(#[source] io::Error),
 }
 
-/// Sends one event.
+/// Fields that name a record of the ledger: its folder, number and hash.
+const LEDGER: &str = "PORTCULLIS_LEDGER";
+const LEDGER_SEQ: &str = "PORTCULLIS_LEDGER_SEQ";
+const LEDGER_HASH: &str = "PORTCULLIS_LEDGER_HASH";
+
+/// No line of `journalctl -o json` is longer that has an event of ours.
+const MAX_LINE: u64 = 1024 * 1024;
+/// More heads than a ledger of the usual size has records.
+const MAX_HEADS: usize = 1 << 20;
+
+/// Sends one event, with the ledger's folder and the event's record in it if it has one.
 ///
 /// # Errors
 /// [`JournalError`] if it was not taken.
-pub(crate) fn send(event: &Event) -> Result<(), JournalError> {
+pub(crate) fn send(event: &Event, record: Option<(&Path, Head)>) -> Result<(), JournalError> {
     let (done, answer) = mpsc::channel();
-    let (fields, message, level) = (fields(event), event.message.clone(), level(event.action));
+    let mut fields = fields(event);
+    if let Some((folder, head)) = record {
+        fields.extend([
+            (LEDGER, folder.display().to_string()),
+            (LEDGER_SEQ, head.seq.to_string()),
+            (LEDGER_HASH, head.hash.to_string()),
+        ]);
+    }
+    let (message, level) = (event.message.clone(), level(event.action));
     std::thread::Builder::new()
         .name("journal".into())
         .spawn(move || {
@@ -54,11 +78,7 @@ pub(crate) fn send(event: &Event) -> Result<(), JournalError> {
     }
 }
 
-fn send_fields(
-    fields: Vec<(&'static str, String)>,
-    message: &str,
-    level: Level,
-) -> std::io::Result<()> {
+fn send_fields(fields: Vec<(&'static str, String)>, message: &str, level: Level) -> io::Result<()> {
     let journal = JournalLog::empty()?
         .with_syslog_identifier(SYSLOG_IDENTIFIER.to_owned())
         .with_extra_fields(fields);
@@ -110,4 +130,63 @@ fn fields(event: &Event) -> Vec<(&'static str, String)> {
         ("PORTCULLIS_DECISION", event.decision.clone().unwrap_or_default()),
     ];
     all.into_iter().filter(|(_, value)| !value.is_empty()).collect()
+}
+
+/// What the journal knows of a ledger.
+#[derive(Debug, Default)]
+pub struct JournalHeads {
+    /// Heads, by number; for [`crate::Ledger::verify`].
+    pub heads: Vec<Head>,
+    /// Lines that name no record of this ledger, or cannot be read.
+    pub others: usize,
+}
+
+/// Reads what `journalctl -t portcullis -o json` prints: the heads of the ledger in `folder`.
+///
+/// Any process may write to the journal under our name; only records of root (`_UID=0`) count, a
+/// field that journald itself writes.
+///
+/// # Errors
+/// If reading fails. Lines that are something else are counted.
+pub fn heads_from_journal(lines: impl BufRead, folder: &Path) -> io::Result<JournalHeads> {
+    let mut lines = lines;
+    let folder = folder.display().to_string();
+    let mut heads = BTreeSet::new();
+    let mut others = 0;
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        if lines.by_ref().take(MAX_LINE).read_until(b'\n', &mut line)? == 0 {
+            break;
+        }
+        match head_of(&line, &folder) {
+            Some(head) => {
+                heads.insert(head);
+                if heads.len() > MAX_HEADS {
+                    heads.pop_first();
+                }
+            }
+            None => others += 1,
+        }
+    }
+    Ok(JournalHeads { heads: heads.into_iter().collect(), others })
+}
+
+fn head_of(line: &[u8], folder: &str) -> Option<Head> {
+    #[derive(Deserialize)]
+    struct Entry {
+        #[serde(rename = "_UID")]
+        uid: String,
+        #[serde(rename = "PORTCULLIS_LEDGER")]
+        ledger: String,
+        #[serde(rename = "PORTCULLIS_LEDGER_SEQ")]
+        seq: String,
+        #[serde(rename = "PORTCULLIS_LEDGER_HASH")]
+        hash: String,
+    }
+    let entry: Entry = serde_json::from_slice(line).ok()?;
+    if entry.uid != "0" || entry.ledger != folder {
+        return None;
+    }
+    Some(Head { seq: entry.seq.parse().ok()?, hash: entry.hash.parse().ok()? })
 }
