@@ -236,7 +236,10 @@ impl Ledger {
         // One that cannot be used is written anew; the records are what counts.
         if let Ok(Found::Remembered(remembered)) = head::read(&self.folder) {
             base.first = remembered.first;
-            if remembered.seq > last_head.seq {
+            if base.rests.contains(&Rest::Long) {
+                // The last record is somewhere before what was looked at.
+                base.head = remembered.head();
+            } else if remembered.seq > last_head.seq {
                 let (from, to) = (last_head.seq + 1, remembered.seq);
                 base.lost = Some(match to - last_head.seq {
                     1 => format!("record {to} is missing at its end"),
