@@ -6,7 +6,7 @@
 mod error;
 mod folder;
 mod head;
-mod lines;
+pub(crate) mod lines;
 mod read;
 mod record;
 mod tail;
@@ -28,8 +28,8 @@ use portcullis_types::{Action, Event, EventKind, Identity, Request};
 use error::failed;
 use folder::{CURRENT, Older};
 use head::{Found, Remembered};
-use lines::Lines;
-use record::{Chain, Line, MAX_LINE, Marks, Record, Torn};
+use lines::{Lines, MAX_LINE};
+use record::{Chain, Line, Marks, Record, Torn};
 use tail::{Rest, Tail};
 
 /// How long the lock is waited for.
@@ -476,7 +476,7 @@ fn first_lines<T>(
     count: usize,
     ask: impl Fn(&[u8]) -> Option<T>,
 ) -> Option<T> {
-    let mut lines = Lines::new(file.try_clone().ok()?, 0, length).ok()?;
+    let mut lines = Lines::of(file.try_clone().ok()?, 0, length).ok()?;
     for _ in 0..count {
         let line = lines.next().ok()??;
         if !line.is_too_long()

@@ -100,3 +100,29 @@ impl Audit {
         journal::send(event, head).map_err(|error| with_causes(&error))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ledger_that_fails_is_a_problem_and_no_panic() {
+        let folder = tempfile::tempdir().expect("a folder can be made");
+        let event: Event = serde_json::from_value(serde_json::json!({
+            "id": "1", "time": "2026-11-24T12:00:00Z", "kind": "decision", "action": "allow",
+            "message": "", "image": { "surety": "unknown" },
+            "request": { "engine": "containerd", "node": "n", "containerId": "c", "kind": "container" },
+        }))
+        .expect("it is an event");
+        let audit = Audit::new(folder.path().to_owned(), 1 << 20, false);
+        let outcome = audit.record(&event);
+        assert!(outcome.is_recorded() && outcome.recorded.file && outcome.problems.is_empty());
+
+        let file = folder.path().join("events.jsonl");
+        let outcome = Audit::new(file.clone(), 1 << 20, false).record(&event);
+        assert!(!outcome.recorded.file);
+        assert!(outcome.problems[0].contains(&file.display().to_string()), "{outcome:?}");
+        // Then even an allowed start goes to the journal, if there is one.
+        assert_eq!(outcome.problems.len(), 2 - usize::from(outcome.recorded.journal));
+    }
+}

@@ -140,3 +140,120 @@ impl Key {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use portcullis_types::Request;
+
+    /// A refused start of a container in a pod, the `n`th try.
+    fn refusal(n: i64) -> Event {
+        let request = Request {
+            namespace: "prod".into(),
+            pod: "web-1".into(),
+            container: "web".into(),
+            ..Request::new(Engine::Containerd, "node", &format!("container-{n}"))
+        };
+        serde_json::from_value(serde_json::json!({
+            "id": n.to_string(), "time": Timestamp::from_second(n).unwrap(), "kind": "decision",
+            "action": "block", "message": format!("blocked; see: portcullis events show {n}"),
+            "image": { "surety": "bound", "config": Digest::of(b"config") },
+            "request": request, "policies": ["production"], "gateMicros": n,
+            "counted": { "vulnerability/critical": 2 },
+        }))
+        .unwrap()
+    }
+
+    fn mark(of: i64, status: Status) -> Event {
+        Event {
+            id: format!("mark of {of}"),
+            kind: EventKind::Mark,
+            action: Action::Allow,
+            mark: Some(Mark { status, by: "root".into(), note: None }),
+            decision: Some(of.to_string()),
+            ..refusal(of)
+        }
+    }
+
+    fn changed(n: i64, change: impl Fn(&mut Event)) -> Event {
+        let mut event = refusal(n);
+        change(&mut event);
+        event
+    }
+
+    /// Each row as `first id-latest id xcount status`.
+    #[track_caller]
+    fn check(name: &str, events: Vec<Event>, expected: &[&str]) {
+        let rows = fold(events);
+        let told: Vec<String> = rows
+            .iter()
+            .map(|row| {
+                let status = row.mark.as_ref().map_or("open", |mark| mark.status.as_str());
+                format!("{}-{} x{} {status}", row.first_id, row.event.id, row.count)
+            })
+            .collect();
+        assert_eq!(told, expected, "{name}");
+    }
+
+    #[test]
+    fn equal_decisions_are_one_row() {
+        check("a kubelet tries for ever", (1..=500).map(refusal).collect(), &["1-500 x500 open"]);
+        let rows = fold((1..=500).map(refusal));
+        assert_eq!(rows[0].first, Timestamp::from_second(1).unwrap());
+        assert_eq!(rows[0].event.time, Timestamp::from_second(500).unwrap());
+        let differences: [(&str, fn(&mut Event)); 11] = [
+            ("action", |e| e.action = Action::Alarm),
+            ("config", |e| e.image.config = Some(Digest::of(b"other"))),
+            ("chain ID", |e| e.image.chain_id = Some(Digest::of(b"chain"))),
+            ("surety", |e| e.image.surety = Surety::Claimed),
+            ("namespace", |e| e.request.namespace = "dev".into()),
+            ("pod", |e| e.request.pod = "web-2".into()),
+            ("container", |e| e.request.container = "sidecar".into()),
+            ("policy set", |e| e.policy_set = Some("sha256:1".into())),
+            ("policies", |e| e.policies.clear()),
+            ("cause", |e| e.causes.push(Cause::Deadline)),
+            ("counted", |e| e.counted.extend([("malware/high".into(), 1)])),
+        ];
+        for (name, change) in differences {
+            let events = vec![refusal(1), changed(2, change), refusal(3), changed(4, change)];
+            check(name, events, &["1-3 x2 open", "2-4 x2 open"]);
+        }
+        let outside = |n: i64, id: &str| {
+            changed(n, |e| {
+                e.request = Request::new(Engine::Containerd, "node", id);
+            })
+        };
+        check(
+            "outside Kubernetes the container's id counts",
+            vec![outside(1, "a"), outside(2, "b"), outside(3, "a")],
+            &["2-2 x1 open", "1-3 x2 open"],
+        );
+        let others = |kind| changed(2, |e| e.kind = kind);
+        check(
+            "outcomes and notices are no decisions",
+            vec![refusal(1), others(EventKind::Outcome), others(EventKind::Notice)],
+            &["1-1 x1 open"],
+        );
+    }
+
+    #[test]
+    fn a_mark_counts_for_the_row() {
+        use Status::{Handled, Ignored, Whitelisted};
+        let again = |status| vec![refusal(1), refusal(2), mark(1, status), refusal(3)];
+        check("nothing came after", again(Handled)[..3].to_vec(), &["1-2 x2 handled"]);
+        check("a refusal after it was handled", again(Handled), &["1-3 x3 open"]);
+        check("a refusal after it was ignored", again(Ignored), &["1-3 x3 ignored"]);
+        check("a refusal after the whitelist", again(Whitelisted), &["1-3 x3 whitelisted"]);
+        check(
+            "the latest mark wins",
+            vec![refusal(1), mark(1, Ignored), refusal(2), mark(2, Handled)],
+            &["1-2 x2 handled"],
+        );
+        check("a mark of what is gone", vec![mark(9, Handled), refusal(1)], &["1-1 x1 open"]);
+        check(
+            "a mark counts for its own row",
+            vec![refusal(1), changed(2, |e| e.policies.clear()), mark(2, Ignored)],
+            &["1-1 x1 open", "2-2 x1 ignored"],
+        );
+    }
+}

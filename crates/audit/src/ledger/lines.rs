@@ -1,54 +1,62 @@
-//! Lines of a file that may hold anything: memory is bounded, whatever the file is like.
+//! Lines of something that may hold anything: memory is bounded, whatever it is like.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read as _, Seek, SeekFrom, Take};
 
 use memchr::memchr;
 
-use super::record::MAX_LINE;
+/// No line of ours is longer.
+pub(crate) const MAX_LINE: u64 = 256 * 1024;
 
 /// Reads lines one by one.
-pub(super) struct Lines {
-    reader: BufReader<Take<File>>,
+pub(crate) struct Lines<R> {
+    reader: R,
     offset: u64,
     line: Vec<u8>,
 }
 
 /// One line, without its newline.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Raw<'a> {
+pub(crate) struct Raw<'a> {
     /// Its bytes, unless it is too long: then its first ones.
-    pub(super) bytes: &'a [u8],
+    pub(crate) bytes: &'a [u8],
     /// Where it begins.
-    pub(super) offset: u64,
+    pub(crate) offset: u64,
     /// How long it is.
-    pub(super) length: u64,
+    pub(crate) length: u64,
     /// Whether a newline ends it; if not, it is the last.
-    pub(super) ended: bool,
+    pub(crate) ended: bool,
 }
 
 impl Raw<'_> {
     /// Longer than any of ours.
-    pub(super) fn is_too_long(&self) -> bool {
+    pub(crate) fn is_too_long(&self) -> bool {
         self.length > self.bytes.len() as u64
     }
 
     /// Where the next one begins.
-    pub(super) fn next_offset(&self) -> u64 {
+    pub(crate) fn next_offset(&self) -> u64 {
         self.offset + self.length + u64::from(self.ended)
     }
 }
 
-impl Lines {
-    /// The lines from `from` on, of at most `length` bytes.
-    pub(super) fn new(mut file: File, from: u64, length: u64) -> io::Result<Self> {
+impl Lines<BufReader<Take<File>>> {
+    /// The lines of a file from `from` on, of at most `length` bytes.
+    pub(crate) fn of(mut file: File, from: u64, length: u64) -> io::Result<Self> {
         file.seek(SeekFrom::Start(from))?;
         let reader = BufReader::with_capacity(64 * 1024, file.take(length));
-        Ok(Self { reader, offset: from, line: Vec::new() })
+        Ok(Self { offset: from, ..Self::new(reader) })
+    }
+}
+
+impl<R: BufRead> Lines<R> {
+    /// The lines that are read from here on.
+    pub(crate) fn new(reader: R) -> Self {
+        Self { reader, offset: 0, line: Vec::new() }
     }
 
     /// The next line, if there is one.
-    pub(super) fn next(&mut self) -> io::Result<Option<Raw<'_>>> {
+    pub(crate) fn next(&mut self) -> io::Result<Option<Raw<'_>>> {
         self.line.clear();
         let mut length = 0;
         let mut ended = false;

@@ -1,8 +1,9 @@
 //! Events read back: all that are kept, or those that come.
 
 use std::fs::{File, OpenOptions};
+use std::io::{BufReader, Take};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use jiff::{SignedDuration, Timestamp};
 use portcullis_types::Event;
@@ -30,7 +31,7 @@ pub struct Read {
 pub struct Records {
     parts: std::vec::IntoIter<Part>,
     since: Option<Timestamp>,
-    file: Option<(std::path::PathBuf, Lines)>,
+    file: Option<(PathBuf, Lines<BufReader<Take<File>>>)>,
     damaged: usize,
 }
 
@@ -76,7 +77,7 @@ impl Records {
             let Some((path, lines)) = &mut self.file else {
                 let Some(part) = self.parts.next() else { return Ok(None) };
                 let length = part.length();
-                let lines = Lines::new(part.file, 0, length).map_err(failed("read", &part.path))?;
+                let lines = Lines::of(part.file, 0, length).map_err(failed("read", &part.path))?;
                 self.file = Some((part.path, lines));
                 continue;
             };
@@ -203,7 +204,7 @@ impl Held {
     ) -> Result<(), LedgerError> {
         let wrong = failed("read", path);
         let file = self.file.try_clone().map_err(&wrong)?;
-        let mut lines = Lines::new(file, self.at, u64::MAX).map_err(&wrong)?;
+        let mut lines = Lines::of(file, self.at, u64::MAX).map_err(&wrong)?;
         while let Some(line) = lines.next().map_err(&wrong)? {
             each(self, line);
         }

@@ -14,8 +14,6 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 
-/// No line is longer; what is longer was not written by us.
-pub(super) const MAX_LINE: u64 = 256 * 1024;
 /// The last number of a record: what `jq` and JavaScript still count exactly.
 const MAX_SEQ: u64 = 1 << 53;
 /// Before and after the hash that ends a line.

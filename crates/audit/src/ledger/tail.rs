@@ -6,7 +6,8 @@ use std::os::unix::fs::FileExt;
 
 use memchr::memrchr;
 
-use super::record::{self, Line, MAX_LINE, Record, Torn};
+use super::lines::MAX_LINE;
+use super::record::{self, Line, Record, Torn};
 
 /// Enough for the last records of most kinds, so that one read does.
 const USUAL: u64 = 8 * 1024;

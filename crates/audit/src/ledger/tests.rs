@@ -341,7 +341,7 @@ fn a_cut_end_is_known_from_the_head_file_and_from_heads_elsewhere() {
 fn a_cut_end_stays_known_when_others_are_appended() {
     let node = Node::new(1 << 20);
     node.append(1..=5);
-    node.put(CURRENT, &node.lines(CURRENT)[..2].to_vec());
+    node.put(CURRENT, &node.lines(CURRENT)[..2]);
     assert_eq!(node.append(6..=6)[0].seq, 7);
     assert_eq!(node.said(), ["portcullis: the ledger: records 3 to 5 are missing at its end"]);
     let faults = node.verify(&[]).faults;

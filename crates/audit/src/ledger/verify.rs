@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use super::error::{LedgerError, failed};
 use super::folder::{self, CURRENT};
 use super::head::{self, Found, Remembered};
-use super::lines::{Lines, Raw};
-use super::record::{self, Head, Line, MAX_LINE, Record, RecordHash, Torn};
+use super::lines::{Lines, MAX_LINE, Raw};
+use super::record::{self, Head, Line, Record, RecordHash, Torn};
 
 /// Most faults, and most closed lines, that are listed; more are only counted.
 const MOST: usize = 1000;
@@ -227,7 +227,7 @@ pub(super) fn verify(folder: &Path, heads: &[Head]) -> Result<Verification, Ledg
         walk.unchained = false;
         let (path, length) = (part.path, part.metadata.len());
         let wrong = failed("read", &path);
-        let mut lines = Lines::new(part.file, 0, length).map_err(&wrong)?;
+        let mut lines = Lines::of(part.file, 0, length).map_err(&wrong)?;
         let mut number = 0;
         while let Some(line) = lines.next().map_err(&wrong)? {
             number += 1;
