@@ -137,12 +137,7 @@ impl Ledger {
             None => self.begin(&mut base)?,
         };
         current.write(batch.bytes, &self.path())?;
-        let remembered =
-            Remembered { seq: batch.head.seq, last: batch.head.hash, first: base.first };
-        if let Err(error) = head::write(&self.folder, &remembered) {
-            // The record is there; that the file lags shows only if records are lost next.
-            log::warn!("the ledger's head: {}", portcullis_types::with_causes(&error));
-        }
+        self.remember(batch.head, base.first);
         Ok(Appended { head: batch.head, notices: batch.notices })
     }
 
@@ -298,6 +293,15 @@ impl Ledger {
         Ok(batch)
     }
 
+    /// Writes the file `head`. Records are what counts: if this fails, a check may miss a cut end
+    /// or complain of files that were deleted by right.
+    fn remember(&self, head: Head, first: Option<u64>) {
+        let remembered = Remembered { seq: head.seq, last: head.hash, first };
+        if let Err(error) = head::write(&self.folder, &remembered) {
+            log::warn!("the ledger's head: {}", portcullis_types::with_causes(&error));
+        }
+    }
+
     /// Moves the file aside to which records were appended.
     fn move_aside(&self, current: &Current) -> Result<(), LedgerError> {
         let path = self.path();
@@ -342,8 +346,7 @@ impl Ledger {
         if gone > 0 && base.head.seq > 0 {
             // First, so that whoever dies between leaves files too many and not too few.
             base.first = Some(first_record(&kept).unwrap_or(base.head.seq + 1));
-            let Head { seq, hash } = base.head;
-            head::write(&self.folder, &Remembered { seq, last: hash, first: base.first })?;
+            self.remember(base.head, base.first);
         }
         for Older { path, .. } in &older {
             std::fs::remove_file(path).map_err(failed("delete", path))?;

@@ -201,7 +201,8 @@ mod tests {
         let rows = fold((1..=500).map(refusal));
         assert_eq!(rows[0].first, Timestamp::from_second(1).unwrap());
         assert_eq!(rows[0].event.time, Timestamp::from_second(500).unwrap());
-        let differences: [(&str, fn(&mut Event)); 11] = [
+        type Change = fn(&mut Event);
+        let differences: [(&str, Change); 11] = [
             ("action", |e| e.action = Action::Alarm),
             ("config", |e| e.image.config = Some(Digest::of(b"other"))),
             ("chain ID", |e| e.image.chain_id = Some(Digest::of(b"chain"))),

@@ -69,13 +69,13 @@ pub(super) fn lock(folder: &Path) -> Result<Lock, LedgerError> {
     let Some((file, _)) = file else {
         return Err(failed("create", &path)(io::ErrorKind::NotFound.into()));
     };
-    wait(file, path)
+    wait(file, path, FlockOperation::NonBlockingLockExclusive)
 }
 
-fn wait(file: File, path: PathBuf) -> Result<Lock, LedgerError> {
+fn wait(file: File, path: PathBuf, how: FlockOperation) -> Result<Lock, LedgerError> {
     let until = Instant::now() + LOCK_BOUND;
     loop {
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        match rustix::fs::flock(&file, how) {
             Ok(()) => return Ok(Lock(file)),
             Err(Errno::WOULDBLOCK | Errno::INTR) if Instant::now() < until => {
                 std::thread::sleep(LOCK_LOOK);
@@ -93,7 +93,7 @@ fn wait(file: File, path: PathBuf) -> Result<Lock, LedgerError> {
 pub(super) fn lock_to_read(folder: &Path) -> Option<Lock> {
     let path = folder.join(LOCK);
     let (file, _) = open(&path, OpenOptions::new().read(true)).ok().flatten()?;
-    wait(file, path).ok()
+    wait(file, path, FlockOperation::NonBlockingLockShared).ok()
 }
 
 /// All files as they are now, the oldest first.

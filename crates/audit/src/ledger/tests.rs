@@ -134,6 +134,16 @@ fn a_line_is_the_event_between_the_fields_of_the_chain() {
 }
 
 #[test]
+fn the_example_in_the_documentation_is_a_ledger() {
+    let node = Node::new(1 << 20);
+    let text = include_str!("../../../../docs/ledger.md");
+    let lines = text.lines().filter(|line| line.starts_with('{')).map(ToOwned::to_owned);
+    node.put(CURRENT, &lines.collect::<Vec<_>>());
+    assert_eq!(node.whole().records, 2);
+    assert_eq!(node.ledger.read().unwrap().events.len(), 2);
+}
+
+#[test]
 fn only_root_may_read_it() {
     let node = Node::new(1 << 20);
     let ledger = Ledger::new(node.path("made/on/demand"), 1 << 20);
@@ -278,27 +288,38 @@ fn an_edit_is_named_with_its_line() {
         node.append(7..=8);
         assert!(!node.verify(&[]).is_whole(), "{name} was forgotten");
     }
-    // A record that is right in itself, in the place of another.
-    let chain = Chain {
-        seq: 3,
-        prev: RecordHash::of(b"another"),
-        latest: Timestamp::UNIX_EPOCH,
-        torn: None,
+}
+
+#[test]
+fn a_record_in_the_place_of_another_is_named_though_it_is_right_in_itself() {
+    let node = Node::new(1 << 20);
+    let heads = node.append(1..=5);
+    let lines = node.lines(CURRENT);
+    let forged = |prev: RecordHash, seq: u64| {
+        let chain = Chain { seq, prev, latest: Timestamp::UNIX_EPOCH, torn: None };
+        String::from_utf8(record::encode(&chain, &event("forged")).unwrap().0).unwrap()
     };
-    let forged = String::from_utf8(record::encode(&chain, &event("3")).unwrap().0).unwrap();
-    for count in [3, 6] {
-        let node = Node::new(1 << 20);
-        node.append(1..=count);
-        let mut lines = node.lines(CURRENT);
-        lines[2].clone_from(&forged);
+    let replaced = FaultKind::Replaced { by: Known::HeadFile };
+    for (name, line, prev, fault_line, kind) in [
+        ("of another chain", 3, RecordHash::of(b"x"), 3, FaultKind::NotTheSuccessor),
+        ("in the middle", 3, heads[1].hash, 4, FaultKind::NotTheSuccessor),
+        ("at the end", 5, heads[3].hash, 5, replaced),
+        ("at the beginning", 1, RecordHash::of(b"x"), 1, FaultKind::NotTheSuccessor),
+    ] {
+        let mut lines = lines.clone();
+        lines[line - 1] = forged(prev, line as u64);
         node.put(CURRENT, &lines);
         let faults = node.verify(&[]).faults;
-        assert_eq!(
-            (faults[0].at.line, &faults[0].kind),
-            (3, &FaultKind::NotTheSuccessor),
-            "{faults:?}"
-        );
+        assert_eq!((faults[0].at.line, &faults[0].kind), (fault_line, &kind), "{name}: {faults:?}");
     }
+    // The last one stays a fault when others follow.
+    let mut lines = lines;
+    lines[4] = forged(heads[3].hash, 5);
+    node.put(CURRENT, &lines);
+    node.append(6..=7);
+    assert_eq!(node.said(), ["portcullis: the ledger: record 5 is not the one that was written"]);
+    let faults = node.verify(&[]).faults;
+    assert_eq!((faults[0].at.line, &faults[0].kind), (6, &FaultKind::NotTheSuccessor));
 }
 
 #[test]
