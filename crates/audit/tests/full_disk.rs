@@ -90,7 +90,7 @@ fn whole(ledger: &Ledger, appended: &[String]) {
 
 fn event(id: &str) -> Event {
     serde_json::from_value(serde_json::json!({
-        "id": id, "time": portcullis_types::Timestamp::now(), "kind": "decision",
+        "id": id, "time": "2026-11-24T12:00:00Z", "kind": "decision",
         "action": "block", "message": "", "image": { "surety": "unknown" },
         "request": { "engine": "containerd", "node": "n", "containerId": "c", "kind": "container" },
     }))

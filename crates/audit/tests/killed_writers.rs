@@ -24,7 +24,7 @@ use portcullis_types::{Event, EventKind};
 const WRITERS: usize = 64;
 const EVENTS: usize = 10_000;
 /// Some files are moved aside, and none is deleted.
-const MAX_BYTES: u64 = 24 << 20;
+const MAX_BYTES: u64 = 16 << 20;
 
 /// Tell a process that was started by the test where the ledger stands, and its own name.
 const FOLDER: &str = "PORTCULLIS_TEST_LEDGER";

@@ -38,26 +38,28 @@ pub(super) enum Rest {
 
 /// Reads the end of a file of this length.
 pub(super) fn tail(file: &File, length: u64) -> io::Result<Tail> {
-    for window in [USUAL, MOST] {
-        let size = length.min(window);
-        let mut bytes = vec![0; usize::try_from(size).unwrap_or(usize::MAX)];
-        file.read_exact_at(&mut bytes, length - size)?;
-        let whole = size == length;
-        let found = last_record(&bytes, whole);
-        if found.is_some() || whole || window == MOST {
-            let (last, end) = found.unzip();
-            let rest = match end {
-                Some(end) => bytes.get(end + 1..).unwrap_or_default(),
-                None => &bytes,
-            };
-            return Ok(Tail {
-                last,
-                rest: behind(rest, whole || found.is_some()),
-                ended: bytes.last().is_none_or(|byte| *byte == b'\n'),
-            });
-        }
+    let usual = within(file, length, USUAL)?;
+    if usual.last.is_some() || length <= USUAL {
+        return Ok(usual);
     }
-    unreachable!("the larger window always answers")
+    within(file, length, MOST)
+}
+
+fn within(file: &File, length: u64, window: u64) -> io::Result<Tail> {
+    let size = length.min(window);
+    let mut bytes = vec![0; usize::try_from(size).unwrap_or(usize::MAX)];
+    file.read_exact_at(&mut bytes, length - size)?;
+    let whole = size == length;
+    let (last, end) = last_record(&bytes, whole).unzip();
+    let rest = match end {
+        Some(end) => bytes.get(end + 1..).unwrap_or_default(),
+        None => &bytes,
+    };
+    Ok(Tail {
+        rest: behind(rest, whole || last.is_some()),
+        last,
+        ended: bytes.last().is_none_or(|byte| *byte == b'\n'),
+    })
 }
 
 /// The last line that is a record, and where it ends. A window that is not `whole` may begin

@@ -1,7 +1,9 @@
 //! Tests on real files; those that need further processes are in `tests/`.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::process::{Command, Stdio};
 
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -640,14 +642,27 @@ fn a_filter_of_time_passes_over_old_files() {
 }
 
 #[test]
-fn a_held_lock_is_an_error_within_its_bound() {
+fn a_lock_that_another_process_holds_is_an_error_until_that_is_killed() {
     let node = Node::new(1 << 20);
     node.append(1..=1);
-    let _held = folder::lock(node.folder.path()).unwrap();
+    let mut holder = Command::new("flock")
+        .arg("--no-fork")
+        .arg(node.path(".lock"))
+        .args(["sh", "-c", "echo held; exec sleep 600"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = String::new();
+    BufReader::new(holder.stdout.take().unwrap()).read_line(&mut said).unwrap();
+    assert_eq!(said, "held\n");
     assert!(matches!(node.ledger.append(&event("2")), Err(LedgerError::Locked { .. })));
     // Readers go on.
     assert_eq!(node.ids(), ["1"]);
     node.whole();
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+    node.append(3..=3);
+    assert_eq!(node.ids(), ["1", "3"]);
 }
 
 #[test]

@@ -330,12 +330,10 @@ impl Walk {
     fn record(&mut self, record: &Record) {
         let place = Place { seq: Some(record.head.seq), ..self.place.clone() };
         self.found.records += 1;
-        if let Some(torn) = record.torn {
-            self.close(torn, &place);
-        }
-        // A marker closes one region of several; all others mean that no marker closes them.
-        let closing = record.torn.is_some() && !self.regions.is_empty();
-        let damaged = if closing { 0 } else { self.regions_are_faults() };
+        // A marker closes one region, and others may close the next ones; anything else means that
+        // nobody closes them.
+        let closed = record.torn.is_some_and(|torn| self.close(torn, &place));
+        let damaged = if closed { 0 } else { self.regions_are_faults() };
         let Some(end) = self.end else {
             self.first(record, place, damaged);
             return;
@@ -379,20 +377,22 @@ impl Walk {
         }
     }
 
-    fn close(&mut self, torn: Torn, marker: &Place) {
-        let closes = |region: &Region| region.bytes.as_deref().is_some_and(|b| Torn::of(b) == torn);
-        match self.regions.front() {
-            Some(region) if closes(region) => {
-                let Some(region) = self.regions.pop_front() else { return };
-                if self.found.closed.len() < MOST {
-                    self.found.closed.push(Closed { at: region.at, bytes: torn.bytes });
-                }
-            }
-            Some(_) => {}
-            // At the very beginning it was in a file that is deleted.
-            None if self.end.is_none() => {}
-            None => self.fault(marker.clone(), FaultKind::NothingTorn),
+    /// Whether a marker closes the first region.
+    fn close(&mut self, torn: Torn, marker: &Place) -> bool {
+        let closes =
+            |region: &Region| region.bytes.as_deref().is_some_and(|bytes| Torn::of(bytes) == torn);
+        // At the very beginning, what it closes was in a file that is deleted.
+        if self.regions.is_empty() && self.end.is_some() {
+            self.fault(marker.clone(), FaultKind::NothingTorn);
         }
+        if !self.regions.front().is_some_and(closes) {
+            return false;
+        }
+        let Some(region) = self.regions.pop_front() else { return false };
+        if self.found.closed.len() < MOST {
+            self.found.closed.push(Closed { at: region.at, bytes: torn.bytes });
+        }
+        true
     }
 
     /// No marker closes what is open. Says how many lines that are.
