@@ -1,16 +1,22 @@
-//! Events: to the node's journal and to the append-only event file.
+//! Events: to the node's journal and to the hash-chained ledger.
 //!
 //! Two places, so that one of them may fail: a record counts as written if either took it.
 
 #![forbid(unsafe_code)]
 
-mod file;
 mod journal;
+mod ledger;
+mod repeats;
 
-pub use file::{EventFile, FileError, Followed, Read};
 pub use journal::{
-    DECISION_MESSAGE_ID, JournalError, NOTICE_MESSAGE_ID, OUTCOME_MESSAGE_ID, SYSLOG_IDENTIFIER,
+    DECISION_MESSAGE_ID, JournalError, JournalHeads, NOTICE_MESSAGE_ID, OUTCOME_MESSAGE_ID,
+    SYSLOG_IDENTIFIER, heads_from_journal,
 };
+pub use ledger::{
+    Closed, Fault, FaultKind, Followed, Head, Known, Ledger, LedgerError, NotAHash, Place, Read,
+    RecordHash, Records, Verification,
+};
+pub use repeats::{Repeated, fold};
 
 use std::path::PathBuf;
 
@@ -24,7 +30,7 @@ pub fn new_id() -> EventId {
 /// Where events go on this node.
 #[derive(Debug, Clone)]
 pub struct Audit {
-    file: EventFile,
+    ledger: Ledger,
     journal_allows: bool,
 }
 
@@ -45,30 +51,78 @@ impl Outcome {
 }
 
 impl Audit {
-    /// Events to the journal and to the file in `folder`, which is moved aside at `max_bytes`.
+    /// Events to the journal and to the ledger in `folder`, of `max_bytes` in all its files.
     ///
-    /// With `journal_allows` false, allowed starts go to the file only.
+    /// With `journal_allows` false, allowed starts go to the ledger only.
     pub fn new(folder: PathBuf, max_bytes: u64, journal_allows: bool) -> Self {
-        Self { file: EventFile::new(folder, max_bytes), journal_allows }
+        Self { ledger: Ledger::new(folder, max_bytes), journal_allows }
     }
 
-    /// Writes one event, bounded in time.
+    /// The ledger, for its readers.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// Writes one event, bounded in time. What the ledger has to say of itself on the occasion goes
+    /// to the journal too.
     pub fn record(&self, event: &Event) -> Outcome {
         let mut outcome =
             Outcome { recorded: Recorded { journal: false, file: false }, problems: Vec::new() };
-        match self.file.append(event) {
-            Ok(()) => outcome.recorded.file = true,
+        let mut head = None;
+        let mut notices = Vec::new();
+        match self.ledger.append_with_notices(event) {
+            Ok(appended) => {
+                outcome.recorded.file = true;
+                head = Some(appended.head);
+                notices = appended.notices;
+            }
             Err(error) => outcome.problems.push(with_causes(&error)),
         }
-        // That a container started is in the file; the journal has the decision.
+        // That a container started is in the ledger; the journal has the decision.
         let quiet = event.kind == EventKind::Outcome || !self.journal_allows;
-        if quiet && event.action == Action::Allow && outcome.recorded.file {
-            return outcome;
+        if !(quiet && event.action == Action::Allow && outcome.recorded.file) {
+            match self.send(event, head) {
+                Ok(()) => outcome.recorded.journal = true,
+                Err(problem) => {
+                    // It would not take the notices either, and each try may cost its bound.
+                    outcome.problems.push(problem);
+                    return outcome;
+                }
+            }
         }
-        match journal::send(event) {
-            Ok(()) => outcome.recorded.journal = true,
-            Err(error) => outcome.problems.push(with_causes(&error)),
-        }
+        let refused = notices.iter().map(|(notice, head)| self.send(notice, Some(*head)));
+        outcome.problems.extend(refused.filter_map(Result::err).next());
         outcome
+    }
+
+    fn send(&self, event: &Event, head: Option<Head>) -> Result<(), String> {
+        let head = head.map(|head| (self.ledger.folder(), head));
+        journal::send(event, head).map_err(|error| with_causes(&error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ledger_that_fails_is_a_problem_and_no_panic() {
+        let folder = tempfile::tempdir().expect("a folder can be made");
+        let event: Event = serde_json::from_value(serde_json::json!({
+            "id": "1", "time": "2026-11-24T12:00:00Z", "kind": "decision", "action": "allow",
+            "message": "", "image": { "surety": "unknown" },
+            "request": { "engine": "containerd", "node": "n", "containerId": "c", "kind": "container" },
+        }))
+        .expect("it is an event");
+        let audit = Audit::new(folder.path().to_owned(), 1 << 20, false);
+        let outcome = audit.record(&event);
+        assert!(outcome.is_recorded() && outcome.recorded.file && outcome.problems.is_empty());
+
+        let file = folder.path().join("events.jsonl");
+        let outcome = Audit::new(file.clone(), 1 << 20, false).record(&event);
+        assert!(!outcome.recorded.file);
+        assert!(outcome.problems[0].contains(&file.display().to_string()), "{outcome:?}");
+        // Then even an allowed start goes to the journal, if there is one.
+        assert_eq!(outcome.problems.len(), 2 - usize::from(outcome.recorded.journal));
     }
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use portcullis_audit::EventFile;
+use portcullis_audit::Ledger;
 use portcullis_settings::{Paths, SETTINGS_FILE, Settings, SettingsError};
 use portcullis_store::FileStore;
 
@@ -40,8 +40,8 @@ impl Context {
         FileStore::open(self.paths.verdicts())
     }
 
-    pub(crate) fn events(&self) -> EventFile {
-        EventFile::new(self.paths.events(), self.settings.max_event_bytes)
+    pub(crate) fn events(&self) -> Ledger {
+        Ledger::new(self.paths.events(), self.settings.max_event_bytes)
     }
 
     pub(crate) fn policy_folder(&self) -> PathBuf {
