@@ -234,13 +234,14 @@ impl Importer<'_> {
     }
 
     fn severity(&mut self, rule: Option<&Rule>, result: &ResultEntry) -> Severity {
-        let word = word(&result.told.severity).and_then(known_severity);
-        let word = word
-            .or_else(|| rule?.severity)
-            .or_else(|| known_severity(self::word(&rule?.told.severity)?));
-        let score = || rule?.security_severity.and_then(band);
-        let level = || result.level.as_deref().or(rule?.level.as_deref());
-        word.or_else(score).unwrap_or_else(|| match level().unwrap_or("warning") {
+        let told = word(&result.told.severity).and_then(known_severity);
+        let of_rule = |rule: &Rule| {
+            let told = || word(&rule.told.severity).and_then(known_severity);
+            rule.severity.or_else(told).or_else(|| rule.security_severity.and_then(band))
+        };
+        let level = result.level.as_deref().or_else(|| rule?.level.as_deref());
+        // SARIF 2.1.0, section 3.27.10: a level that is not told is a warning.
+        told.or_else(|| of_rule(rule?)).unwrap_or_else(|| match level.unwrap_or("warning") {
             "error" => Severity::High,
             "warning" => Severity::Medium,
             "note" => Severity::Low,

@@ -46,7 +46,10 @@ fn trivys_document_tells_as_much_as_its_json() {
 #[test]
 fn grypes_document_is_read_in_the_older_form_too() {
     let shop = imported("shop-grype.cdx.json");
-    assert_eq!((shop.scanner.name.as_str(), shop.scanner.version.as_deref()), ("grype", Some("0.112.0")));
+    assert_eq!(
+        (shop.scanner.name.as_str(), shop.scanner.version.as_deref()),
+        ("grype", Some("0.112.0"))
+    );
     assert_eq!(
         lines(&shop),
         [
@@ -74,7 +77,11 @@ fn statements_in_a_report_take_nothing_out() {
             "CVE-2024-0003 | unknown | - | - | - | -",
         ]
     );
-    let starts = ["2 findings are about components", "3 findings are imported although", "no scanner is named"];
+    let starts = [
+        "2 findings are about components",
+        "3 findings are imported although",
+        "no scanner is named",
+    ];
     assert_eq!(report.warnings.len(), starts.len(), "{:?}", report.warnings);
     for (warning, start) in report.warnings.iter().zip(starts) {
         assert!(warning.starts_with(start), "{warning}");
@@ -120,7 +127,8 @@ fn an_empty_list_covers_only_what_was_looked_at() {
 fn every_version_with_vulnerabilities_is_read() {
     let whole = fs::read_to_string(fixture("shop-grype.cdx.json")).unwrap();
     for version in ["1.2", "1.3", "1.4", "1.5", "1.6", "1.7"] {
-        let text = whole.replace("\"specVersion\": \"1.4\"", &format!("\"specVersion\": \"{version}\""));
+        let text =
+            whole.replace("\"specVersion\": \"1.4\"", &format!("\"specVersion\": \"{version}\""));
         assert_eq!(read(text).unwrap().findings.len(), 2, "{version}");
     }
 }
@@ -135,7 +143,8 @@ fn a_single_layer_tells_its_chain() {
         .image
         .diff_ids
     };
-    let layer = |digit| format!(r#"{{"name":"aquasecurity:trivy:DiffID","value":"{}"}}"#, digest(digit));
+    let layer =
+        |digit| format!(r#"{{"name":"aquasecurity:trivy:DiffID","value":"{}"}}"#, digest(digit));
     assert_eq!(root(&layer('1')), [digest('1')]);
     assert_eq!(root(&format!("{},{}", layer('1'), layer('2'))), []);
 }

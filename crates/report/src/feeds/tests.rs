@@ -8,7 +8,8 @@ use proptest::prelude::*;
 
 use super::*;
 
-const HEAD: &str = "#model_version:v2025.03.14,score_date:2026-11-20T00:00:00+0000\ncve,epss,percentile\n";
+const HEAD: &str =
+    "#model_version:v2025.03.14,score_date:2026-11-20T00:00:00+0000\ncve,epss,percentile\n";
 
 const KEV: &str = r#"{
   "title": "Catalogue", "catalogVersion": "2026.11.19", "dateReleased": "2026-11-19T15:00:04.1Z", "count": 2,
@@ -38,7 +39,8 @@ fn packed(text: &str) -> Vec<u8> {
 
 #[test]
 fn epss_is_read_plain_and_packed() {
-    let text = format!("{HEAD}CVE-2024-3094,0.84,0.99\nCVE-1999-0001,1.1e-3,0.5\r\nCVE-2014-0160,1,1");
+    let text =
+        format!("{HEAD}CVE-2024-3094,0.84,0.99\nCVE-1999-0001,1.1e-3,0.5\r\nCVE-2014-0160,1,1");
     for bytes in [text.clone().into_bytes(), packed(&text)] {
         let epss = epss(bytes).unwrap();
         assert_eq!((epss.len(), epss.date()), (3, at("2026-11-20T00:00:00Z")));
@@ -57,8 +59,15 @@ fn epss_is_read_plain_and_packed() {
 
 #[test]
 fn the_date_has_several_spellings() {
-    for date in ["2026-11-20", "2026-11-20T00:00:00Z", "2026-11-20T00:00:00+0000", "2026-11-19T19:00:00-05:00"] {
-        let text = format!("#model_version:v1,score_date:{date}\ncve,epss,percentile\nCVE-2024-3094,0,0\n");
+    for date in [
+        "2026-11-20",
+        "2026-11-20T00:00:00Z",
+        "2026-11-20T00:00:00+0000",
+        "2026-11-19T19:00:00-05:00",
+    ] {
+        let text = format!(
+            "#model_version:v1,score_date:{date}\ncve,epss,percentile\nCVE-2024-3094,0,0\n"
+        );
         assert_eq!(epss(text).unwrap().date(), at("2026-11-20T00:00:00Z"), "{date}");
     }
 }
@@ -71,7 +80,10 @@ fn a_damaged_row_is_an_error_with_its_place() {
         ("CVE-24-1,0.8,0.9\n", "epss.csv, line 3, column 1: \"CVE-24-1\" is not a CVE id"),
         ("CVE-2024-3094\n", "epss.csv, line 3, column 14: no epss"),
         ("CVE-2024-3094,0.5\n", "epss.csv, line 3, column 18: no percentile"),
-        ("CVE-2024-3094,1.5,0\n", "epss.csv, line 3, column 15: \"1.5\" is not a number from 0 to 1"),
+        (
+            "CVE-2024-3094,1.5,0\n",
+            "epss.csv, line 3, column 15: \"1.5\" is not a number from 0 to 1",
+        ),
         ("CVE-2024-3094,NaN,0\n", "epss.csv, line 3, column 15: \"NaN\" is not"),
         ("CVE-2024-3094,-0.1,0\n", "epss.csv, line 3, column 15: \"-0.1\" is not"),
         ("CVE-2024-3094,0.5,\u{1b}\n", "epss.csv, line 3, column 19: \"\\u{1b}\" is not"),
@@ -130,8 +142,12 @@ fn kev_is_read() {
 #[test]
 fn a_damaged_catalogue_is_an_error_with_its_place() {
     for (from, to, wanted) in [
-        ("CVE-2014-0160", "CVE-2014-016", "kev.json, line 5, column 28: \"CVE-2014-016\" is not a CVE id"),
-        ("2022-05-04", "soon", "kev.json, line 5, column 50: \"soon\" is not a date"),
+        (
+            "CVE-2014-0160",
+            "CVE-2014-016",
+            "kev.json, line 5, column 29: \"CVE-2014-016\" is not a CVE id",
+        ),
+        ("2022-05-04", "soon", "kev.json, line 5, column 51: \"soon\" is not a date"),
         ("CVE-2014-0160", "CVE-2021-44228", "kev.json lists CVE-2021-44228 twice"),
         ("\"count\": 2", "\"count\": 3", "kev.json lists 2 CVEs and counts 3"),
         ("dateReleased", "released", "kev.json has no dateReleased"),
@@ -160,7 +176,9 @@ fn a_folder_holds_what_it_holds() {
     let feeds = Feeds::open(folder.path()).unwrap();
     assert!(feeds.epss.is_none() && feeds.kev.is_some());
     let text = |day: u8, value: &str| {
-        format!("#model_version:v1,score_date:2026-11-{day}\ncve,epss,percentile\nCVE-2024-3094,{value},0\n")
+        format!(
+            "#model_version:v1,score_date:2026-11-{day}\ncve,epss,percentile\nCVE-2024-3094,{value},0\n"
+        )
     };
     fs::write(path("epss.csv.gz"), packed(&text(20, "0.2"))).unwrap();
     for (day, value, wanted) in [(19, "0.1", 0.2), (21, "0.3", 0.3)] {
@@ -197,7 +215,8 @@ fn a_finding_is_annotated_by_any_of_its_ids() {
     let told = Finding { epss: Some(0.5), kev: true, ..vulnerability("CVE-2024-0001") };
     check(&both, told.clone(), true, (Some(0.1), true));
     check(&Feeds { epss: None, ..both.clone() }, told, false, (Some(0.5), true));
-    let secret = Finding { aliases, ..Finding::new(Class::Secret, "CVE-2014-0160", Severity::Low, "x") };
+    let secret =
+        Finding { aliases, ..Finding::new(Class::Secret, "CVE-2014-0160", Severity::Low, "x") };
     check(&both, secret, false, (None, false));
 }
 

@@ -15,7 +15,10 @@ fn with(matches: &str, more: &str) -> String {
 #[test]
 fn all_that_a_report_says_is_read() {
     let shop = imported("shop-grype.json");
-    assert_eq!((shop.scanner.name.as_str(), shop.scanner.version.as_deref()), ("grype", Some("0.112.0")));
+    assert_eq!(
+        (shop.scanner.name.as_str(), shop.scanner.version.as_deref()),
+        ("grype", Some("0.112.0"))
+    );
     assert_eq!(shop.created_at, Some(at("2026-11-20T09:00:00.5Z")));
     assert_eq!(shop.database_at, Some(at("2026-11-20T04:00:00Z")));
     assert_eq!(shop.image.diff_ids, [digest('1'), digest('2')]);
@@ -53,10 +56,17 @@ fn all_that_a_report_says_is_read() {
 fn a_match_keeps_what_rules_ask_for() {
     let shop = imported("shop-grype.json");
     let [xz, tar, lodash, log4j, _] = &shop.findings[..] else { panic!("{:?}", shop.findings) };
-    assert_eq!((xz.cvss, xz.epss, xz.kev), (Some(10.0), Some(0.84), false), "version 2 is no score");
+    assert_eq!(
+        (xz.cvss, xz.epss, xz.kev),
+        (Some(10.0), Some(0.84), false),
+        "version 2 is no score"
+    );
     assert_eq!(xz.fixed, Some(at("2024-03-30T00:00:00Z")), "the first fix counts");
     assert_eq!(xz.title.as_deref(), Some("xz was tampered with."));
-    assert_eq!(xz.purl.as_deref(), Some("pkg:deb/debian/xz-utils@5.6.0-0.1?arch=amd64&distro=debian-12"));
+    assert_eq!(
+        xz.purl.as_deref(),
+        Some("pkg:deb/debian/xz-utils@5.6.0-0.1?arch=amd64&distro=debian-12")
+    );
     assert_eq!((tar.cvss, tar.is_fixable()), (Some(7.3), false), "the related one scores");
     assert_eq!(lodash.aliases, ["GHSA-35jh-r3h4-6jhm".into()]);
     assert_eq!((log4j.epss, log4j.kev), (Some(0.975), true));
@@ -187,13 +197,13 @@ fn a_report_without_a_timestamp_is_dated_by_its_importer() {
 #[test]
 fn what_is_needed_is_not_guessed() {
     for (matches, wanted) in [
-        ("{}", "FILE, line 1, column 11: invalid type: map, expected a list"),
+        ("{}", "FILE, line 1, column 13: invalid type: map, expected a list"),
         (r#"[{}]"#, "FILE: matches[0].vulnerability has no id"),
         (r#"[{"vulnerability":{"id":7}}]"#, "FILE, line 1, column "),
         (r#"[{"vulnerability":[]}]"#, "FILE: matches[0].vulnerability has no id"),
         (r#"[{"vulnerability":{"id":"a","severity":7}}]"#, "FILE, line 1, column "),
         (r#"[{"vulnerability":{"id":"a"},"artifact":{"version":1}}]"#, "FILE, line 1, column "),
-        (r#"[],"matches":[]"#, "FILE, line 1, column 23: duplicate field `matches`"),
+        (r#"[],"matches":[]"#, "FILE, line 1, column 24: duplicate field `matches`"),
     ] {
         check_refusal(with(matches, ""), wanted);
     }

@@ -11,7 +11,10 @@ fn run(name: &str, rules: &str, results: &str) -> String {
 #[test]
 fn trivys_log_tells_as_much_as_its_json() {
     let shop = imported("shop-trivy.sarif");
-    assert_eq!((shop.scanner.name.as_str(), shop.scanner.version.as_deref()), ("trivy", Some("0.72.0")));
+    assert_eq!(
+        (shop.scanner.name.as_str(), shop.scanner.version.as_deref()),
+        ("trivy", Some("0.72.0"))
+    );
     assert_eq!(shop.image.config, imported("shop-trivy.json").image.config);
     assert_eq!(shop.image.repo_digests[0].digest(), Some(&digest('b')));
     assert_eq!(shop.image.references.len(), 1);
@@ -62,7 +65,10 @@ fn grypes_log_names_packages_in_its_texts() {
 #[test]
 fn suppressed_results_and_passed_checks_are_no_findings() {
     let report = imported("suppressed.sarif");
-    assert_eq!((report.scanner.name.as_str(), report.scanner.version.as_deref()), ("checker", Some("3.0.0")));
+    assert_eq!(
+        (report.scanner.name.as_str(), report.scanner.version.as_deref()),
+        ("checker", Some("3.0.0"))
+    );
     assert_eq!(report.created_at, Some(at("2026-11-20T07:05:00Z")));
     assert_eq!(
         lines(&report),
@@ -79,7 +85,9 @@ fn suppressed_results_and_passed_checks_are_no_findings() {
     let (b, v) = (Class::Baseline, Class::Vulnerability);
     assert_eq!(classes, [b, b, Class::Secret, Class::Malware, v, v]);
     assert_eq!(report.warnings.len(), 2, "{:?}", report.warnings);
-    assert!(report.warnings[0].starts_with("2 results are not imported, since they are suppressed"));
+    assert!(
+        report.warnings[0].starts_with("2 results are not imported, since they are suppressed")
+    );
     assert!(report.warnings[1].starts_with("2 results are of rules that name no class"));
 }
 
@@ -103,9 +111,8 @@ fn strange_values_where_nothing_depends_on_them_are_passed_over() {
 fn the_scanners_word_goes_before_its_number_and_that_before_the_level() {
     let of = |properties: &str, level: &str, message: &str| {
         let rules = format!(r#"[{{"id":"CVE-2026-0001","properties":{properties}}}]"#);
-        let results = format!(
-            r#"[{{"ruleId":"CVE-2026-0001"{level},"message":{{"text":"{message}"}}}}]"#
-        );
+        let results =
+            format!(r#"[{{"ruleId":"CVE-2026-0001"{level},"message":{{"text":"{message}"}}}}]"#);
         read(run("x", &rules, &results)).unwrap().findings[0].severity
     };
     let error = r#","level":"error""#;
@@ -136,7 +143,8 @@ fn runs_of_one_log_are_of_one_scanner_and_one_image() {
     let log = |runs: &[String]| format!(r#"{{"version":"2.1.0","runs":[{}]}}"#, runs.join(","));
     let (one, two) = (digest('1').to_string(), digest('2').to_string());
     let (early, late) = ("2026-11-01T00:00:00Z", "2026-11-02T00:00:00Z");
-    let both = read(log(&[run("X", &one, late), run("x", &one, early), run("x", "", late)])).unwrap();
+    let both =
+        read(log(&[run("X", &one, late), run("x", &one, early), run("x", "", late)])).unwrap();
     assert_eq!(both.findings.len(), 3);
     assert_eq!((both.image.config, both.created_at), (Some(digest('1')), Some(at(early))));
     check_refusal(
@@ -171,7 +179,10 @@ fn what_is_needed_is_not_guessed() {
         (r#"{"version":"2.1.0","runs":[]}"#.to_owned(), "FILE: runs[0].tool.driver has no name"),
         (run("", "[]", "[]"), "FILE: runs[0].tool.driver has no name"),
         (run("x", "[]", "[{}]"), "FILE: runs[0].results[0] has no ruleId"),
-        (run("x", r#"[{"id":""}]"#, r#"[{"ruleIndex":0}]"#), "FILE: runs[0].results[0] has no ruleId"),
+        (
+            run("x", r#"[{"id":""}]"#, r#"[{"ruleIndex":0}]"#),
+            "FILE: runs[0].results[0] has no ruleId",
+        ),
         (run("x", "[]", r#"[{"ruleId":7}]"#), "FILE, line 1, column "),
         (run("x", "[]", "{}"), "FILE, line 1, column "),
         (r#"{"version":"2.1.0","runs":[{"tool":[]}]}"#.to_owned(), "FILE, line 1, column "),
