@@ -254,6 +254,44 @@ fn nothing_that_is_kept_drives_a_terminal() {
     }
 }
 
+/// How many findings a report has, counted without a line of the importers.
+fn counted(report: &serde_json::Value) -> usize {
+    let list = |value: &serde_json::Value| value.as_array().cloned().unwrap_or_default();
+    let results = list(&report["Results"]);
+    let of_trivy = ["Vulnerabilities", "Secrets", "Misconfigurations"]
+        .iter()
+        .flat_map(|name| results.iter().flat_map(|result| list(&result[name])))
+        .filter(|entry| entry["Status"] != "PASS")
+        .count();
+    let of_grype = list(&report["matches"]).len();
+    let of_sarif = list(&report["runs"])
+        .iter()
+        .flat_map(|run| list(&run["results"]))
+        .filter(|result| {
+            let accepted = list(&result["suppressions"])
+                .iter()
+                .any(|s| s["status"].is_null() || s["status"] == "accepted");
+            let license = result["message"]["text"].as_str().unwrap_or_default();
+            let gone = result["baselineState"] == "absent" || result["kind"] == "pass";
+            !accepted && !gone && !license.contains("\nLicense ")
+        })
+        .count();
+    let of_cyclonedx: usize =
+        list(&report["vulnerabilities"]).iter().map(|v| list(&v["affects"]).len().max(1)).sum();
+    of_trivy + of_grype + of_sarif + of_cyclonedx
+}
+
+#[test]
+fn every_entry_is_a_finding() {
+    for name in REPORTS {
+        let report = imported(name);
+        let text = fs::read_to_string(fixture(name)).unwrap();
+        assert_eq!(report.findings.len(), counted(&serde_json::from_str(&text).unwrap()), "{name}");
+        let by_severity: usize = report.counts_by_severity.values().sum();
+        assert_eq!(by_severity, report.findings.len(), "{name}");
+    }
+}
+
 /// Class, id, package, version and path of a finding.
 type Key = (Class, String, Option<String>, Option<String>, Option<String>);
 

