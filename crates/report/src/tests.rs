@@ -260,7 +260,7 @@ fn counted(report: &serde_json::Value) -> usize {
     let results = list(&report["Results"]);
     let of_trivy = ["Vulnerabilities", "Secrets", "Misconfigurations"]
         .iter()
-        .flat_map(|name| results.iter().flat_map(|result| list(&result[name])))
+        .flat_map(|name| results.iter().flat_map(move |result| list(&result[name])))
         .filter(|entry| entry["Status"] != "PASS")
         .count();
     let of_grype = list(&report["matches"]).len();
