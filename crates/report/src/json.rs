@@ -510,8 +510,8 @@ pub(crate) fn plain<T>(_: &Budgets) -> PhantomData<T> {
 /// Implements [`Budgeted`] for a struct with a default.
 ///
 /// Each member is read as its field's type says; with `[element; budget]` as a list of such
-/// elements into an `Option` of a list; with `{Object}` as another object on the budgets. A member that comes twice is an error, as it is for
-/// derived readers; unknown members are passed over.
+/// elements into an `Option` of a list; with `{Object}` as another object on the budgets. A member
+/// that comes twice is an error, as it is for derived readers; unknown members are passed over.
 macro_rules! budgeted {
     ($object:ident, $what:literal {
         $($member:ident = $name:literal => $field:ident
@@ -562,8 +562,6 @@ macro_rules! budgeted {
                                 }
                             }
                         }
-                        // Not every object has a list.
-                        let _ = budgets;
                         Ok(object)
                     }
                 }

@@ -26,7 +26,7 @@ use std::collections::HashMap;
 use std::io::Read;
 use std::path::Path;
 
-use portcullis_types::{Class, Coverage, Finding, Severity, Timestamp};
+use portcullis_types::{Class, Coverage, Finding, ImageRef, Severity, Timestamp};
 
 use self::json::{Log, ResultEntry, Rule, Run, RunProperties, Standing, Topic};
 use self::told::word;
@@ -114,6 +114,26 @@ impl Rules {
     }
 }
 
+/// The name of the image that was scanned. Trivy gives it, whole or without host and tag, as the
+/// place of what lies in no file of its own.
+struct ScannedImage {
+    name: String,
+    path: Option<String>,
+}
+
+impl ScannedImage {
+    fn new(name: Option<&str>) -> Option<Self> {
+        let name = name?.to_owned();
+        let reference: Option<ImageRef> = name.parse().ok();
+        let path = reference.map(|image| image.path().collect::<Vec<_>>().join("/"));
+        Some(Self { name, path })
+    }
+
+    fn is_named(&self, uri: &str) -> bool {
+        uri == self.name || self.path.as_deref() == Some(uri)
+    }
+}
+
 impl Importer<'_> {
     fn run(&mut self, number: usize, run: Run) -> Result<(), ReportError> {
         let driver = run.tool.driver;
@@ -124,7 +144,7 @@ impl Importer<'_> {
         self.version = self.version.take().or(title(driver.version));
         self.version = self.version.take().or(title(driver.semantic_version));
         let properties = run.properties.fields().unwrap_or_default();
-        let image_name = some(properties.image_name.0.as_ref()).map(ToOwned::to_owned);
+        let scanned = ScannedImage::new(some(properties.image_name.0.as_ref()));
         self.image(properties)?;
         for invocation in run.invocations.0.into_iter().filter_map(Object::fields) {
             let time = title(invocation.end_time_utc).or(title(invocation.start_time_utc));
@@ -142,12 +162,18 @@ impl Importer<'_> {
             let rule = rules.of(&result);
             let id = result.rule_id.as_ref().or(rule.and_then(|rule| rule.id.as_ref()));
             let id = self.draft.needed(id, "ruleId", place)?.to_owned();
-            self.result(&id, rule, &result, image_name.as_deref());
+            self.result(&id, rule, &result, scanned.as_ref());
         }
         Ok(())
     }
 
-    fn result(&mut self, id: &str, rule: Option<&Rule>, result: &ResultEntry, image: Option<&str>) {
+    fn result(
+        &mut self,
+        id: &str,
+        rule: Option<&Rule>,
+        result: &ResultEntry,
+        scanned: Option<&ScannedImage>,
+    ) {
         match result.standing {
             Standing::Found => {}
             Standing::NoProblem => return,
@@ -171,7 +197,11 @@ impl Importer<'_> {
         };
         self.coverage.classes.insert(class);
         let severity = self.severity(rule, result);
-        let uri = some(result.uri.as_ref()).filter(|uri| Some(*uri) != image).map(place);
+        let in_image = |uri: &&str| !scanned.is_some_and(|image| image.is_named(uri));
+        let uri = some(result.uri.as_ref()).filter(in_image).map(place);
+        // Trivy has one rule for a vulnerability of packages of both kinds, so its name tells the
+        // kind only where the image's name, which stands for a place, is not known.
+        let uri = uri.filter(|_| scanned.is_some() || !rule.is_some_and(|r| r.of_distribution));
         let finding = match class {
             Class::Vulnerability => self.vulnerability(id, severity, rule, result, uri),
             _ => {
@@ -209,9 +239,8 @@ impl Importer<'_> {
         let package = name.map(|name| ecosystem::package_name(name, parsed));
         // What the help says is the rule's, and a rule may stand for several versions.
         let own_purl = purl.as_ref().filter(|(_, p)| p.version.as_deref() == word(&told.version));
-        let of_distribution = rule.of_distribution || ecosystem::is_of_distribution(kind);
         let path = word(&told.path).map(ToOwned::to_owned).or(uri);
-        let path = path.filter(|_| !of_distribution);
+        let path = path.filter(|_| !ecosystem::is_of_distribution(kind));
         let fixed = told.fixed_version.as_ref().or(help.fixed_version.as_ref());
         let fixed: Vec<&str> =
             fixed.map(|f| f.split(',').map(str::trim).collect()).unwrap_or_default();
@@ -271,9 +300,7 @@ impl Importer<'_> {
         self.image.references.extend(tags);
         // What was scanned may be a file, whose name is no reference of interest.
         let scanned = properties.image_name.0.and_then(|Text(name)| name.parse().ok());
-        self.image
-            .repo_digests
-            .extend(scanned.filter(|name: &portcullis_types::ImageRef| name.digest().is_some()));
+        self.image.repo_digests.extend(scanned.filter(|name: &ImageRef| name.digest().is_some()));
         Ok(())
     }
 

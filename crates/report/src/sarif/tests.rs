@@ -158,6 +158,27 @@ fn runs_of_one_log_are_of_one_scanner_and_one_image() {
     check_refusal(log(&[run("x", "sha256:1", late)]), "FILE: in runs.properties.imageID");
 }
 
+/// Trivy's rule of a vulnerability is named after the last package that has it.
+#[test]
+fn the_place_is_the_results_and_not_the_rules() {
+    let rules = r#"[{"id":"CVE-2026-0001","name":"OsPackageVulnerability"}]"#;
+    let result = |uri: &str| {
+        format!(
+            r#"{{"ruleId":"CVE-2026-0001","locations":[{{"physicalLocation":{{"artifactLocation":{{"uri":"{uri}"}}}}}}]}}"#
+        )
+    };
+    let results = ["library/alpine", "alpine:3.10", "usr/bin/tool"].map(result).join(",");
+    let text = run("trivy", rules, &format!("[{results}]"));
+    let paths = |text: String| {
+        let report = read(text).unwrap();
+        report.findings.iter().map(|f| f.path.as_deref().map(str::to_owned)).collect::<Vec<_>>()
+    };
+    assert_eq!(paths(text.clone()), [None, None, None]);
+    let named =
+        text.replace(r#""results""#, r#""properties":{"imageName":"alpine:3.10"},"results""#);
+    assert_eq!(paths(named), [None, None, Some("usr/bin/tool".to_owned())]);
+}
+
 #[test]
 fn a_log_without_rules_covers_nothing() {
     let report = read(run("trivy", "[]", "[]")).unwrap();
