@@ -48,13 +48,25 @@ pub enum ReportError {
     },
     /// It is no report that can be read.
     #[error(
-        "{file} {what}: only Trivy's JSON is read (SchemaVersion 2; trivy image --format json)"
+        "{file} {what}: what is read is Trivy's JSON (SchemaVersion 2; trivy image --format json), \
+         Grype's JSON (grype -o json), SARIF 2.1.0, and CycloneDX in JSON with vulnerabilities \
+         (trivy image --format cyclonedx --scanners vuln; grype -o cyclonedx-json)"
     )]
     UnknownFormat {
         /// The file.
         file: PathBuf,
         /// What it is instead, as the rest of a sentence.
         what: String,
+    },
+    /// It is a document that is known, but no report.
+    #[error("{file} is {what}, not a report of what was found: {remedy}")]
+    NotAReport {
+        /// The file.
+        file: PathBuf,
+        /// What it is, with its article.
+        what: &'static str,
+        /// What to do with it.
+        remedy: &'static str,
     },
     /// Its JSON is broken, or is not what it should be at this place.
     #[error("{file}, line {line}, column {column}: {what}")]
@@ -89,17 +101,19 @@ pub enum ReportError {
         #[source]
         source: DigestError,
     },
-    /// It names two different lists of layers for its image.
-    #[error(
-        "{file} contradicts itself: Metadata.DiffIDs and Metadata.ImageConfig.rootfs.diff_ids \
-         name different layers: scan again"
-    )]
+    /// It says two things of its image or its scanner that cannot both be true.
+    #[error("{file} contradicts itself: {what}: scan again")]
     Contradiction {
         /// The file.
         file: PathBuf,
+        /// Which two.
+        what: &'static str,
     },
     /// It does not say when it was made, so it cannot be told whether it is newer than another.
-    #[error("{file} has no date that can be read (CreatedAt): scan again with a newer Trivy")]
+    #[error(
+        "{file} has no date that can be read: say when the scan was made with --scanned-at TIME, \
+         or scan again with a format that says it (for Trivy and Grype: json)"
+    )]
     Undated {
         /// The file.
         file: PathBuf,

@@ -46,6 +46,8 @@ pub struct ReportImage {
     pub config: Option<Digest>,
     /// Names with the digest of the manifest or index that was scanned under them.
     pub repo_digests: Vec<ImageRef>,
+    /// Digests of the manifest or index where no name comes with them.
+    pub manifests: Vec<Digest>,
     /// Digests of the layers, unpacked, from the lowest up.
     pub diff_ids: Vec<Digest>,
     /// Names.
@@ -54,11 +56,27 @@ pub struct ReportImage {
 
 impl ReportImage {
     fn manifests(&self) -> impl Iterator<Item = &Digest> {
-        self.repo_digests.iter().filter_map(ImageRef::digest)
+        self.repo_digests.iter().filter_map(ImageRef::digest).chain(&self.manifests)
     }
 }
 
 impl Imported {
+    /// The same report, made at `told` if it has no date itself.
+    ///
+    /// For formats that need not say it, as SARIF: its importer answers for the date. The report's
+    /// own date decides where there is one; being told another is a warning.
+    #[must_use]
+    pub fn or_scanned_at(mut self, told: Option<Timestamp>) -> Self {
+        match (self.created_at, told) {
+            (None, told) => self.created_at = told,
+            (Some(own), Some(told)) if own != told => self
+                .warnings
+                .push(format!("the report says that it was made at {own}: {told} is passed over")),
+            (Some(_), _) => {}
+        }
+        self
+    }
+
     /// Ties the report to an image, as of `now`.
     ///
     /// The report's own image ID decides. `chosen` may repeat it, or name a manifest that the
@@ -144,6 +162,7 @@ mod tests {
             image: ReportImage {
                 config: Some(digest(1)),
                 repo_digests: vec![format!("a.io/b@{}", digest(2)).parse().unwrap()],
+                manifests: Vec::new(),
                 diff_ids: vec![digest(3)],
                 references: ["a.io/b:1".parse().unwrap()].into(),
             },
@@ -201,6 +220,35 @@ mod tests {
     #[test]
     fn a_report_without_a_date_is_refused() {
         let undated = Imported { created_at: None, ..imported() };
-        assert!(matches!(undated.bind(None, at(0)), Err(ReportError::Undated { .. })));
+        let error = undated.bind(None, at(0)).unwrap_err();
+        assert!(matches!(error, ReportError::Undated { .. }));
+        assert!(error.to_string().contains("--scanned-at"), "{error}");
+    }
+
+    #[test]
+    fn an_importer_dates_only_what_has_no_date() {
+        let scanned_at = |report: Imported, told| {
+            let report = report.or_scanned_at(told);
+            let warnings = report.warnings.len();
+            report.bind(None, at(2000)).map(|(_, report)| (report.scanned_at, warnings)).ok()
+        };
+        let undated = || Imported { created_at: None, ..imported() };
+        assert_eq!(scanned_at(undated(), Some(at(5))), Some((at(5), 0)));
+        assert_eq!(scanned_at(undated(), None), None);
+        assert_eq!(scanned_at(undated(), Some(at(1_000_000))), None, "it is in the future");
+        assert_eq!(scanned_at(imported(), Some(at(5))), Some((at(1000), 1)));
+        assert_eq!(scanned_at(imported(), Some(at(1000))), Some((at(1000), 0)));
+        assert_eq!(scanned_at(imported(), None), Some((at(1000), 0)));
+    }
+
+    #[test]
+    fn a_manifest_without_a_name_is_the_images_too() {
+        let mut unnamed = imported();
+        unnamed.image.manifests = vec![digest(7)];
+        let (image, _) = unnamed.clone().bind(Some(&digest(7)), at(2000)).unwrap();
+        assert_eq!(image.manifests, [digest(2), digest(7)].into());
+        unnamed.image.config = None;
+        let error = unnamed.bind(Some(&digest(7)), at(2000)).unwrap_err();
+        assert!(matches!(error, ReportError::NoImage { .. }), "a manifest is no image ID");
     }
 }

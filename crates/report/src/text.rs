@@ -30,6 +30,14 @@ pub(crate) fn shortened(text: &str, max: usize) -> String {
     kept.map(|(_, c)| c).chain("...".chars()).collect()
 }
 
+/// A title with the line where the problem stands, if one is known.
+pub(crate) fn at_line(title: String, line: Option<f64>) -> String {
+    match line.filter(|line| *line >= 1.0) {
+        Some(line) => format!("{title} (line {line})"),
+        None => title,
+    }
+}
+
 /// Unicode categories Cc, Zl, Zp, and those of Cf that reorder or hide text.
 fn is_unsafe(character: char) -> bool {
     character.is_control()

@@ -88,6 +88,42 @@ fn counts_by_severity_are_the_reports_own() {
     assert!(read_reports > 0, "the folder holds no report");
 }
 
+/// Trivy's SARIF has no date, and names findings in words that the importer takes apart; the
+/// properties of the rules say independently what the severities are.
+#[test]
+fn a_sarif_log_counts_what_its_rules_say() {
+    let Some(folder) = folder() else { return };
+    let path = folder.join("alpine-310.sarif");
+    let log: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    let run = &log["runs"][0];
+    let mut counts = BTreeMap::new();
+    for result in run["results"].as_array().unwrap() {
+        let rule = &run["tool"]["driver"]["rules"][result["ruleIndex"].as_u64().unwrap() as usize];
+        let word = rule["properties"]["tags"][2].as_str().unwrap().to_lowercase();
+        *counts.entry(word).or_insert(0) += 1;
+    }
+    let report = read(&path);
+    let ours = report.counts_by_severity.iter();
+    let ours: BTreeMap<_, _> = ours.map(|(s, n)| (s.to_string(), *n)).collect();
+    assert_eq!(ours, counts);
+    assert_eq!(report.warnings, [""; 0]);
+    assert_eq!(report.scanner.name, "trivy");
+    assert_eq!(report.coverage.classes, [Class::Vulnerability].into());
+    for (finding, result) in report.findings.iter().zip(run["results"].as_array().unwrap()) {
+        let place = result["locations"][0]["message"]["text"].as_str().unwrap();
+        let package = place.rsplit_once(": ").unwrap().1;
+        let ours =
+            format!("{}@{}", finding.package.as_ref().unwrap(), finding.version.as_ref().unwrap());
+        assert_eq!(ours, package);
+        assert_eq!((finding.path.as_ref(), finding.is_fixable()), (None, true));
+    }
+    let (id, told) = (run["properties"]["imageID"].as_str().unwrap(), Timestamp::UNIX_EPOCH);
+    assert!(report.clone().bind(None, Timestamp::now()).is_err(), "SARIF has no date");
+    let report = report.or_scanned_at(Some(told));
+    let (image, report) = report.bind(None, Timestamp::now()).unwrap();
+    assert_eq!((image.config.to_string().as_str(), report.scanned_at), (id, told));
+}
+
 #[test]
 fn a_report_that_saw_less_makes_no_image_clean() {
     let Some(folder) = folder() else { return };

@@ -1,43 +1,11 @@
 use std::fs;
-use std::io::Write;
-use std::path::PathBuf;
+use std::io::Cursor;
 
-use portcullis_types::Verdict;
-use proptest::prelude::*;
+use portcullis_types::{Severity, Verdict};
 
 use super::*;
-use crate::{read_file, read_trivy};
-
-fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name)
-}
-
-fn imported(name: &str) -> Imported {
-    read_file(&fixture(name), &Limits::default()).unwrap()
-}
-
-fn digest(digit: char) -> Digest {
-    format!("sha256:{}", digit.to_string().repeat(64)).parse().unwrap()
-}
-
-fn at(time: &str) -> Timestamp {
-    time.parse().unwrap()
-}
-
-/// The error of reading this text, as a user sees it.
-fn refusal(text: impl AsRef<[u8]>) -> String {
-    let mut file = tempfile::Builder::new().prefix("report").tempfile().unwrap();
-    file.write_all(text.as_ref()).unwrap();
-    let error = read_file(file.path(), &Limits::default()).unwrap_err().to_string();
-    let name = file.path().display().to_string();
-    assert!(error.contains(&name), "the error does not name {name}: {error}");
-    error.replace(&name, "FILE")
-}
-
-fn check_refusal(text: impl AsRef<[u8]>, wanted: &str) {
-    let error = refusal(text);
-    assert!(error.starts_with(wanted), "wanted {wanted}\n   got {error}");
-}
+use crate::read;
+use crate::testing::{at, check_refusal, digest, fixture, imported, refusal};
 
 /// A report with these results, around them only what is needed.
 fn with_results(results: &str) -> String {
@@ -91,6 +59,9 @@ fn a_vulnerability_keeps_what_rules_ask_for() {
     assert_eq!(web.findings[3].path.as_deref(), Some("app/package-lock.json"));
     let wanted = "usr/lib/python3/dist-packages/setuptools-52.0.0.egg-info/PKG-INFO";
     assert_eq!(web.findings[5].path.as_deref(), Some(wanted));
+    let shop = imported("shop-trivy.json");
+    let purl = "pkg:deb/debian/xz-utils@5.6.0-0.1?arch=amd64";
+    assert_eq!(shop.findings[0].purl.as_deref(), Some(purl));
 }
 
 #[test]
@@ -132,7 +103,7 @@ fn a_distribution_without_advisories_is_uncovered() {
 #[test]
 fn a_report_without_results_covers_nothing() {
     let text = with_results("null");
-    let report = read_trivy(text.as_bytes(), &Limits::default()).unwrap();
+    let report = read(Cursor::new(text.as_bytes()), &Limits::default()).unwrap();
     assert_eq!(report.coverage, Coverage::default());
 }
 
@@ -161,34 +132,15 @@ fn nothing_that_is_kept_drives_a_terminal() {
 }
 
 #[test]
-fn what_is_no_trivy_report_says_what_is_read() {
-    let formats = "only Trivy's JSON is read (SchemaVersion 2; trivy image --format json)";
-    for (text, wanted) in [
-        (&br#"{"version":"2.1.0","runs":[]}"#[..], "FILE has no SchemaVersion: "),
-        (br#"{"SchemaVersion":3}"#, "FILE has SchemaVersion 3: "),
-        (b"[]", "FILE is not a JSON object: "),
-        (b"<html>", "FILE is not a JSON object: "),
-        (b"\xff\xfe{\0", "FILE is UTF-16 and not UTF-8: "),
-        (b"\x1f\x8b\x08\0", "FILE is compressed (gzip): "),
-    ] {
-        check_refusal(text, &format!("{wanted}{formats}"));
-    }
-    check_refusal("", "FILE is empty");
-}
-
-#[test]
-fn a_byte_order_mark_is_passed_over() {
-    let text = format!("\u{feff}{}", with_results("[]"));
-    assert!(read_trivy(text.as_bytes(), &Limits::default()).is_ok());
-}
-
-#[test]
 fn broken_json_is_refused_with_its_place() {
     let whole = fs::read_to_string(fixture("web.json")).unwrap();
     check_refusal(&whole[..whole.len() / 2], "FILE, line ");
     check_refusal("{\n  \"SchemaVersion\": =\n}", "FILE, line 2, column 20: expected value");
     check_refusal(format!("{whole} x"), "FILE, line ");
-    check_refusal(b"{\"CreatedAt\": \"\xff\xfe\"}", "FILE, line 1, column 16: invalid unicode");
+    check_refusal(
+        b"{\"SchemaVersion\":2,\"CreatedAt\": \"\xff\xfe\"}",
+        "FILE, line 1, column 34: invalid unicode",
+    );
 }
 
 #[test]
@@ -200,8 +152,8 @@ fn deep_nesting_is_harmless() {
         ))
     };
     let unread = format!(r#"{{"SchemaVersion":2,"New":{deep}}}"#);
-    assert!(read_trivy(unread.as_bytes(), &Limits::default()).is_ok());
-    assert!(read_trivy(title(&deep).as_bytes(), &Limits::default()).is_ok());
+    assert!(read(Cursor::new(unread.as_bytes()), &Limits::default()).is_ok());
+    assert!(read(Cursor::new(title(&deep)), &Limits::default()).is_ok());
     let reference = format!(r#"{{"SchemaVersion":2,"Metadata":{{"RepoTags":{deep}}}}}"#);
     check_refusal(reference, "FILE, line 1, column ");
 }
@@ -242,7 +194,7 @@ fn an_image_that_is_named_wrongly_is_refused() {
     );
     let in_config_only =
         metadata(&format!(r#"{{"ImageConfig":{{"rootfs":{{"diff_ids":["{two}"]}}}}}}"#));
-    let report = read_trivy(in_config_only.as_bytes(), &Limits::default()).unwrap();
+    let report = read(Cursor::new(in_config_only.as_bytes()), &Limits::default()).unwrap();
     assert_eq!(report.image.diff_ids, [two]);
 }
 
@@ -262,75 +214,6 @@ fn too_many_findings_are_refused() {
     let text = with_results(&format!(
         r#"[{{"Vulnerabilities":[{entry},{entry}]}},{{"Vulnerabilities":[{entry},{entry}]}}]"#
     ));
-    let error = read_trivy(text.as_bytes(), &limits).unwrap_err().to_string();
+    let error = read(Cursor::new(text.as_bytes()), &limits).unwrap_err().to_string();
     assert!(error.contains("more than 3 findings"), "{error}");
-}
-
-#[test]
-fn a_file_that_is_too_large_is_refused_unread() {
-    let file = tempfile::NamedTempFile::new().unwrap();
-    file.as_file().set_len(1 << 30).unwrap();
-    let error = read_file(file.path(), &Limits::default()).unwrap_err().to_string();
-    for part in [&file.path().display().to_string(), "1073741824", "268435456", "--list-all-pkgs"] {
-        assert!(error.contains(part), "the error does not say {part}: {error}");
-    }
-}
-
-#[test]
-fn a_stream_that_is_too_large_is_refused() {
-    let limits = Limits { bytes: 300, ..Limits::default() };
-    let text = with_results("[]");
-    for spaces in [300 - text.len(), 301 - text.len(), 10_000] {
-        let long = format!("{text}{}", " ".repeat(spaces));
-        let read = read_trivy(long.as_bytes(), &limits);
-        let refused = matches!(read, Err(ReportError::TooLarge { size: None, .. }));
-        assert_eq!(refused, long.len() > 300, "{} bytes", long.len());
-    }
-}
-
-#[test]
-fn what_is_no_file_is_refused_without_waiting() {
-    let folder = tempfile::tempdir().unwrap();
-    let refusal = |path: &Path| read_file(path, &Limits::default()).unwrap_err().to_string();
-    assert!(refusal(folder.path()).contains("is a folder, not a file"));
-    let pipe = folder.path().join("pipe");
-    rustix::fs::mknodat(
-        rustix::fs::CWD,
-        &pipe,
-        rustix::fs::FileType::Fifo,
-        rustix::fs::Mode::RUSR,
-        0,
-    )
-    .unwrap();
-    assert!(refusal(&pipe).contains("is a pipe, not a file"));
-    assert!(refusal(Path::new("/dev/zero")).contains("is a device, not a file"));
-    assert!(refusal(&folder.path().join("missing")).contains("cannot read"));
-}
-
-proptest! {
-    #[test]
-    fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-        let _ = read_trivy(&bytes[..], &Limits::default());
-    }
-
-    #[test]
-    fn a_changed_report_is_read_or_refused(
-        name in prop::sample::select(vec!["web.json", "rootfs.json", "hostile.json"]),
-        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
-        cut in prop::option::of(any::<prop::sample::Index>()),
-    ) {
-        let mut bytes = fs::read(fixture(name)).unwrap();
-        for (at, byte) in changes {
-            let at = at.index(bytes.len());
-            bytes[at] = byte;
-        }
-        if let Some(cut) = cut {
-            bytes.truncate(cut.index(bytes.len()));
-        }
-        if let Ok(report) = read_trivy(&bytes[..], &Limits::default()) {
-            let counted: usize = report.counts_by_severity.values().sum();
-            prop_assert_eq!(counted, report.findings.len());
-            let _ = report.bind(Some(&digest('9')), Timestamp::UNIX_EPOCH);
-        }
-    }
 }
