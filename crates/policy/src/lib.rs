@@ -19,6 +19,8 @@ mod message;
 mod path;
 mod pattern;
 mod period;
+#[cfg(feature = "remedy")]
+pub mod remedy;
 #[cfg(feature = "yaml")]
 pub mod yaml;
 
