@@ -69,6 +69,153 @@ fn every_case_has_the_plans_that_are_wanted() {
     assert!(failed.is_empty(), "{} cases failed:\n{}", failed.len(), failed.join("\n\n"));
 }
 
+/// Each entry that is to be pasted is read back as what the change means.
+#[test]
+fn entries_can_be_pasted() {
+    let policy = || "p".to_owned();
+    let expires = jiff::civil::date(2026, 10, 31);
+    let hostile = "CVE-1: # \"\\ \u{7f}\u{202e}\n- {[";
+    let image = format!("registry.example.com/team/app@{}", config());
+    let changes: Vec<Change> = vec![
+        Relax::Exception {
+            policy: policy(),
+            id: hostile.into(),
+            package: Some("\u{1f600}".into()),
+            sha256: Some("ab".repeat(32).into()),
+        }
+        .into(),
+        Relax::Exception { policy: policy(), id: "CVE-1".into(), package: None, sha256: None }
+            .into(),
+        Relax::Whitelist { policy: policy(), image: image.clone(), workload: true }.into(),
+        Relax::Whitelist { policy: policy(), image: image.clone(), workload: false }.into(),
+        Relax::Authorize { policy: policy(), image: image.clone() }.into(),
+        Relax::AllowTag { policy: policy() }.into(),
+    ];
+    let indented = |change: &Change| -> Option<String> {
+        Some(change.yaml(expires)?.lines().map(|line| format!("      {line}\n")).collect())
+    };
+    let parts: Vec<Option<String>> = changes.iter().map(indented).collect();
+    assert!(parts[5].is_none());
+    let part = |n: usize| parts[n].clone().unwrap();
+    let text = format!(
+        "apiVersion: portcullis.dev/v1alpha1\nkind: ProtectionPolicy\nmetadata: {{ name: p }}\nspec:\n  \
+         exceptions:\n{}{}  whitelist:\n{}{}  authorized:\n    action: block\n    images:\n{}",
+        part(0),
+        part(1),
+        part(2),
+        part(3),
+        part(4),
+    );
+    assert!(text.is_ascii(), "{text}");
+    let source = SourceFile { name: "pasted.yaml", bytes: text.as_bytes() };
+    let spec = &yaml::read(&[source]).unwrap_or_else(|e| panic!("{e:?}\n{text}"))[0].spec;
+    assert_eq!(spec.exceptions.len(), 2);
+    assert_eq!(spec.exceptions[0].id, hostile);
+    assert_eq!(spec.exceptions[0].package.as_deref(), Some("\u{1f600}"));
+    assert_eq!(spec.exceptions[0].sha256, Some("ab".repeat(32)));
+    assert_eq!(spec.exceptions[1].expires, expires);
+    assert_eq!(spec.exceptions[1].package, None);
+    assert!(spec.whitelist[0].workload && !spec.whitelist[1].workload);
+    assert_eq!(spec.whitelist[0].image.as_str(), image);
+    assert_eq!(spec.authorized.as_ref().unwrap().images[0].as_str(), image);
+}
+
+#[test]
+fn plans_are_written_as_json() {
+    let case = cases().into_iter().find(|c| c.note.contains("what no update mends")).unwrap();
+    let set = case.policy_set().unwrap();
+    let in_force = InForce { set: set.as_ref(), defaults: &case.defaults };
+    let got = remedies(&in_force, &case.request, &case.identity, &case.evidence, case.now);
+    let wanted = json!({
+        "answer": "needed",
+        "byUpdates": { "minimal": true, "dangerous": false, "changes": [
+            { "change": "update", "package": "openssl", "version": "3.0.9", "target": "3.0.10",
+              "path": null, "mends": ["CVE-1"] },
+            { "change": "exception", "policy": "p", "id": "CVE-1", "package": "libssl3",
+              "sha256": null },
+        ] },
+        "byPolicy": { "minimal": true, "dangerous": false, "changes": [
+            { "change": "exception", "policy": "p", "id": "CVE-1", "package": null, "sha256": null },
+        ] },
+    });
+    assert_eq!(serde_json::to_value(got).unwrap(), wanted);
+    let json = serde_json::to_value(Remedies::AlreadyStarts).unwrap();
+    assert_eq!(json, json!({ "answer": "alreadyStarts" }));
+}
+
+/// An image with 2,000 findings in 300 packages, and 20 policies that block for all of them.
+fn large(fixed: Option<&str>, surety: Surety) -> Start {
+    let findings = (0..2_000).map(|n| Finding {
+        package: Some(format!("package-{}", n % 300).into()),
+        version: Some("1.0".into()),
+        fixed_version: fixed.map(Into::into),
+        aliases: vec![format!("GHSA-{n}").into()],
+        ..Finding::new(Class::Vulnerability, format!("CVE-2024-{n}"), Severity::Critical, "s")
+    });
+    let report = ScanReport {
+        scanner: Scanner { name: "s".to_owned(), version: None },
+        scanned_at: now(),
+        database_at: None,
+        imported_at: now(),
+        binding: Binding::ByReport,
+        coverage: Coverage {
+            classes: Class::ALL.iter().copied().collect(),
+            distribution: Some("debian 12".to_owned()),
+            ..Coverage::default()
+        },
+        findings: findings.map(Arc::new).collect(),
+    };
+    let image = ImageFacts {
+        config: config(),
+        chain_id: None,
+        manifests: BTreeSet::new(),
+        references: BTreeSet::new(),
+    };
+    let documents = (0..20).map(|n| {
+        let document = json!({
+            "apiVersion": "portcullis.dev/v1alpha1", "kind": "ProtectionPolicy",
+            "metadata": { "name": format!("p{n:02}") },
+            "spec": { "rules": [
+                { "class": "vulnerability", "severity": ["critical"], "action": "block" },
+                { "class": "vulnerability", "action": "block" },
+            ] },
+        });
+        serde_json::from_value::<ProtectionPolicy>(document).unwrap()
+    });
+    Start {
+        set: Some(PolicySet::compile(documents.collect()).unwrap()),
+        defaults: Defaults::default(),
+        request: Request::new(portcullis_types::Engine::Containerd, "node", "container"),
+        identity: Identity {
+            surety,
+            config: Some(config()),
+            names: [Name { reference: "a.io/x:1".parse().unwrap(), held: true, asked: true }]
+                .into(),
+            ..Identity::unknown("why")
+        },
+        evidence: Evidence::read(vec![Verdict { image, reports: vec![report] }]),
+        now: now(),
+    }
+}
+
+/// The figure is for people (`--release -- --nocapture`); that it ends at all is the test.
+#[test]
+fn a_large_image_is_answered() {
+    for (what, start, updates, policy) in [
+        ("all have a fix", large(Some("1.1, 2.0"), Surety::Bound), 300, 20),
+        ("nothing is proven", large(Some("1.1"), Surety::Claimed), 300, 40),
+    ] {
+        let begin = std::time::Instant::now();
+        let Remedies::Needed { by_updates, by_policy } = start.remedies() else {
+            panic!("{what}: it is blocked");
+        };
+        println!("{what}: {:?}", begin.elapsed());
+        let (by_updates, by_policy) = (by_updates.unwrap(), by_policy.unwrap());
+        assert_eq!((by_updates.changes.len(), by_updates.minimal), (updates, true), "{what}");
+        assert_eq!((by_policy.changes.len(), by_policy.minimal), (policy, true), "{what}");
+    }
+}
+
 /// Everything that a decision is made from.
 #[derive(Clone)]
 struct Start {
@@ -242,7 +389,7 @@ fn mend_candidates(start: &Start, decision: &Decision) -> Vec<Change> {
 }
 
 /// Most decisions that brute force asks for, for one plan.
-const MAX_TRIED: usize = 2_500;
+const MAX_TRIED: usize = 1_200;
 
 /// A set of at most `largest` of these candidates that does it, the smallest first, and the size up
 /// to which all sets were tried.
@@ -326,7 +473,7 @@ fn compare(
 #[test]
 fn no_smaller_set_of_changes_lets_the_image_start() {
     let mut runner =
-        TestRunner::new(Config { failure_persistence: None, ..Config::with_cases(1500) });
+        TestRunner::new(Config { failure_persistence: None, ..Config::with_cases(400) });
     let (policy, updates) = (RefCell::new(Counts::default()), RefCell::new(Counts::default()));
     let blocked = start()
         .prop_filter("is blocked", |start| start.world().decide().unwrap().action == Action::Block);
@@ -372,7 +519,7 @@ fn no_smaller_set_of_changes_lets_the_image_start() {
     let (policy, updates) = (policy.into_inner(), updates.into_inner());
     println!("by policy {policy:?}, by updates {updates:?}");
     for counts in [policy, updates] {
-        assert!(counts.wholly > 1_000 && counts.larger > 300, "{counts:?} shows little");
+        assert!(counts.wholly > 250 && counts.larger > 60, "{counts:?} shows little");
     }
 }
 

@@ -3,6 +3,7 @@
 //! Each policy that blocks needs its own changes, and within it authorization, each failure, each
 //! condition and the findings are independent, so the fewest of all are the fewest of each part.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use portcullis_types::{
@@ -66,10 +67,12 @@ pub(super) fn relaxed(
     }
     let settings = decision.settings.iter().filter(|s| s.action == Action::Block);
     relaxed.changes.extend(settings.map(|s| Relax::SoftenSetting { setting: s.setting.clone() }));
-    if means == Means::All && relaxed.changes.len() > 1 && !malware_blocks(decision) {
-        if let Some(digest) = sandbox_digest(world) {
-            relaxed = Relaxed { changes: vec![Relax::SandboxImage { digest }], minimal: true };
-        }
+    if means == Means::All
+        && relaxed.changes.len() > 1
+        && !malware_blocks(decision)
+        && let Some(digest) = sandbox_digest(world)
+    {
+        relaxed = Relaxed { changes: vec![Relax::SandboxImage { digest }], minimal: true };
     }
     Some(relaxed)
 }
@@ -182,53 +185,75 @@ impl<'a> Findings<'a, '_> {
     /// many the first.
     fn waived(&mut self) -> Option<Relaxed> {
         let all = findings_of(self.answer);
-        let mut best = self.exceptions(&all);
         let Some(image) = self.image else {
-            return best;
+            return self.exceptions(&all);
         };
+        let mut best = None;
+        // No exceptions are fewer than one change, so it matters only whether one will do.
+        if Self::unwaived(&all, true).is_empty() && !one_id_names_all(&all) {
+            for workload in [false, true] {
+                self.whitelist(&all, image, workload, &mut best);
+            }
+            return best;
+        }
+        best = self.exceptions(&all);
         for workload in [false, true] {
-            let rest: Vec<&'a Finding> = all
-                .iter()
-                .copied()
-                .filter(|f| f.class == Class::Malware || f.class == Class::Workload && !workload)
-                .collect();
-            if rest.len() == all.len() {
-                continue;
-            }
-            if let Some(mut part) = self.exceptions(&rest) {
-                let (policy, image) = (self.answer.policy.clone(), image.to_owned());
-                part.changes.insert(0, Relax::Whitelist { policy, image, workload });
-                keep_smaller(&mut best, part);
-            }
+            self.whitelist(&all, image, workload, &mut best);
         }
         best
+    }
+
+    /// What a whitelist entry does not waive.
+    fn unwaived(findings: &[&'a Finding], workload: bool) -> Vec<&'a Finding> {
+        let stays =
+            |f: &&Finding| f.class == Class::Malware || f.class == Class::Workload && !workload;
+        findings.iter().copied().filter(stays).collect()
+    }
+
+    /// A whitelist entry, if it waives anything, and exceptions for the rest.
+    fn whitelist(
+        &mut self,
+        findings: &[&'a Finding],
+        image: &str,
+        workload: bool,
+        best: &mut Option<Relaxed>,
+    ) {
+        let rest = Self::unwaived(findings, workload);
+        if rest.len() == findings.len() {
+            return;
+        }
+        if let Some(mut part) = self.exceptions(&rest) {
+            let (policy, image) = (self.answer.policy.clone(), image.to_owned());
+            part.changes.insert(0, Relax::Whitelist { policy, image, workload });
+            keep_smaller(best, part);
+        }
     }
 
     /// The fewest exceptions that cover these findings.
     fn exceptions(&mut self, findings: &[&'a Finding]) -> Option<Relaxed> {
         let mut candidates: Vec<Candidate<'a>> = Vec::new();
-        let mut numbers: HashMap<(String, Option<&str>), usize> = HashMap::new();
+        let mut numbers: HashMap<(Cow<'_, str>, Option<&str>), usize> = HashMap::new();
         let mut elements = Vec::new();
-        // Hashes that malware asks for, by id in lower case.
-        let mut hashes: HashMap<String, BTreeSet<&str>> = HashMap::new();
+        // Hashes that malware asks for, by id in upper case.
+        let mut hashes: HashMap<Cow<'_, str>, BTreeSet<&str>> = HashMap::new();
         for finding in findings.iter().filter(|f| f.class == Class::Malware) {
             if let Some(hash) = finding.sha256.as_deref().filter(|h| is_sha256(h)) {
                 for id in ids(finding) {
-                    hashes.entry(id.to_ascii_lowercase()).or_default().insert(hash);
+                    hashes.entry(upper(id)).or_default().insert(hash);
                 }
             }
         }
         for finding in findings {
             let mut element = Vec::new();
             for id in ids(finding) {
-                let lower = id.to_ascii_lowercase();
+                let name = upper(id);
                 let hash = finding
                     .sha256
                     .as_deref()
-                    .filter(|hash| hashes.get(&lower).is_some_and(|asked| asked.contains(hash)));
+                    .filter(|hash| hashes.get(&name).is_some_and(|asked| asked.contains(hash)));
                 let open = (finding.class != Class::Malware).then_some(None);
                 for sha256 in open.into_iter().chain(hash.map(Some)) {
-                    let number = *numbers.entry((lower.clone(), sha256)).or_insert_with(|| {
+                    let number = *numbers.entry((name.clone(), sha256)).or_insert_with(|| {
                         candidates.push(Candidate { id, sha256, hits: Vec::new() });
                         candidates.len() - 1
                     });
@@ -276,6 +301,13 @@ impl<'a> Findings<'a, '_> {
     }
 }
 
+/// Whether all are called by some id of the first; so are they if there are none.
+fn one_id_names_all(findings: &[&Finding]) -> bool {
+    findings
+        .first()
+        .is_none_or(|first| ids(first).any(|id| findings.iter().all(|f| f.is_called(id))))
+}
+
 fn keep_smaller(best: &mut Option<Relaxed>, other: Relaxed) {
     let minimal = other.minimal && best.as_ref().is_none_or(|b| b.minimal);
     if best.as_ref().is_none_or(|best| other.changes.len() < best.changes.len()) {
@@ -311,6 +343,15 @@ fn ids(finding: &Finding) -> impl Iterator<Item = &Text> {
     std::iter::once(&finding.id).chain(&finding.aliases).filter(|id| {
         !id.is_empty() && id.trim() == &***id && ![UNAUTHORIZED_IMAGE, NO_DIGEST].contains(&&***id)
     })
+}
+
+/// An id in which upper and lower case are alike.
+fn upper(id: &str) -> Cow<'_, str> {
+    if id.bytes().any(|b| b.is_ascii_lowercase()) {
+        Cow::Owned(id.to_ascii_uppercase())
+    } else {
+        Cow::Borrowed(id)
+    }
 }
 
 fn is_sha256(text: &str) -> bool {
