@@ -48,6 +48,19 @@ pub struct Case {
     pub now: Timestamp,
     /// What must come out.
     pub wanted: Wanted,
+    /// What would let it start, if the case says so.
+    pub plans: Option<WantedPlans>,
+}
+
+/// The plans that are wanted, each change as the line that people read; left out: there is no plan
+/// of this kind.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct WantedPlans {
+    /// Mends what can be mended.
+    pub by_updates: Option<Vec<String>>,
+    /// Changes policies only.
+    pub by_policy: Option<Vec<String>>,
 }
 
 /// The decision that is wanted, as far as people care to write it down; all of it is compared.
@@ -230,6 +243,7 @@ struct RawCase {
     #[serde(default)]
     failures: Vec<RawFailure>,
     wanted: Wanted,
+    plans: Option<WantedPlans>,
 }
 
 fn yes() -> bool {
@@ -447,6 +461,7 @@ impl RawCase {
             },
             now,
             wanted: self.wanted,
+            plans: self.plans,
         })
     }
 }

@@ -22,6 +22,8 @@ mod path;
 mod pattern;
 mod period;
 mod vex;
+#[cfg(feature = "remedy")]
+pub mod remedy;
 #[cfg(feature = "yaml")]
 pub mod yaml;
 
