@@ -14,7 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 use portcullis_types::{
     Action, Binding, Cause, Class, Coverage, Decision, Digest, Engine, Evidence, Failure, Finding,
     Identity, ImageConfig, ImageFacts, ImageRef, Kind, Lookup, Name, Reason, Request, ScanReport,
-    Scanner, Severity, Subject, Surety, Verdict, Workload,
+    Scanner, Severity, Subject, Surety, Verdict, VexStatement, Workload,
 };
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
@@ -34,6 +34,8 @@ pub struct Case {
     pub policy_text: String,
     /// The same, read.
     pub policies: Vec<ProtectionPolicy>,
+    /// The node's VEX statements.
+    pub vex: Vec<VexStatement>,
     /// Whether a set is published; without one the policies are empty.
     pub published: bool,
     /// The node's settings.
@@ -105,12 +107,13 @@ impl Case {
     pub fn read_all(name: &str, text: &str) -> Result<Vec<Self>, CaseError> {
         let file: RawFile =
             toml::from_str(&with_digests(text)).map_err(|e| CaseError::Read(name.to_owned(), e))?;
-        file.case.into_iter().map(|raw| raw.ready(name, &file.policy)).collect()
+        file.case.into_iter().map(|raw| raw.ready(name, &file.policy, &file.vex)).collect()
     }
 
     /// The set in force for this case.
     pub fn policy_set(&self) -> Result<Option<PolicySet>, Vec<Fault>> {
-        self.published.then(|| PolicySet::compile(self.policies.clone())).transpose()
+        let compile = || PolicySet::compile(self.policies.clone());
+        Ok(self.published.then(compile).transpose()?.map(|set| set.with_vex(self.vex.clone())))
     }
 
     /// The decision of this crate on this case, through the published form as a door reads it.
@@ -213,6 +216,9 @@ fn digest_of(word: &str) -> Digest {
 struct RawFile {
     #[serde(default)]
     policy: String,
+    /// VEX statements of all its cases.
+    #[serde(default)]
+    vex: Vec<VexStatement>,
     case: Vec<RawCase>,
 }
 
@@ -221,6 +227,8 @@ struct RawFile {
 struct RawCase {
     note: String,
     policy: Option<String>,
+    /// VEX statements, in place of the file's.
+    vex: Option<Vec<VexStatement>>,
     #[serde(default = "yes")]
     published: bool,
     now: Option<Timestamp>,
@@ -424,7 +432,12 @@ struct RawFailure {
 }
 
 impl RawCase {
-    fn ready(self, file: &str, shared_policy: &str) -> Result<Case, CaseError> {
+    fn ready(
+        self,
+        file: &str,
+        shared_policy: &str,
+        vex: &[VexStatement],
+    ) -> Result<Case, CaseError> {
         let note = format!("{file}: {}", self.note);
         let policy_text = self.policy.unwrap_or_else(|| shared_policy.to_owned());
         let source = SourceFile { name: file, bytes: policy_text.as_bytes() };
@@ -449,6 +462,7 @@ impl RawCase {
             note,
             policy_text,
             policies,
+            vex: self.vex.unwrap_or_else(|| vex.to_vec()),
             published: self.published,
             defaults: self.settings.ready(),
             request: self.request.ready(),

@@ -1,8 +1,9 @@
 //! A checked set of policies, and the bytes in which it is published.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use portcullis_types::{Digest, Identity, Request};
+use portcullis_types::{Digest, Identity, Request, VexStatement};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -10,17 +11,20 @@ use crate::check::check;
 use crate::decide::in_scope;
 use crate::document::Spec;
 use crate::index::RuleIndex;
-use crate::{Fault, ProtectionPolicy};
+use crate::{Fault, ProtectionPolicy, VexIndex};
 
 /// Version of the published form. A door that does not know it refuses the set, rather than to
-/// decide by half of it.
-const VERSION: u32 = 1;
+/// decide by half of it. Version 1 had no `vex`.
+const VERSION: u32 = 2;
+/// The oldest version that is read, so that an upgraded node goes on with the set it has.
+const OLDEST: u32 = 1;
 
 /// The policies in force on a node: checked, in order of their names, known by one digest.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PolicySet {
     digest: Digest,
     policies: Vec<Policy>,
+    vex: Arc<VexIndex>,
 }
 
 /// A checked policy, ready to be asked.
@@ -60,7 +64,7 @@ pub enum PublishedError {
         found: Digest,
     },
     /// A later Portcullis published it.
-    #[error("the policy set has version {0}, this Portcullis reads version {VERSION}")]
+    #[error("the policy set has version {0}, this Portcullis reads {OLDEST} to {VERSION}")]
     Version(u32),
     /// It is not a policy set.
     #[error("the policy set cannot be read")]
@@ -78,6 +82,8 @@ fn join(faults: &[Fault]) -> String {
 struct Writing<'a, P> {
     version: u32,
     policies: &'a [P],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    vex: &'a [VexStatement],
 }
 
 #[derive(Deserialize)]
@@ -85,6 +91,8 @@ struct Writing<'a, P> {
 struct Reading {
     version: u32,
     policies: Vec<ProtectionPolicy>,
+    #[serde(default)]
+    vex: Vec<VexStatement>,
 }
 
 #[derive(Deserialize)]
@@ -96,8 +104,21 @@ impl PolicySet {
     /// Checks the documents together. All faults come back together.
     pub fn compile(policies: Vec<ProtectionPolicy>) -> Result<Self, Vec<Fault>> {
         let policies = checked(policies)?;
-        let digest = digest_of(&written(&policies));
-        Ok(Self::new(digest, policies))
+        let digest = digest_of(&written(&policies, &[]));
+        Ok(Self::new(digest, policies, Vec::new()))
+    }
+
+    /// The same set with the node's VEX statements, which every policy of it heeds.
+    #[must_use]
+    pub fn with_vex(mut self, statements: Vec<VexStatement>) -> Self {
+        self.vex = Arc::new(VexIndex::new(statements));
+        self.digest = digest_of(&self.published());
+        self
+    }
+
+    /// The VEX statements of the set.
+    pub fn vex(&self) -> &VexIndex {
+        &self.vex
     }
 
     /// Reads what [`published`](Self::published) wrote, if it is what `expected` names.
@@ -111,29 +132,30 @@ impl PolicySet {
             // A later version may have fields that fail first; the version is the better answer.
             Err(error) => {
                 return Err(match serde_json::from_slice::<VersionOnly>(bytes) {
-                    Ok(VersionOnly { version }) if version != VERSION => {
+                    Ok(VersionOnly { version }) if !(OLDEST..=VERSION).contains(&version) => {
                         PublishedError::Version(version)
                     }
                     _ => PublishedError::Read(error),
                 });
             }
         };
-        if read.version != VERSION {
+        if !(OLDEST..=VERSION).contains(&read.version) {
             return Err(PublishedError::Version(read.version));
         }
         // The digest is that of the bytes, so that an event names the file that decided.
         let policies = checked(read.policies).map_err(PublishedError::Faults)?;
-        Ok(Self::new(found, policies))
+        Ok(Self::new(found, policies, read.vex))
     }
 
-    fn new(digest: Digest, policies: Vec<ProtectionPolicy>) -> Self {
-        Self { digest, policies: policies.into_iter().map(Policy::new).collect() }
+    fn new(digest: Digest, policies: Vec<ProtectionPolicy>, vex: Vec<VexStatement>) -> Self {
+        let policies = policies.into_iter().map(Policy::new).collect();
+        Self { digest, policies, vex: Arc::new(VexIndex::new(vex)) }
     }
 
     /// The set as bytes: JSON, always the same for the same policies in any order.
     pub fn published(&self) -> Vec<u8> {
         let documents: Vec<&ProtectionPolicy> = self.policies().collect();
-        written(&documents)
+        written(&documents, self.vex.statements())
     }
 
     /// SHA-256 of the published bytes.
@@ -190,8 +212,8 @@ fn checked(mut policies: Vec<ProtectionPolicy>) -> Result<Vec<ProtectionPolicy>,
     Ok(policies)
 }
 
-fn written<P: Serialize>(policies: &[P]) -> Vec<u8> {
-    let writing = Writing { version: VERSION, policies };
+fn written<P: Serialize>(policies: &[P], vex: &[VexStatement]) -> Vec<u8> {
+    let writing = Writing { version: VERSION, policies, vex };
     let mut bytes = serde_json::to_vec(&writing)
         .expect("all keys are texts and writing to memory does not fail");
     bytes.push(b'\n');
@@ -229,7 +251,7 @@ mod tests {
     fn the_published_form_is_as_it_was() {
         let set = PolicySet::compile(vec![policy("a", BLOCK)]).unwrap();
         let wanted = concat!(
-            r#"{"version":1,"policies":[{"apiVersion":"portcullis.dev/v1alpha1","#,
+            r#"{"version":2,"policies":[{"apiVersion":"portcullis.dev/v1alpha1","#,
             r#""kind":"ProtectionPolicy","metadata":{"name":"a"},"#,
             r#""spec":{"rules":[{"class":"vulnerability","epss":0.1,"action":"block"}]}}]}"#,
             "\n"
@@ -254,11 +276,30 @@ mod tests {
 
     #[test]
     fn a_later_version_is_refused_by_its_number() {
-        let bytes = br#"{"version":2,"policies":[],"more":true}"#;
+        let bytes = br#"{"version":3,"policies":[],"more":true}"#;
         assert!(matches!(
             PolicySet::from_published(bytes, &digest_of(bytes)),
-            Err(PublishedError::Version(2))
+            Err(PublishedError::Version(3))
         ));
+    }
+
+    #[test]
+    fn a_set_of_the_version_before_is_read() {
+        let bytes = br#"{"version":1,"policies":[]}"#;
+        let read = PolicySet::from_published(bytes, &digest_of(bytes)).unwrap();
+        assert_eq!(*read.digest(), digest_of(bytes), "an event names the file that decided");
+    }
+
+    #[test]
+    fn statements_are_published_with_the_policies() {
+        let set = PolicySet::compile(vec![policy("a", BLOCK)]).unwrap();
+        let statement = r#"[{"source":"a.json statement 1","vulnerability":["CVE-1"],
+            "status":"not_affected","products":[{"packages":["pkg:deb/debian/a"]}]}]"#;
+        let with = set.clone().with_vex(serde_json::from_str(statement).unwrap());
+        assert_ne!(with.digest(), set.digest());
+        let read = PolicySet::from_published(&with.published(), with.digest()).unwrap();
+        assert_eq!(read, with);
+        assert_eq!(read.vex().statements().len(), 1);
     }
 
     #[test]

@@ -14,12 +14,12 @@ use std::sync::Arc;
 
 use portcullis_types::{
     Action, Cause, Decision, Digest, Evidence, Failure, Finding, Identity, Kind, PolicyAnswer,
-    Reason, Request, SettingsAnswer, Subject, Timestamp, Verdict, Waiver, Workload,
+    Reason, Request, SettingsAnswer, Subject, Timestamp, Verdict, WaivedBy, Waiver, Workload,
 };
 
-use crate::PolicySet;
 use crate::compiled::Policy;
 use crate::index::IdHash;
+use crate::{PolicySet, VexIndex, VexJudgement};
 
 pub(crate) use causes::day;
 pub(crate) use findings::{NO_DIGEST, UNAUTHORIZED_IMAGE, unmet_field};
@@ -81,11 +81,16 @@ struct Judged {
 }
 
 impl Judged {
-    fn new(finding: Arc<Finding>) -> Self {
+    fn new(finding: Arc<Finding>, vex: Option<&VexIndex>, identity: &Identity) -> Self {
+        let vex = vex.and_then(|index| index.judge(&finding, identity));
         Self {
             id: IdHash::of(&finding.id),
             aliases: finding.aliases.iter().map(|id| IdHash::of(id)).collect(),
-            vex: None,
+            vex: vex.filter(VexJudgement::suppresses).map(|judgement| Waiver {
+                by: WaivedBy::Vex,
+                entry: judgement.statement.source.clone(),
+                by_name: judgement.is_by_name(),
+            }),
             finding,
         }
     }
@@ -110,7 +115,9 @@ pub fn decide(
     evidence: &Evidence,
     now: Timestamp,
 ) -> Decision {
-    let findings: Vec<Judged> = findings_of(evidence).into_iter().map(Judged::new).collect();
+    let vex = in_force.set.map(PolicySet::vex);
+    let judged = |finding| Judged::new(finding, vex, identity);
+    let findings: Vec<Judged> = findings_of(evidence).into_iter().map(judged).collect();
     let policy_set = in_force.set.map(|set| set.digest().clone());
     if let Some(answer) = sandbox_image(in_force.defaults, request, identity) {
         return Decision {

@@ -21,9 +21,9 @@ mod message;
 mod path;
 mod pattern;
 mod period;
-mod vex;
 #[cfg(feature = "remedy")]
 pub mod remedy;
+mod vex;
 #[cfg(feature = "yaml")]
 pub mod yaml;
 

@@ -460,6 +460,13 @@ pub struct VexIndex {
     crowded: HashMap<u64, OnceLock<Places>>,
 }
 
+/// Two are equal if their statements are.
+impl PartialEq for VexIndex {
+    fn eq(&self, other: &Self) -> bool {
+        self.statements == other.statements
+    }
+}
+
 /// Products and packages about one vulnerability.
 #[derive(Debug, Default)]
 struct Places {

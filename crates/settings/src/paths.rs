@@ -39,7 +39,17 @@ impl Paths {
         self.root.join("var/lib/portcullis/verdicts")
     }
 
-    /// The event file's folder.
+    /// VEX documents: `*.json` in this folder.
+    pub fn vex(&self) -> PathBuf {
+        self.root.join("etc/portcullis/vex")
+    }
+
+    /// EPSS and KEV as they were taken in.
+    pub fn feeds(&self) -> PathBuf {
+        self.root.join("var/lib/portcullis/feeds")
+    }
+
+    /// The ledger's folder.
     pub fn events(&self) -> PathBuf {
         self.root.join("var/lib/portcullis/events")
     }
