@@ -8,7 +8,7 @@
 
 #[cfg(feature = "cases")]
 pub mod case;
-mod cel;
+pub mod cel;
 mod check;
 mod compiled;
 mod decide;

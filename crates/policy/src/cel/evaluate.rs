@@ -83,16 +83,17 @@ impl<'v> Evaluation<'v> {
                 }
                 map_literal(values, self.meter)
             }
+            // No function takes more than two.
             Kind::Call(function, arguments) => match arguments.as_slice() {
-                [one] => {
-                    let one = self.value(one)?;
-                    function.call(&[one], self.meter)
-                }
-                arguments => {
-                    let values: Vec<_> =
-                        arguments.iter().map(|node| self.value(node)).collect::<Evaluated<_>>()?;
+                [first, second] => {
+                    let values = [self.value(first)?, self.value(second)?];
                     function.call(&values, self.meter)
                 }
+                [first] => {
+                    let values = [self.value(first)?];
+                    function.call(&values, self.meter)
+                }
+                _ => function.call(&[], self.meter),
             },
             Kind::Matches(matches) => self.matches(matches),
             Kind::Macro(it) => self.call_macro(it),

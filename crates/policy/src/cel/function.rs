@@ -138,191 +138,6 @@ impl Function {
         }
     }
 
-    pub(super) fn call<'v>(
-        self,
-        arguments: &[Value<'v>],
-        meter: &mut Meter,
-    ) -> Result<Value<'v>, EvaluationError> {
-        match (self, arguments) {
-            (Self::Size, [value]) => size(value, meter),
-            (Self::Contains, [Value::String(text), Value::String(part)]) => {
-                // The search of the standard library takes linear time.
-                meter.read((text.len() + part.len()) * 2)?;
-                Ok(Value::Bool(text.contains(&**part)))
-            }
-            (Self::StartsWith, [Value::String(text), Value::String(part)]) => {
-                meter.read(part.len())?;
-                Ok(Value::Bool(text.starts_with(&**part)))
-            }
-            (Self::EndsWith, [Value::String(text), Value::String(part)]) => {
-                meter.read(part.len())?;
-                Ok(Value::Bool(text.ends_with(&**part)))
-            }
-            (Self::ToBool, [value]) => to_bool(value),
-            (Self::ToInt, [value]) => to_int(value, meter),
-            (Self::ToUint, [value]) => to_uint(value, meter),
-            (Self::ToDouble, [value]) => to_double(value, meter),
-            (Self::ToString, [value]) => to_string(value, meter),
-            (Self::ToBytes, [value]) => to_bytes(value, meter),
-            (Self::ToDuration, [Value::Duration(nanos)]) => Ok(Value::Duration(*nanos)),
-            (Self::ToDuration, [Value::String(text)]) => {
-                meter.read(text.len())?;
-                parse_duration(text).map(Value::Duration)
-            }
-            (Self::ToTimestamp, [Value::Timestamp(time)]) => Ok(Value::Timestamp(*time)),
-            (Self::ToTimestamp, [Value::String(text)]) => {
-                Instant::parse(text).map(Value::Timestamp)
-            }
-            (Self::ToTimestamp, [Value::Int(seconds)]) => Instant::of_seconds(*seconds)
-                .map(Value::Timestamp)
-                .ok_or(EvaluationError::Overflow("timestamp")),
-            (Self::Get(part), [Value::Timestamp(time)]) => time.part(part, None).map(Value::Int),
-            (Self::Get(part), [Value::Timestamp(time), Value::String(zone)]) => {
-                time.part(part, Some(zone)).map(Value::Int)
-            }
-            (Self::Get(part), [Value::Duration(nanos)]) => {
-                { duration_part(*nanos, part).map(Value::Int).ok_or(()) }
-                    .map_err(|()| no_overload(self, arguments))
-            }
-            _ => Err(no_overload(self, arguments)),
-        }
-        .map_err(|error| match error {
-            // The conversions do not know which function they are.
-            EvaluationError::NoOverload { .. } => no_overload(self, arguments),
-            error => error,
-        })
-    }
-}
-
-pub(super) fn type_names(values: &[Value<'_>]) -> Box<str> {
-    values.iter().map(Value::type_name).collect::<Vec<_>>().join(", ").into()
-}
-
-fn no_overload(function: Function, arguments: &[Value<'_>]) -> EvaluationError {
-    EvaluationError::NoOverload { what: function.name(), types: type_names(arguments) }
-}
-
-/// For a conversion that does not take this value; the caller says which it was.
-fn not_taken<'v>() -> Result<Value<'v>, EvaluationError> {
-    Err(EvaluationError::NoOverload { what: "", types: Box::default() })
-}
-
-fn size<'v>(value: &Value<'v>, meter: &mut Meter) -> Result<Value<'v>, EvaluationError> {
-    let size = match value {
-        Value::String(text) => {
-            meter.read(text.len())?;
-            text.chars().count()
-        }
-        Value::Bytes(bytes) => bytes.len(),
-        Value::List(list) => list.len(),
-        Value::Map(map) => map.len(),
-        _ => return not_taken(),
-    };
-    Ok(Value::Int(i64::try_from(size).unwrap_or(i64::MAX)))
-}
-
-fn to_bool<'v>(value: &Value<'v>) -> Result<Value<'v>, EvaluationError> {
-    match value {
-        Value::Bool(value) => Ok(Value::Bool(*value)),
-        Value::String(text) => match &**text {
-            "true" | "True" | "TRUE" | "t" | "1" => Ok(Value::Bool(true)),
-            "false" | "False" | "FALSE" | "f" | "0" => Ok(Value::Bool(false)),
-            _ => Err(EvaluationError::malformed("a bool: use true or false", text)),
-        },
-        _ => not_taken(),
-    }
-}
-
-/// 2^63 and 2^64. The ends are not included, as "Overflow" asks for.
-const INT_END: f64 = 9_223_372_036_854_775_808.0;
-const UINT_END: f64 = 18_446_744_073_709_551_616.0;
-
-fn to_int<'v>(value: &Value<'v>, meter: &mut Meter) -> Result<Value<'v>, EvaluationError> {
-    let overflow = EvaluationError::Overflow("int");
-    let converted = match value {
-        Value::Int(value) => *value,
-        Value::Uint(value) => i64::try_from(*value).map_err(|_| overflow)?,
-        Value::Double(value) if *value > -INT_END && *value < INT_END => value.trunc() as i64,
-        Value::Double(_) => return Err(overflow),
-        Value::String(text) => {
-            meter.read(text.len())?;
-            text.parse().map_err(|_| EvaluationError::malformed("an int", text))?
-        }
-        Value::Timestamp(time) => time.seconds(),
-        _ => return not_taken(),
-    };
-    Ok(Value::Int(converted))
-}
-
-fn to_uint<'v>(value: &Value<'v>, meter: &mut Meter) -> Result<Value<'v>, EvaluationError> {
-    let overflow = EvaluationError::Overflow("uint");
-    let converted = match value {
-        Value::Uint(value) => *value,
-        Value::Int(value) => u64::try_from(*value).map_err(|_| overflow)?,
-        Value::Double(value) if *value > -1.0 && *value < UINT_END => value.trunc() as u64,
-        Value::Double(_) => return Err(overflow),
-        Value::String(text) => {
-            meter.read(text.len())?;
-            text.parse().map_err(|_| EvaluationError::malformed("a uint", text))?
-        }
-        _ => return not_taken(),
-    };
-    Ok(Value::Uint(converted))
-}
-
-fn to_double<'v>(value: &Value<'v>, meter: &mut Meter) -> Result<Value<'v>, EvaluationError> {
-    let converted = match value {
-        Value::Double(value) => *value,
-        Value::Int(value) => *value as f64,
-        Value::Uint(value) => *value as f64,
-        Value::String(text) => {
-            meter.read(text.len())?;
-            text.parse().map_err(|_| EvaluationError::malformed("a double", text))?
-        }
-        _ => return not_taken(),
-    };
-    Ok(Value::Double(converted))
-}
-
-fn to_string<'v>(value: &Value<'v>, meter: &mut Meter) -> Result<Value<'v>, EvaluationError> {
-    let text = match value {
-        Value::String(text) => return Ok(Value::String(text.clone())),
-        Value::Bool(value) => value.to_string(),
-        Value::Int(value) => value.to_string(),
-        Value::Uint(value) => value.to_string(),
-        Value::Double(value) => value.to_string(),
-        Value::Bytes(bytes) => {
-            meter.read(bytes.len() * 2)?;
-            match std::str::from_utf8(bytes) {
-                Ok(text) => text.to_owned(),
-                Err(_) => {
-                    let shown = String::from_utf8_lossy(bytes);
-                    return Err(EvaluationError::malformed("text in UTF-8", &shown));
-                }
-            }
-        }
-        Value::Timestamp(time) => time.to_string(),
-        Value::Duration(nanos) => duration_text(*nanos),
-        _ => return not_taken(),
-    };
-    meter.charge(1)?;
-    meter.read(text.len())?;
-    Ok(Value::shared_text(text))
-}
-
-fn to_bytes<'v>(value: &Value<'v>, meter: &mut Meter) -> Result<Value<'v>, EvaluationError> {
-    match value {
-        Value::Bytes(bytes) => Ok(Value::Bytes(bytes.clone())),
-        Value::String(Lent::Borrowed(text)) => Ok(Value::Bytes(Lent::Borrowed(text.as_bytes()))),
-        Value::String(Lent::Shared(text)) => {
-            meter.read(text.len())?;
-            Ok(Value::Bytes(Lent::Shared(text.as_bytes().into())))
-        }
-        _ => not_taken(),
-    }
-}
-
-impl Function {
     /// What it takes, for a remedy.
     pub(super) fn takes(self) -> &'static str {
         match self {
@@ -343,5 +158,184 @@ impl Function {
                 None => "it is called on a timestamp, with an optional time zone",
             },
         }
+    }
+    pub(super) fn call<'v>(
+        self,
+        arguments: &[Value<'v>],
+        meter: &mut Meter,
+    ) -> Result<Value<'v>, EvaluationError> {
+        self.overload(arguments, meter)?.ok_or_else(|| EvaluationError::NoOverload {
+            what: self.name(),
+            types: type_names(arguments),
+        })
+    }
+
+    /// `Ok(None)`: no overload takes these values.
+    fn overload<'v>(self, arguments: &[Value<'v>], meter: &mut Meter) -> Called<'v> {
+        Ok(Some(match (self, arguments) {
+            (Self::Size, [value]) => return size(value, meter),
+            (Self::Contains, [Value::String(text), Value::String(part)]) => {
+                // The search of the standard library takes linear time.
+                meter.read((text.len() + part.len()) * 2)?;
+                Value::Bool(text.contains(&**part))
+            }
+            (Self::StartsWith, [Value::String(text), Value::String(part)]) => {
+                meter.read(part.len())?;
+                Value::Bool(text.starts_with(&**part))
+            }
+            (Self::EndsWith, [Value::String(text), Value::String(part)]) => {
+                meter.read(part.len())?;
+                Value::Bool(text.ends_with(&**part))
+            }
+            (Self::ToBool, [value]) => return to_bool(value),
+            (Self::ToInt, [value]) => return to_int(value, meter),
+            (Self::ToUint, [value]) => return to_uint(value, meter),
+            (Self::ToDouble, [value]) => return to_double(value, meter),
+            (Self::ToString, [value]) => return to_string(value, meter),
+            (Self::ToBytes, [value]) => return to_bytes(value, meter),
+            (Self::ToDuration, [value @ Value::Duration(_)])
+            | (Self::ToTimestamp, [value @ Value::Timestamp(_)]) => value.clone(),
+            (Self::ToDuration, [Value::String(text)]) => {
+                meter.read(text.len())?;
+                Value::Duration(parse_duration(text)?)
+            }
+            (Self::ToTimestamp, [Value::String(text)]) => Value::Timestamp(Instant::parse(text)?),
+            (Self::ToTimestamp, [Value::Int(seconds)]) => match Instant::of_seconds(*seconds) {
+                Some(time) => Value::Timestamp(time),
+                None => return Err(EvaluationError::Overflow(self.name())),
+            },
+            (Self::Get(part), [Value::Timestamp(time)]) => Value::Int(time.part(part, None)?),
+            (Self::Get(part), [Value::Timestamp(time), Value::String(zone)]) => {
+                Value::Int(time.part(part, Some(zone))?)
+            }
+            (Self::Get(part), [Value::Duration(nanos)]) => {
+                return Ok(duration_part(*nanos, part).map(Value::Int));
+            }
+            _ => return Ok(None),
+        }))
+    }
+}
+
+/// `Ok(None)`: the function does not take this.
+type Called<'v> = Result<Option<Value<'v>>, EvaluationError>;
+
+pub(super) fn type_names(values: &[Value<'_>]) -> Box<str> {
+    values.iter().map(Value::type_name).collect::<Vec<_>>().join(", ").into()
+}
+
+fn size<'v>(value: &Value<'v>, meter: &mut Meter) -> Called<'v> {
+    let size = match value {
+        Value::String(text) => {
+            meter.read(text.len())?;
+            text.chars().count()
+        }
+        Value::Bytes(bytes) => bytes.len(),
+        Value::List(list) => list.len(),
+        Value::Map(map) => map.len(),
+        _ => return Ok(None),
+    };
+    Ok(Some(Value::Int(i64::try_from(size).unwrap_or(i64::MAX))))
+}
+
+fn to_bool<'v>(value: &Value<'v>) -> Called<'v> {
+    match value {
+        Value::Bool(value) => Ok(Some(Value::Bool(*value))),
+        Value::String(text) => match &**text {
+            "true" | "True" | "TRUE" | "t" | "1" => Ok(Some(Value::Bool(true))),
+            "false" | "False" | "FALSE" | "f" | "0" => Ok(Some(Value::Bool(false))),
+            _ => Err(EvaluationError::malformed("a bool: use true or false", text)),
+        },
+        _ => Ok(None),
+    }
+}
+
+/// 2^63 and 2^64. The ends are not included, as "Overflow" asks for.
+const INT_END: f64 = 9_223_372_036_854_775_808.0;
+const UINT_END: f64 = 18_446_744_073_709_551_616.0;
+
+fn to_int<'v>(value: &Value<'v>, meter: &mut Meter) -> Called<'v> {
+    let overflow = EvaluationError::Overflow("int");
+    let converted = match value {
+        Value::Int(value) => *value,
+        Value::Uint(value) => i64::try_from(*value).map_err(|_| overflow)?,
+        Value::Double(value) if *value > -INT_END && *value < INT_END => value.trunc() as i64,
+        Value::Double(_) => return Err(overflow),
+        Value::String(text) => {
+            meter.read(text.len())?;
+            text.parse().map_err(|_| EvaluationError::malformed("an int", text))?
+        }
+        Value::Timestamp(time) => time.seconds(),
+        _ => return Ok(None),
+    };
+    Ok(Some(Value::Int(converted)))
+}
+
+fn to_uint<'v>(value: &Value<'v>, meter: &mut Meter) -> Called<'v> {
+    let overflow = EvaluationError::Overflow("uint");
+    let converted = match value {
+        Value::Uint(value) => *value,
+        Value::Int(value) => u64::try_from(*value).map_err(|_| overflow)?,
+        Value::Double(value) if *value >= 0.0 && *value < UINT_END => value.trunc() as u64,
+        Value::Double(_) => return Err(overflow),
+        Value::String(text) => {
+            meter.read(text.len())?;
+            text.parse().map_err(|_| EvaluationError::malformed("a uint", text))?
+        }
+        _ => return Ok(None),
+    };
+    Ok(Some(Value::Uint(converted)))
+}
+
+fn to_double<'v>(value: &Value<'v>, meter: &mut Meter) -> Called<'v> {
+    let converted = match value {
+        Value::Double(value) => *value,
+        Value::Int(value) => *value as f64,
+        Value::Uint(value) => *value as f64,
+        Value::String(text) => {
+            meter.read(text.len())?;
+            text.parse().map_err(|_| EvaluationError::malformed("a double", text))?
+        }
+        _ => return Ok(None),
+    };
+    Ok(Some(Value::Double(converted)))
+}
+
+fn to_string<'v>(value: &Value<'v>, meter: &mut Meter) -> Called<'v> {
+    let text = match value {
+        Value::String(text) => return Ok(Some(Value::String(text.clone()))),
+        Value::Bool(value) => value.to_string(),
+        Value::Int(value) => value.to_string(),
+        Value::Uint(value) => value.to_string(),
+        Value::Double(value) => value.to_string(),
+        Value::Bytes(bytes) => {
+            meter.read(bytes.len() * 2)?;
+            match std::str::from_utf8(bytes) {
+                Ok(text) => text.to_owned(),
+                Err(_) => {
+                    let shown = String::from_utf8_lossy(bytes);
+                    return Err(EvaluationError::malformed("text in UTF-8", &shown));
+                }
+            }
+        }
+        Value::Timestamp(time) => time.to_string(),
+        Value::Duration(nanos) => duration_text(*nanos),
+        _ => return Ok(None),
+    };
+    meter.charge(1)?;
+    meter.read(text.len())?;
+    Ok(Some(Value::shared_text(text)))
+}
+
+fn to_bytes<'v>(value: &Value<'v>, meter: &mut Meter) -> Called<'v> {
+    match value {
+        Value::Bytes(bytes) => Ok(Some(Value::Bytes(bytes.clone()))),
+        Value::String(Lent::Borrowed(text)) => {
+            Ok(Some(Value::Bytes(Lent::Borrowed(text.as_bytes()))))
+        }
+        Value::String(Lent::Shared(text)) => {
+            meter.read(text.len())?;
+            Ok(Some(Value::Bytes(Lent::Shared(text.as_bytes().into()))))
+        }
+        _ => Ok(None),
     }
 }

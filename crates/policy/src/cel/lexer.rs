@@ -9,6 +9,8 @@ use crate::fault::shown;
 pub(super) enum Token<'t> {
     /// A name or a reserved word.
     Word(&'t str),
+    /// A name between backticks, which may be no plain name.
+    Quoted(&'t str),
     /// Without its sign.
     Int(u64),
     Uint(u64),
@@ -51,6 +53,7 @@ impl<'t> Lexer<'t> {
         let token = match first {
             '0'..='9' => self.number()?,
             '.' if self.rest[1..].starts_with(|c: char| c.is_ascii_digit()) => self.number()?,
+            '`' => self.backticks()?,
             '"' | '\'' => self.quoted(Prefix { raw: false, bytes: false })?,
             'a'..='z' | 'A'..='Z' | '_' => match self.prefix() {
                 Some((length, prefix)) => {
@@ -104,11 +107,24 @@ impl<'t> Lexer<'t> {
                 match first {
                     '&' => "write &&",
                     '|' => "write ||",
-                    '`' => "write a key that is no plain name as map[\"a key\"]",
                     _ => "put text between quotes",
                 },
             )),
         }
+    }
+
+    /// As the suite's `fields.textproto` has it, for keys such as `org.opencontainers.image.title`.
+    fn backticks(&mut self) -> Lexed<Token<'t>> {
+        let column = self.column;
+        self.skip(1);
+        let name = self
+            .take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-' | '/' | ' '));
+        if name.is_empty() || !self.rest.starts_with('`') {
+            let remedy = "it takes letters, digits, '_', '.', '-', '/' and spaces, and ends with `";
+            return Err(ExpressionError::new(column, "this is no name between backticks", remedy));
+        }
+        self.skip(1);
+        Ok(Token::Quoted(name))
     }
 
     fn number(&mut self) -> Lexed<Token<'t>> {

@@ -19,7 +19,9 @@
 //!     they are absent.
 //!   - `now` (timestamp).
 //! - Literals: `1`, `1u`, `0x1f`, `1.5`, `1e3`, `true`, `null`, `"text"`, `'text'`, `"""text"""`,
-//!   raw `r"text"`, bytes `b"..."`, lists `[1, 2]`, maps `{"a": 1}`; comments begin with `//`.
+//!   raw `r"text"`, bytes `b"..."`, lists `[1, 2]`, maps `{"a": 1}`; comments begin with `//`. A key
+//!   of a map that is no plain name stands in brackets, `image.labels["a.b/c"]`, or after a point
+//!   in backticks, as `has` needs it.
 //! - Operators: `? :`, `||`, `&&`, `== != < <= > >= in`, `+ -`, `* / %`, `!`, unary `-`, `.`, `[]`.
 //!   `&&` and `||` ignore an error on one side if the other side decides.
 //! - Macros: `has`, `all`, `exists`, `exists_one`, `map` (two forms), `filter`.
@@ -38,7 +40,6 @@
 //! - Patterns of `matches` that are not written out: only those are compiled once and bounded.
 //! - Unicode classes in patterns (`\p{Greek}`); `\d`, `\w`, `\s` and `\b` mean ASCII, as in RE2.
 //! - Extensions: optional values, `cel.bind`, further functions of strings, lists, sets, addresses.
-//! - Backticks for names of fields; write `image.labels["org.opencontainers.image.vendor"]`.
 //!
 //! # Bounds
 //!

@@ -132,7 +132,9 @@ impl<'t> Parser<'t> {
     fn unexpected(&self, wanted: &str) -> ExpressionError {
         let message = match &self.token {
             Token::End => "the expression ends too early".to_owned(),
-            Token::Word(word) => format!("\"{}\" is not expected here", shown(word)),
+            Token::Word(word) | Token::Quoted(word) => {
+                format!("\"{}\" is not expected here", shown(word))
+            }
             Token::Sign(sign) => format!("\"{sign}\" is not expected here"),
             Token::String(_) | Token::Bytes(_) => "a text is not expected here".to_owned(),
             Token::Int(_) | Token::Uint(_) | Token::Double(_) => {
@@ -299,6 +301,14 @@ impl<'t> Parser<'t> {
                 let column = self.column;
                 self.advance()?;
                 Ok((word, column))
+            }
+            Token::Quoted(name) => {
+                let column = self.column;
+                self.advance()?;
+                match self.is("(") {
+                    true => Err(self.unexpected("an operator, since backticks are for fields")),
+                    false => Ok((name, column)),
+                }
             }
             _ => Err(self.unexpected("the name of a field or a function")),
         }

@@ -203,14 +203,11 @@ impl<'a> Value<'a> {
             (Self::Double(a), Self::Double(b)) => a.partial_cmp(b),
             (Self::Int(a), Self::Uint(b)) => Some(i128::from(*a).cmp(&i128::from(*b))),
             (Self::Uint(a), Self::Int(b)) => Some(i128::from(*a).cmp(&i128::from(*b))),
-            (Self::Int(a), Self::Double(b)) => integer_to_double((*a).into(), *b),
-            (Self::Uint(a), Self::Double(b)) => integer_to_double((*a).into(), *b),
-            (Self::Double(a), Self::Int(b)) => {
-                integer_to_double((*b).into(), *a).map(Ordering::reverse)
-            }
-            (Self::Double(a), Self::Uint(b)) => {
-                integer_to_double((*b).into(), *a).map(Ordering::reverse)
-            }
+            // The reference implementations round here (suite `comparisons.textproto`, "lossy").
+            (Self::Int(a), Self::Double(b)) => (*a as f64).partial_cmp(b),
+            (Self::Uint(a), Self::Double(b)) => (*a as f64).partial_cmp(b),
+            (Self::Double(a), Self::Int(b)) => a.partial_cmp(&(*b as f64)),
+            (Self::Double(a), Self::Uint(b)) => a.partial_cmp(&(*b as f64)),
             _ => return None,
         })
     }
@@ -237,26 +234,6 @@ impl<'a> Value<'a> {
             _ => None,
         }
     }
-}
-
-/// Exact, where a conversion of the integer would round.
-fn integer_to_double(a: i128, b: f64) -> Option<Ordering> {
-    /// Beyond every 64-bit integer.
-    const FAR: f64 = 1e20;
-    if b.is_nan() {
-        return None;
-    }
-    if b >= FAR {
-        return Some(Ordering::Less);
-    }
-    if b <= -FAR {
-        return Some(Ordering::Greater);
-    }
-    let whole = b.trunc();
-    Some(
-        a.cmp(&(whole as i128))
-            .then_with(|| 0.0.partial_cmp(&(b - whole)).unwrap_or(Ordering::Equal)),
-    )
 }
 
 impl<'a> List<'a> {
