@@ -15,10 +15,14 @@ pub mod document;
 mod fault;
 mod glob;
 mod index;
+#[cfg(feature = "lint")]
+pub mod lint;
 mod message;
 mod path;
 mod pattern;
 mod period;
+#[cfg(feature = "schema")]
+pub mod schema;
 #[cfg(feature = "yaml")]
 pub mod yaml;
 

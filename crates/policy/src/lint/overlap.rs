@@ -1,0 +1,253 @@
+//! Entries that make no difference, since another of the same policy covers them.
+//!
+//! Nothing is claimed that is not so: without what is reported here, every decision has the same
+//! reasons with the same actions; at most another entry stands in them as the one that spoke.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use portcullis_types::Severity;
+
+use super::{Level, MAX_COMPARED, Report, Warning};
+use crate::PolicySet;
+use crate::WordPattern;
+use crate::document::{Exception, GracePeriod, Rule, Selection, WhitelistEntry};
+
+pub(super) fn rules(rules: &[Rule], report: &mut Report<'_>) {
+    let covering = |index: usize, kept: &[bool]| covering(rules, index, kept);
+    for (index, by) in superfluous("rules", rules.len(), covering, report) {
+        report.add(
+            Level::Warning,
+            "shadowed-rule",
+            format!("spec.rules[{index}]"),
+            format!("it makes no difference: {} it, at least as strictly", covers("rules", &by)),
+            "leave it out, or say what sets it apart",
+        );
+    }
+}
+
+pub(super) fn whitelist(entries: &[WhitelistEntry], report: &mut Report<'_>) {
+    let wider = |a: &WhitelistEntry, b: &WhitelistEntry| {
+        a.image.includes(&b.image) && a.malware >= b.malware && a.workload >= b.workload
+    };
+    one_by_one("whitelist", "shadowed-whitelist", entries, wider, report);
+}
+
+pub(super) fn exceptions(exceptions: &[Exception], report: &mut Report<'_>) {
+    one_by_one("exceptions", "shadowed-exception", exceptions, excepts_more, report);
+}
+
+/// Entries that a single other one covers.
+fn one_by_one<T>(
+    list: &'static str,
+    code: &'static str,
+    entries: &[T],
+    covers_more: impl Fn(&T, &T) -> bool,
+    report: &mut Report<'_>,
+) {
+    let covering = |index: usize, kept: &[bool]| {
+        let covers = |(other, entry): (usize, &T)| {
+            (other != index && kept[other] && covers_more(entry, &entries[index])).then_some(other)
+        };
+        entries.iter().enumerate().find_map(covers).map(|by| BTreeSet::from([by]))
+    };
+    for (index, by) in superfluous(list, entries.len(), covering, report) {
+        report.add(
+            Level::Warning,
+            code,
+            format!("spec.{list}[{index}]"),
+            format!("it makes no difference: {} it", covers(list, &by)),
+            "leave it out",
+        );
+    }
+}
+
+/// Entries that those which are kept cover, with which those are. The last are tried first, so
+/// that of two equal ones the first is kept.
+fn superfluous(
+    list: &str,
+    length: usize,
+    covering: impl Fn(usize, &[bool]) -> Option<BTreeSet<usize>>,
+    report: &mut Report<'_>,
+) -> Vec<(usize, BTreeSet<usize>)> {
+    if length > MAX_COMPARED {
+        report.add(
+            Level::Note,
+            "not-compared",
+            format!("spec.{list}"),
+            format!("there are {length}: more than {MAX_COMPARED} are not compared to each other"),
+            "divide the policy",
+        );
+        return Vec::new();
+    }
+    let mut kept = vec![true; length];
+    let mut found = Vec::new();
+    for index in (0..length).rev() {
+        if let Some(by) = covering(index, &kept) {
+            kept[index] = false;
+            found.push((index, by));
+        }
+    }
+    found.reverse();
+    found
+}
+
+fn covers(list: &str, by: &BTreeSet<usize>) -> String {
+    let names: Vec<String> = by.iter().map(|index| format!("{list}[{index}]")).collect();
+    match names.as_slice() {
+        [one] => format!("{one} covers"),
+        [most @ .., last] => format!("{} and {last} cover", most.join(", ")),
+        [] => "nothing covers".to_owned(),
+    }
+}
+
+/// The rules among those kept that together match whatever this one matches, and are at least as
+/// strict.
+fn covering(rules: &[Rule], index: usize, kept: &[bool]) -> Option<BTreeSet<usize>> {
+    let rule = &rules[index];
+    let others: Vec<usize> = (0..rules.len())
+        .filter(|other| *other != index && kept[*other])
+        .filter(|other| reaches((*other, &rules[*other]), (index, rule)))
+        .collect();
+    let alone = others.iter().find(|other| {
+        let other = &rules[**other];
+        severities(rule).all(|s| has_severity(other, s)) && names_ids_of(other, rule)
+    });
+    if let Some(alone) = alone {
+        return Some(BTreeSet::from([*alone]));
+    }
+    // Several may share it out: severity by severity, id by id.
+    let mut by = BTreeSet::new();
+    for severity in severities(rule) {
+        let of_severity = || others.iter().filter(|o| has_severity(&rules[**o], severity));
+        if let Some(any_id) = of_severity().find(|o| rules[**o].ids.is_empty()) {
+            by.insert(*any_id);
+        } else if rule.ids.is_empty() {
+            return None;
+        } else {
+            let mut naming: BTreeMap<String, usize> = BTreeMap::new();
+            for other in of_severity() {
+                for id in &rules[*other].ids {
+                    naming.entry(id.to_ascii_lowercase()).or_insert(*other);
+                }
+            }
+            for id in &rule.ids {
+                by.insert(*naming.get(&id.to_ascii_lowercase())?);
+            }
+        }
+    }
+    Some(by)
+}
+
+fn severities(rule: &Rule) -> impl Iterator<Item = Severity> {
+    let named = rule.severity.iter().copied();
+    let any = if rule.severity.is_empty() { Severity::ALL } else { &[] };
+    named.chain(any.iter().copied())
+}
+
+fn has_severity(rule: &Rule, severity: Severity) -> bool {
+    rule.severity.is_empty() || rule.severity.contains(&severity)
+}
+
+fn names_ids_of(wide: &Rule, narrow: &Rule) -> bool {
+    let named: BTreeSet<String> = wide.ids.iter().map(|id| id.to_ascii_lowercase()).collect();
+    let all_named = || narrow.ids.iter().all(|id| named.contains(&id.to_ascii_lowercase()));
+    wide.ids.is_empty() || (!narrow.ids.is_empty() && all_named())
+}
+
+/// Whether the first rule, severities and ids aside, matches whatever the second matches, and is
+/// at least as strict at any time.
+fn reaches((place, wide): (usize, &Rule), (other_place, narrow): (usize, &Rule)) -> bool {
+    // Every field is named, so that a new one cannot be forgotten here.
+    let Rule { class, severity: _, ids: _, fixable, cvss, epss, kev, grace, action } = wide;
+    let at_least = |wide: &Option<f32>, narrow: &Option<f32>| {
+        wide.is_none_or(|wide| narrow.is_some_and(|narrow| narrow >= wide))
+    };
+    // What is known to be exploited has no grace.
+    let grace = grace.filter(|_| narrow.kev != Some(true));
+    let as_strict = *action > narrow.action
+        || *action == narrow.action
+            && match (grace, narrow.grace) {
+                (None, _) => true,
+                (Some(_), None) => false,
+                (Some(one), Some(two)) => {
+                    one == two || (place < other_place && ends_first(&one, &two))
+                }
+            };
+    class.is_some()
+        && *class == narrow.class
+        && fixable.is_none_or(|wide| narrow.fixable == Some(wide))
+        && at_least(cvss, &narrow.cvss)
+        && at_least(epss, &narrow.epss)
+        && kev.is_none_or(|wide| narrow.kev == Some(wide))
+        && as_strict
+}
+
+/// Whether the first grace is over when the second is.
+fn ends_first(one: &GracePeriod, two: &GracePeriod) -> bool {
+    one.from == two.from
+        && (one.fallback.is_none() || one.fallback == two.fallback)
+        && one.period <= two.period
+}
+
+fn excepts_more(a: &Exception, b: &Exception) -> bool {
+    let Exception {
+        id,
+        package,
+        image,
+        namespaces,
+        sha256,
+        expires,
+        owner: _,
+        reason: _,
+        ticket: _,
+    } = a;
+    let images = match (image, &b.image) {
+        (None, _) => true,
+        (Some(_), None) => false,
+        (Some(wide), Some(narrow)) => wide.includes(narrow),
+    };
+    id.eq_ignore_ascii_case(&b.id)
+        && (package.is_none() || *package == b.package)
+        && images
+        && namespaces.as_ref().is_none_or(|wide| within(wide, b.namespaces.as_ref()))
+        // One without a hash is not about malware, one with it about nothing else of that id.
+        && *sha256 == b.sha256
+        && *expires >= b.expires
+}
+
+/// Whether all that is selected by `narrow` is selected by `wide`, as far as can be told.
+fn within(wide: &Selection<WordPattern>, narrow: Option<&Selection<WordPattern>>) -> bool {
+    let Some(narrow) = narrow else {
+        return false;
+    };
+    let included = |pattern: &WordPattern| wide.include.iter().any(|w| w.includes(pattern));
+    let includes = wide.include.is_empty()
+        || (!narrow.include.is_empty() && narrow.include.iter().all(included));
+    let excluded = |pattern: &WordPattern| narrow.exclude.iter().any(|n| n.includes(pattern));
+    includes && wide.exclude.iter().all(excluded)
+}
+
+/// Policies that say the same under two names.
+pub(super) fn equal_policies(set: &PolicySet, warnings: &mut Vec<Warning>) {
+    let mut seen: BTreeMap<String, &str> = BTreeMap::new();
+    for policy in set.policies() {
+        let mut spec = policy.spec.clone();
+        spec.description = None;
+        let Ok(text) = serde_json::to_string(&spec) else {
+            continue;
+        };
+        let name = policy.metadata.name.as_str();
+        match seen.get(text.as_str()) {
+            None => {
+                seen.insert(text, name);
+            }
+            Some(first) => Report { policy: name, warnings }.add(
+                Level::Warning,
+                "equal-policies",
+                "spec",
+                format!("it says what the policy {first} says"),
+                "leave one of them out",
+            ),
+        }
+    }
+}
