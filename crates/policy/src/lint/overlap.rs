@@ -88,6 +88,12 @@ fn superfluous(
         }
     }
     found.reverse();
+    // Whoever covers may have been covered itself by then; what is kept covers as well.
+    for (index, by) in &mut found {
+        if let Some(kept_by) = covering(*index, &kept) {
+            *by = kept_by;
+        }
+    }
     found
 }
 

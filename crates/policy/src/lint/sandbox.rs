@@ -47,8 +47,11 @@ pub(super) fn sandbox(
                 Level::Error,
                 "blocks-sandbox",
                 format!("spec.{place}"),
-                format!("it would block the pause image {}: no pod could start", image.identity),
-                "authorize or whitelist it, or name its digest in the settings' sandboxImages",
+                format!(
+                    "it would block the pause image {}: no pod in its scope could start",
+                    image.identity
+                ),
+                "make room for it here, or name its digest in the settings' sandboxImages",
             );
         }
     }
