@@ -70,7 +70,10 @@ fn beyond_types() -> Value {
                 "scope": { "properties": {
                     "namespaces": one_of_both,
                     "images": one_of_both,
-                    "podLabels": { "minProperties": 1, "examples": [{ "tier": "web" }] },
+                    "podLabels": {
+                        "minProperties": 1,
+                        "additionalProperties": { "pattern": "^[^*]*$" },
+                        "examples": [{ "tier": "web" }] },
                     "engines": { "minItems": 1 },
                     "nodes": one_of_both,
                 }},
