@@ -35,7 +35,10 @@ impl Glob {
     /// Whether this matches every text that `other` matches. What stands for a star there can only
     /// be taken by a star here: stars are no characters of the texts themselves.
     pub(crate) fn includes(&self, other: &Self) -> bool {
-        self.matches(&other.text())
+        match &*other.0 {
+            [only] => self.matches(only),
+            _ => self.matches(&other.text()),
+        }
     }
 
     /// As written.

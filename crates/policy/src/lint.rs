@@ -108,9 +108,9 @@ pub struct SandboxImage {
     pub evidence: Evidence,
 }
 
-/// Most rules, whitelist entries or exceptions of one policy that are compared with each other,
-/// and most registries: what lint takes grows with the square of it.
-const MAX_COMPARED: usize = 2_000;
+/// Most rules, whitelist entries or exceptions of one policy, and most registries of a set, that are
+/// compared with each other: the time that lint takes grows with the square of it.
+const MAX_COMPARED: usize = 1_000;
 
 /// All that is hardly meant in these policies, in the order of the policies and their fields.
 pub fn lint(set: &PolicySet, context: &LintContext<'_>) -> Vec<Warning> {

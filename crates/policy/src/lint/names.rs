@@ -135,23 +135,32 @@ const WELL_KNOWN: [&str; 8] = [
 /// A registry that is named, without its port, and where.
 struct Named {
     host: String,
+    looks: String,
     places: Vec<(String, String)>,
 }
 
 /// Registries that look like others which the set names, or which everybody knows.
 pub(super) fn look_alikes(set: &PolicySet, warnings: &mut Vec<Warning>) {
     let named = hosts(set);
-    if named.len() > MAX_COMPARED {
+    if named.len() > MAX_COMPARED
+        && let Some((policy, path)) = named.first().and_then(|first| first.places.first())
+    {
+        let message = format!(
+            "the set names {} registries: more than {MAX_COMPARED} are not compared to each other",
+            named.len()
+        );
+        let remedy = "name fewer, or look for look-alikes in another way";
+        Report { policy, warnings }.add(Level::Note, "not-compared", path, message, remedy);
         return;
     }
     for (index, one) in named.iter().enumerate() {
         for known in WELL_KNOWN {
-            if let Some(how) = alike(&one.host, known) {
+            if let Some(how) = alike((&one.host, &one.looks), (known, known)) {
                 add(one, known, how, "which is well known", warnings);
             }
         }
         for other in &named[index + 1..] {
-            let Some(how) = alike(&one.host, &other.host) else {
+            let Some(how) = alike((&one.host, &one.looks), (&other.host, &other.looks)) else {
                 continue;
             };
             // The slip is more likely in the one that is named less often, then in the later one.
@@ -188,7 +197,7 @@ fn hosts(set: &PolicySet) -> Vec<Named> {
             };
             host.truncate(host.find(':').unwrap_or(host.len()));
             let index = *seen.entry(host.clone()).or_insert_with(|| {
-                named.push(Named { host, places: Vec::new() });
+                named.push(Named { looks: looks(&host), host, places: Vec::new() });
                 named.len() - 1
             });
             named[index].places.push((policy.metadata.name.clone(), path));
@@ -197,15 +206,15 @@ fn hosts(set: &PolicySet) -> Vec<Named> {
     named
 }
 
-/// How two registries look alike, if they do. Patterns are ASCII, so no letter of another script
-/// can be among them.
-fn alike(one: &str, two: &str) -> Option<&'static str> {
+/// How two registries look alike, if they do; each with what the eye makes of it. Patterns are
+/// ASCII, so no letter of another script can be among them.
+fn alike((one, one_looks): (&str, &str), (two, two_looks): (&str, &str)) -> Option<&'static str> {
     let begins = |long: &str, short: &str| {
         long.strip_prefix(short).is_some_and(|rest| rest.starts_with('.'))
     };
     if one == two {
         None
-    } else if looks(one) == looks(two) {
+    } else if one_looks == two_looks {
         Some("looks like")
     } else if begins(one, two) || begins(two, one) {
         Some("begins like")
@@ -261,6 +270,11 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_is_well_known_looks_like_itself() {
+        assert!(WELL_KNOWN.iter().all(|known| looks(known) == *known));
+    }
+
+    #[test]
     fn registries_look_alike() {
         for (one, two, wanted) in [
             ("registry.example.com", "registry.exarnple.com", Some("looks like")),
@@ -276,6 +290,7 @@ mod tests {
             ("team-a.example.com", "team-b.example.com", None),
             ("registry.example.com", "mirror.example.com", None),
         ] {
+            let alike = |a: &str, b: &str| alike((a, &looks(a)), (b, &looks(b)));
             assert_eq!(alike(one, two), wanted, "{one} {two}");
             assert_eq!(alike(two, one), wanted, "{two} {one}");
         }

@@ -3,7 +3,7 @@
 //! Nothing is claimed that is not so: without what is reported here, every decision has the same
 //! reasons with the same actions; at most another entry stands in them as the one that spoke.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use portcullis_types::Severity;
 
@@ -13,7 +13,8 @@ use crate::WordPattern;
 use crate::document::{Exception, GracePeriod, Rule, Selection, WhitelistEntry};
 
 pub(super) fn rules(rules: &[Rule], report: &mut Report<'_>) {
-    let covering = |index: usize, kept: &[bool]| covering(rules, index, kept);
+    let naming = Naming::of(rules);
+    let covering = |index: usize, kept: &[bool]| covering(rules, &naming, index, kept);
     for (index, by) in superfluous("rules", rules.len(), covering, report) {
         report.add(
             Level::Warning,
@@ -106,38 +107,66 @@ fn covers(list: &str, by: &BTreeSet<usize>) -> String {
     }
 }
 
+/// Which rules name an id; upper and lower case alike.
+struct Naming(HashMap<String, Vec<usize>>);
+
+impl Naming {
+    fn of(rules: &[Rule]) -> Self {
+        let mut naming: HashMap<String, Vec<usize>> = HashMap::new();
+        for (index, rule) in rules.iter().enumerate() {
+            for id in &rule.ids {
+                naming.entry(id.to_ascii_lowercase()).or_default().push(index);
+            }
+        }
+        Self(naming)
+    }
+
+    /// In the order of the rules.
+    fn rules(&self, id: &str) -> &[usize] {
+        self.0.get(&id.to_ascii_lowercase()).map_or(&[], Vec::as_slice)
+    }
+}
+
 /// The rules among those kept that together match whatever this one matches, and are at least as
 /// strict.
-fn covering(rules: &[Rule], index: usize, kept: &[bool]) -> Option<BTreeSet<usize>> {
+fn covering(
+    rules: &[Rule],
+    naming: &Naming,
+    index: usize,
+    kept: &[bool],
+) -> Option<BTreeSet<usize>> {
     let rule = &rules[index];
-    let others: Vec<usize> = (0..rules.len())
-        .filter(|other| *other != index && kept[*other])
-        .filter(|other| reaches((*other, &rules[*other]), (index, rule)))
-        .collect();
-    let alone = others.iter().find(|other| {
-        let other = &rules[**other];
-        severities(rule).all(|s| has_severity(other, s)) && names_ids_of(other, rule)
+    let may = |other: usize| {
+        other != index && kept[other] && reaches((other, &rules[other]), (index, rule))
+    };
+    let reaching: Vec<bool> = (0..rules.len()).map(may).collect();
+    let candidates = || (0..rules.len()).filter(|other| reaching[*other]);
+    let mut named_by: Vec<&[usize]> = rule.ids.iter().map(|id| naming.rules(id)).collect();
+    // The rarest id tells first that a rule does not name them all.
+    named_by.sort_by_key(|rules| rules.len());
+    let has_ids = |other: usize| {
+        let all = || named_by.iter().all(|naming| naming.binary_search(&other).is_ok());
+        rules[other].ids.is_empty() || (!named_by.is_empty() && all())
+    };
+    let alone = candidates().find(|other| {
+        severities(rule).all(|severity| has_severity(&rules[*other], severity)) && has_ids(*other)
     });
     if let Some(alone) = alone {
-        return Some(BTreeSet::from([*alone]));
+        return Some(BTreeSet::from([alone]));
     }
     // Several may share it out: severity by severity, id by id.
     let mut by = BTreeSet::new();
     for severity in severities(rule) {
-        let of_severity = || others.iter().filter(|o| has_severity(&rules[**o], severity));
-        if let Some(any_id) = of_severity().find(|o| rules[**o].ids.is_empty()) {
-            by.insert(*any_id);
-        } else if rule.ids.is_empty() {
+        let of_severity = |other: &usize| has_severity(&rules[*other], severity);
+        let open = candidates().filter(of_severity).find(|other| rules[*other].ids.is_empty());
+        if let Some(open) = open {
+            by.insert(open);
+        } else if named_by.is_empty() {
             return None;
         } else {
-            let mut naming: BTreeMap<String, usize> = BTreeMap::new();
-            for other in of_severity() {
-                for id in &rules[*other].ids {
-                    naming.entry(id.to_ascii_lowercase()).or_insert(*other);
-                }
-            }
-            for id in &rule.ids {
-                by.insert(*naming.get(&id.to_ascii_lowercase())?);
+            for naming in &named_by {
+                let mut naming = naming.iter().filter(|other| reaching[**other]);
+                by.insert(*naming.find(|other| of_severity(other))?);
             }
         }
     }
@@ -152,12 +181,6 @@ fn severities(rule: &Rule) -> impl Iterator<Item = Severity> {
 
 fn has_severity(rule: &Rule, severity: Severity) -> bool {
     rule.severity.is_empty() || rule.severity.contains(&severity)
-}
-
-fn names_ids_of(wide: &Rule, narrow: &Rule) -> bool {
-    let named: BTreeSet<String> = wide.ids.iter().map(|id| id.to_ascii_lowercase()).collect();
-    let all_named = || narrow.ids.iter().all(|id| named.contains(&id.to_ascii_lowercase()));
-    wide.ids.is_empty() || (!narrow.ids.is_empty() && all_named())
 }
 
 /// Whether the first rule, severities and ids aside, matches whatever the second matches, and is
