@@ -23,7 +23,7 @@ fn documents(text: &str) -> Vec<Value> {
     for event in Parser::new_from_str(text) {
         let Ok((event, _)) = event else { break };
         let complete = match event {
-            Event::Scalar(text, style, ..) if style == ScalarStyle::Plain => plain(&text),
+            Event::Scalar(text, ScalarStyle::Plain, ..) => plain(&text),
             Event::Scalar(text, ..) => json!(text),
             Event::SequenceStart(..) => {
                 open.push(Open::List(Vec::new()));
