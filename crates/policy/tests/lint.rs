@@ -287,6 +287,7 @@ fn rule() -> impl Strategy<Value = Rule> {
                 epss: epss.filter(|_| only),
                 kev: kev.filter(|_| only),
                 grace,
+                when: None,
                 action,
             }
         })
