@@ -119,10 +119,7 @@ pub(super) fn add_to_whitelist(
     };
     match &whitelist.value {
         Value::List { block: true, items } if !items.is_empty() => {
-            if !text[whitelist.start..].starts_with('-') {
-                return Err(Unusual::SharedLine);
-            }
-            let lines = entry.lines(indent(text, whitelist.start)?);
+            let lines = entry.lines(indent(text, dash(text, whitelist.start, items)?)?);
             Ok(put_in(text, whitelist.end, whitelist.start, lines))
         }
         _ => Err(Unusual::FlowList),
@@ -131,10 +128,27 @@ pub(super) fn add_to_whitelist(
 
 /// How far the spec's own lists stand behind their keys; two where there is none.
 fn step(text: &str, fields: usize, entries: &[(Node, Node)]) -> usize {
-    let list =
-        entries.iter().find(|(_, value)| matches!(value.value, Value::List { block: true, .. }));
-    let dash = list.and_then(|(_, list)| indent(text, list.start).ok());
-    dash.and_then(|dash| dash.checked_sub(fields)).unwrap_or(2)
+    let step = entries.iter().find_map(|(_, value)| match &value.value {
+        Value::List { block: true, items } => {
+            indent(text, dash(text, value.start, items).ok()?).ok()?.checked_sub(fields)
+        }
+        _ => None,
+    });
+    step.unwrap_or(2)
+}
+
+/// Where the first dash of a list stands. A list that is not indented begins behind it for the
+/// parser.
+fn dash(text: &str, start: usize, items: &[Node]) -> Result<usize, Unusual> {
+    if text[start..].starts_with('-') {
+        return Ok(start);
+    }
+    let first = items.first().ok_or(Unusual::SharedLine)?;
+    let before = text[..first.start].trim_end_matches(' ');
+    match before.ends_with('-') {
+        true => Ok(before.len() - 1),
+        false => Err(Unusual::SharedLine),
+    }
 }
 
 /// How many spaces stand before a place, which must be the first thing on its line.
@@ -147,17 +161,13 @@ fn indent(text: &str, at: usize) -> Result<usize, Unusual> {
     }
 }
 
-/// Puts lines in behind the line on which `end` is; ended as the line of `like` is.
+/// Puts lines in behind the line on which `end` is, with the end of line that stands before `like`.
 fn put_in(text: &str, end: usize, like: usize, added: Vec<String>) -> Edited {
-    let newline = match text[like..].find('\n') {
-        Some(at) if text[like..like + at].ends_with('\r') => "\r\n",
+    let newline = match text[..like].rfind('\n') {
+        Some(at) if text[..at].ends_with('\r') => "\r\n",
         _ => "\n",
     };
-    // What ends behind a newline, as a block of text does, is followed by a new line already.
-    let at = match text[..end].ends_with('\n') {
-        true => end,
-        false => text[end..].find('\n').map_or(text.len(), |newline| end + newline + 1),
-    };
+    let at = text[end..].find('\n').map_or(text.len(), |newline| end + newline + 1);
     let (before, after) = text.split_at(at);
     let joined = added.join(newline);
     let line = before.matches('\n').count() + 1;
@@ -229,7 +239,8 @@ fn documents(text: &str) -> Option<Vec<Node>> {
     for event in Parser::new_from_str(text) {
         let (event, span) = event.ok()?;
         let range = span.byte_range()?;
-        text.get(range.clone())?;
+        // For the parser, a block of text ends where the next value begins.
+        let end = range.start + text.get(range.clone())?.trim_end().len();
         let begun = |style, map| {
             let block = style == StructureStyle::Block;
             Open { start: range.start, block, map, nodes: Vec::new() }
@@ -237,7 +248,7 @@ fn documents(text: &str) -> Option<Vec<Node>> {
         let node = match event {
             Event::Scalar(text, ..) => {
                 let value = Value::Scalar(text.into_owned());
-                Node { start: range.start, end: range.end, value }
+                Node { start: range.start, end, value }
             }
             Event::SequenceStart(style, ..) => {
                 open.push(begun(style, false));
