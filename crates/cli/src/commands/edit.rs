@@ -270,7 +270,7 @@ fn documents(text: &str) -> Option<Vec<Node>> {
 }
 
 /// Puts a new text in the place of a policy file, whole or not at all, with the mode and the owner
-/// that it has.
+/// that it has. The caller holds the lock of the folder, so that nobody else writes.
 ///
 /// # Errors
 /// If the file is a link, is not to be trusted, does not hold `old`, or cannot be written. It is
@@ -294,9 +294,9 @@ fn write(path: &Path, like: &Metadata, content: &[u8]) -> io::Result<()> {
         return Err(io::ErrorKind::InvalidInput.into());
     };
     // The dot keeps readers of the folder from taking it for a policy file.
-    let temporary = folder.join(format!(".{}.new-{}", name.display(), std::process::id()));
+    let temporary = folder.join(format!(".{}.new", name.display()));
     let written = (|| {
-        // A leftover of a killed writer with our pid must not be followed or kept.
+        // A leftover of a killed writer must not be followed or kept.
         match std::fs::remove_file(&temporary) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}

@@ -204,7 +204,9 @@ impl Shown<'_> {
         match &event.workload {
             None => lines.line("settings", "the start's specification was not read")?,
             Some(found) => found.iter().try_for_each(|finding| {
-                lines.line("settings", format!("{} {finding}", finding.severity))
+                let title = finding.title.as_ref().map(|title| format!(": {title}"));
+                let title = title.unwrap_or_default();
+                lines.line("settings", format!("{} {finding}{title}", finding.severity))
             })?,
         }
         lines.line("gate took", format!("{} us", event.gate_micros))

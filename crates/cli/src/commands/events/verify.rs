@@ -182,11 +182,15 @@ impl Verified {
         let known = self.heads_given + self.journal.heads;
         if known > 0 {
             let confirmed = self.heads_confirmed;
+            let journal = count(self.journal.heads, "record");
+            let given = self.heads_given;
+            let older = match self.whole && confirmed < known {
+                true => "; the others are older than what is kept",
+                false => "",
+            };
             writeln!(
                 out,
-                "{confirmed} of {} from the journal and {} given were found as they were known",
-                count(self.journal.heads, "record"),
-                self.heads_given
+                "{journal} known to the journal, {given} given: {confirmed} found as known{older}"
             )?;
         }
         match &self.journal.note {
