@@ -424,6 +424,9 @@ fn what_the_journal_knows_must_be_in_the_ledger() {
     script(&format!("test \"$*\" = '-t portcullis -o json --no-pager' && cat '{saved}'"));
     let (said, _) = Node::told(&mut with_path(&["events", "verify"]), 0);
     assert_says(&said, &["5 records known to the journal, 0 given: 5 found as known\n", "whole"]);
+    script("echo '-- No entries --'");
+    let (said, _) = Node::told(&mut with_path(&["events", "verify"]), 0);
+    assert_says(&said, &["whole", "the journal knows no record of this ledger"]);
     script("echo no such unit >&2; exit 3");
     let (said, _) = Node::told(&mut with_path(&["events", "verify"]), 0);
     assert_says(&said, &["whole", "note: not compared with the journal: journalctl failed"]);
@@ -714,6 +717,10 @@ fn what_cannot_be_whitelisted_is_said_and_nothing_changes() {
         fails(&["faults", "b.yaml:6", "spec.whitelist"]);
     }
     fs::write(&path, &web).unwrap();
+    let lock = fs::File::open(node.path(POLICIES)).unwrap();
+    lock.lock().unwrap();
+    fails(&["another portcullis is changing the policies"]);
+    drop(lock);
     fails(&["differ from the set in force", "policy apply"]);
     node.succeeds(&["policy", "apply"]);
     let target = node.path("web-policy");

@@ -135,6 +135,29 @@ fn an_entry_is_put_in_and_the_rest_stays() {
 }
 
 #[test]
+fn the_shipped_policies_can_be_edited() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../config/policies");
+    let mut edited = 0;
+    for file in std::fs::read_dir(folder).unwrap() {
+        let path = file.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let old = read(&text);
+        for (at, policy) in old.iter().enumerate() {
+            let new = add_to_whitelist(&text, &policy.metadata.name, &entry()).unwrap();
+            let mut meant = old.clone();
+            meant[at].spec.whitelist.push(portcullis_policy::document::WhitelistEntry {
+                image: IMAGE.parse().unwrap(),
+                malware: false,
+                workload: false,
+            });
+            assert_eq!(read(&new.text), meant, "{}", path.display());
+            edited += 1;
+        }
+    }
+    assert!(edited > 0);
+}
+
+#[test]
 fn what_is_unusual_is_not_edited() {
     for (spec, expected) in [
         ("spec: { mode: enforce }\n", Unusual::FlowSpec),

@@ -193,6 +193,9 @@ impl Verified {
                 "{journal} known to the journal, {given} given: {confirmed} found as known{older}"
             )?;
         }
+        if self.journal.compared && self.journal.heads == 0 {
+            writeln!(out, "the journal knows no record of this ledger")?;
+        }
         match &self.journal.note {
             Some(note) => writeln!(out, "note: {}", plain(note)),
             None => Ok(()),
