@@ -599,10 +599,13 @@ fn an_image_is_whitelisted_by_digest_in_the_file_of_its_policy() {
         let said = node.succeeds(&["events", "whitelist", "A1"]);
         assert_says(&said, &["policy web has such an entry already", "event A1: whitelisted"]);
         assert_eq!(fs::read(&path).unwrap(), now);
-        node.succeeds(&["events", "whitelist", "A1", "--yes", "--malware", "--workload"]);
+        for flag in ["--malware", "--workload", "--malware"] {
+            node.succeeds(&["events", "whitelist", "A1", "--yes", flag]);
+        }
         let text = fs::read_to_string(&path).unwrap();
         let flags = ["      malware: true", "      workload: true"];
         assert_says(&text, &flags);
+        assert_eq!(text.matches(&entry()).count(), 3, "{text}");
         node.succeeds(&["events", "whitelist", "D1", "--yes", "--policy", "other"]);
         let twice = fs::read_to_string(&path).unwrap();
         assert_eq!(twice.matches("  whitelist:").count(), 2, "{twice}");
