@@ -122,8 +122,7 @@ fn check(context: &Context, paths: &[PathBuf]) -> Result<Exit> {
 }
 
 fn apply(context: &Context) -> Result<Exit> {
-    let folder = context.policy_folder();
-    let compiled = sources::compile(&[folder])?;
+    let compiled = publish(context)?;
     let checked = Checked::of(&compiled);
     let Ok(set) = compiled else {
         context.print.print(&checked, |out| {
@@ -133,11 +132,22 @@ fn apply(context: &Context) -> Result<Exit> {
         })?;
         return Ok(Exit::Failed);
     };
-    published::publish(&context.paths.published(), &set)?;
     context.print.print(&checked, |out| {
         writeln!(out, "in force: {} ({})", names(&checked.policies), set.digest())
     })?;
     Ok(Exit::Done)
+}
+
+/// Puts the policy files into force, unless they have faults: then nothing is changed.
+///
+/// # Errors
+/// If a file cannot be read or is not to be trusted, or the set cannot be published.
+pub(super) fn publish(context: &Context) -> Result<sources::Compiled> {
+    let compiled = sources::compile(&[context.policy_folder()])?;
+    if let Ok(set) = &compiled {
+        published::publish(&context.paths.published(), set)?;
+    }
+    Ok(compiled)
 }
 
 fn policies(number: usize) -> String {
