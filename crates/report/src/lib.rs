@@ -49,7 +49,9 @@ use std::path::Path;
 
 pub use error::ReportError;
 pub use imported::{Imported, ReportImage};
-pub use vex::{VexDocument, VexError, VexFormat, VexLimits, read_vex, read_vex_folder};
+pub use vex::{
+    VexDocument, VexError, VexFormat, VexLimits, VexReader, read_vex, read_vex_folder, vex_files,
+};
 
 use self::detect::Format;
 use self::input::OpenError;

@@ -13,7 +13,7 @@ use super::sources;
 use crate::args::Policy;
 use crate::context::Context;
 use crate::exit::Exit;
-use crate::render::{Table, count, cut};
+use crate::render::{Table, count, cut, wrapped};
 
 pub(super) fn run(context: &Context, command: &Policy) -> Result<Exit> {
     match command {
@@ -30,21 +30,43 @@ struct Checked {
     policies: Vec<String>,
     policy_set: Option<String>,
     faults: Vec<String>,
+    /// Statements of the node's VEX documents.
+    vex_statements: usize,
+    /// What of these documents was passed over or cannot be used.
+    warnings: Vec<String>,
 }
 
+/// At most this many warnings are printed.
+const SHOWN: usize = 20;
+
 impl Checked {
-    fn of(compiled: &sources::Compiled) -> Self {
-        match compiled {
+    fn of(node: &sources::NodeSet) -> Self {
+        let warnings = node.warnings.clone();
+        match &node.compiled {
             Ok(set) => Self {
                 policies: set.policies().map(|p| p.metadata.name.clone()).collect(),
                 policy_set: Some(set.digest().to_string()),
                 faults: Vec::new(),
+                vex_statements: set.vex().statements().len(),
+                warnings,
             },
             Err(faults) => Self {
                 policies: Vec::new(),
                 policy_set: None,
                 faults: faults.iter().map(Fault::to_string).collect(),
+                vex_statements: 0,
+                warnings,
             },
+        }
+    }
+
+    fn write_warnings(&self, out: &mut dyn Write) -> std::io::Result<()> {
+        for warning in self.warnings.iter().take(SHOWN) {
+            writeln!(out, "{}", wrapped(&format!("warning: {warning}"), 2))?;
+        }
+        match self.warnings.len().saturating_sub(SHOWN) {
+            0 => Ok(()),
+            more => writeln!(out, "and {}: see portcullis vex list", count(more, "warning")),
         }
     }
 
@@ -58,9 +80,16 @@ fn check(context: &Context, paths: &[PathBuf]) -> Result<Exit> {
         [] => vec![context.policy_folder()],
         given => given.to_vec(),
     };
-    let checked = Checked::of(&sources::compile(&paths)?);
+    let checked = Checked::of(&sources::node_set(context, &paths)?);
     context.print.print(&checked, |out| match checked.faults.len() {
-        0 => writeln!(out, "{} checked, no fault", policies(checked.policies.len())),
+        0 => {
+            checked.write_warnings(out)?;
+            let with = match checked.vex_statements {
+                0 => String::new(),
+                some => format!(" and {}", count(some, "VEX statement")),
+            };
+            writeln!(out, "{}{with} checked, no fault", policies(checked.policies.len()))
+        }
         faults => {
             checked.write_faults(out)?;
             writeln!(out, "{}", count(faults, "fault"))
@@ -69,21 +98,29 @@ fn check(context: &Context, paths: &[PathBuf]) -> Result<Exit> {
     Ok(if checked.faults.is_empty() { Exit::Done } else { Exit::Failed })
 }
 
+/// What becomes of a set that cannot be applied.
+const UNCHANGED: &str = "nothing is changed, the set in force goes on deciding";
+
 fn apply(context: &Context) -> Result<Exit> {
     let folder = context.policy_folder();
-    let compiled = sources::compile(&[folder])?;
-    let checked = Checked::of(&compiled);
-    let Ok(set) = compiled else {
+    let node = sources::node_set(context, &[folder]).context(UNCHANGED)?;
+    let checked = Checked::of(&node);
+    let Ok(set) = node.compiled else {
         context.print.print(&checked, |out| {
             checked.write_faults(out)?;
             let faults = count(checked.faults.len(), "fault");
-            writeln!(out, "{faults}: nothing is changed, the set in force goes on deciding")
+            writeln!(out, "{faults}: {UNCHANGED}")
         })?;
         return Ok(Exit::Failed);
     };
     published::publish(&context.paths.published(), &set)?;
     context.print.print(&checked, |out| {
-        writeln!(out, "in force: {} ({})", names(&checked.policies), set.digest())
+        checked.write_warnings(out)?;
+        writeln!(out, "in force: {} ({})", names(&checked.policies), set.digest())?;
+        match checked.vex_statements {
+            0 => Ok(()),
+            some => writeln!(out, "and {}", count(some, "VEX statement")),
+        }
     })?;
     Ok(Exit::Done)
 }
@@ -107,6 +144,7 @@ fn names(policies: &[String]) -> String {
 struct Listed<'a> {
     policy_set: String,
     policies: Vec<Row<'a>>,
+    vex_statements: usize,
     /// What the files say differs from what is in force.
     drift: Option<String>,
 }
@@ -133,6 +171,7 @@ fn list(context: &Context) -> Result<Exit> {
     let listed = Listed {
         policy_set: set.digest().to_string(),
         policies: set.policies().map(row).collect(),
+        vex_statements: set.vex().statements().len(),
         drift: drift(context, &set),
     };
     context.print.print(&listed, |out| {
@@ -142,6 +181,9 @@ fn list(context: &Context) -> Result<Exit> {
             table.row([row.name.into(), row.mode.into(), row.rules.to_string(), description]);
         }
         table.write(out)?;
+        if listed.vex_statements > 0 {
+            writeln!(out, "\n{} with them", count(listed.vex_statements, "VEX statement"))?;
+        }
         match &listed.drift {
             Some(drift) => writeln!(out, "\n{drift}"),
             None => Ok(()),
@@ -152,14 +194,16 @@ fn list(context: &Context) -> Result<Exit> {
 
 /// Says how the files differ from the set in force, if they do.
 pub(super) fn drift(context: &Context, in_force: &PolicySet) -> Option<String> {
-    match sources::compile(&[context.policy_folder()]) {
-        Err(error) => Some(format!("the policy files cannot be read: {error:#}")),
+    let sources = sources::node_set(context, &[context.policy_folder()]);
+    match sources.map(|node| node.compiled) {
+        Err(error) => Some(format!("the policies and VEX documents cannot be read: {error:#}")),
         Ok(Err(faults)) => Some(format!(
             "the policy files have {}: run portcullis policy check",
             count(faults.len(), "fault")
         )),
         Ok(Ok(set)) if set.digest() != in_force.digest() => Some(
-            "the policy files differ from the set in force: run portcullis policy apply".into(),
+            "the policies and VEX documents differ from the set in force: run portcullis policy apply"
+                .into(),
         ),
         Ok(Ok(_)) => None,
     }
