@@ -88,11 +88,10 @@ pub(super) fn run(context: &Context, args: &Import) -> Result<Exit> {
                 "{}",
                 wrapped(&format!("{file}: {findings}; {change}, {known} known"), 2)
             )?;
-            let claimed = match binding {
-                Binding::ByReport => "",
-                Binding::ByImporter => ", claimed by importer",
-            };
-            writeln!(out, "  image {image}{claimed}")?;
+            writeln!(out, "  image {image}")?;
+            if *binding == Binding::ByImporter {
+                writeln!(out, "  claimed by the importer: the report itself names no image")?;
+            }
             for warning in warnings {
                 writeln!(out, "{}", wrapped(&format!("  warning: {warning}"), 4))?;
             }
