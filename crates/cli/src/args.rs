@@ -43,12 +43,21 @@ pub(crate) enum Command {
     /// Check, publish and show policies
     #[command(subcommand)]
     Policy(Policy),
-    /// Take in scanners' reports (Trivy JSON)
+    /// Take in scanners' reports: JSON of Trivy and Grype, SARIF, CycloneDX
     #[command(
-        after_help = "Example:\n  trivy image -f json -o web.json registry.example.com/web:1.4\n  \
-        portcullis import web.json"
+        after_help = "Examples:\n  trivy image -f json -o web.json registry.example.com/web:1.4\n  \
+        portcullis import web.json\n  \
+        grype -o json registry.example.com/web:1.4 > web-grype.json\n  \
+        portcullis import web-grype.json\n  \
+        portcullis import web.sarif --image sha256:1f2e... --scanned-at 2026-11-20T08:00:00Z"
     )]
     Import(Import),
+    /// Take in what changes daily: EPSS and KEV
+    #[command(subcommand)]
+    Feed(Feed),
+    /// Check VEX documents, and say what their statements do
+    #[command(subcommand)]
+    Vex(Vex),
     /// Look at what is known about images
     #[command(subcommand)]
     Verdict(Verdict),
@@ -136,12 +145,64 @@ Examples:
 
 #[derive(Debug, Args)]
 pub(crate) struct Import {
-    /// Report files
+    /// Reports: JSON of Trivy or Grype, SARIF 2.1.0, CycloneDX JSON with vulnerabilities; which one
+    /// is told by what is in it
     #[arg(required = true, value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
     /// The image that the reports are about, if they do not say it themselves
     #[arg(long, value_name = "DIGEST")]
     pub(crate) image: Option<Digest>,
+    /// When the scans were made (RFC 3339), for reports that do not say it themselves
+    #[arg(long, value_name = "TIME")]
+    pub(crate) scanned_at: Option<Timestamp>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Feed {
+    /// Store feeds, and write what they say into all that is known about images
+    #[command(after_help = "Example:\n  \
+        curl -O https://epss.empiricalsecurity.com/epss_scores-current.csv.gz\n  \
+        portcullis feed update epss_scores-current.csv.gz known_exploited_vulnerabilities.json")]
+    Update {
+        /// EPSS (CSV, plain or packed with gzip) and KEV (JSON); without a file, what lies in the
+        /// node's feeds folder is taken
+        #[arg(value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// Take a feed that is older than the stored one, or of a day to come
+        #[arg(long)]
+        force: bool,
+    },
+    /// Show the feeds of this node and how old they are
+    Status,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Vex {
+    /// List the statements of this node's VEX documents
+    List,
+    /// Check VEX documents: OpenVEX, CSAF, CycloneDX
+    Check {
+        /// Files or folders; the node's VEX folder if none is given
+        paths: Vec<PathBuf>,
+    },
+    /// Say of each statement that names a vulnerability of an image whether it applies, and why not
+    #[command(after_help = "Examples:\n  portcullis vex explain CVE-2024-3094\n  \
+        portcullis vex explain 01JD3V8Q2M\n  \
+        portcullis vex explain CVE-2024-3094 --image sha256:1f2e... --manifest sha256:77aa...")]
+    Explain(Box<VexExplain>),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VexExplain {
+    /// The event of a decision, and ids of vulnerabilities, which have a hyphen; ids alone are
+    /// looked for in all images that are known
+    #[arg(value_name = "CVE|EVENT", required_unless_present_any = START)]
+    pub(crate) about: Vec<String>,
+    #[command(flatten)]
+    pub(crate) start: Start,
+    /// List the statements that name no vulnerability of the image too, and all products
+    #[arg(long)]
+    pub(crate) all: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -5,6 +5,7 @@ mod decide;
 mod edit;
 mod events;
 mod explain;
+mod feed;
 mod generate;
 mod import;
 mod policy;
@@ -13,6 +14,7 @@ mod situation;
 mod sources;
 mod status;
 mod verdict;
+mod vex;
 
 use anyhow::Result;
 
@@ -37,6 +39,8 @@ pub(crate) fn run(cli: Cli) -> Result<Exit> {
         Command::Status => status::run(&context),
         Command::Policy(command) => policy::run(&context, &command),
         Command::Import(args) => import::run(&context, &args),
+        Command::Feed(command) => feed::run(&context, &command),
+        Command::Vex(command) => vex::run(&context, &command),
         Command::Verdict(command) => verdict::run(&context, &command),
         Command::Events(command) => events::run(&context, &command),
         Command::Decide(args) => decide::run(&context, &args),

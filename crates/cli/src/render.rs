@@ -112,6 +112,32 @@ pub(crate) fn cut(text: &str, width: usize) -> String {
     format!("{kept}...")
 }
 
+/// How wide a line for people may be.
+const WIDTH: usize = 100;
+
+/// A text as lines of at most 100 columns, as far as its words allow, those after the first
+/// indented; nothing in it moves a terminal's cursor.
+pub(crate) fn wrapped(text: &str, indent: usize) -> String {
+    let text = plain(text);
+    let words = text.trim_start();
+    let mut done = " ".repeat(text.len() - words.len());
+    let mut width = done.len();
+    for (number, word) in words.split(' ').enumerate() {
+        let length = word.chars().count();
+        if number > 0 && width + 1 + length > WIDTH {
+            done.push('\n');
+            done.push_str(&" ".repeat(indent));
+            width = indent;
+        } else if number > 0 {
+            done.push(' ');
+            width += 1;
+        }
+        done.push_str(word);
+        width += length;
+    }
+    done
+}
+
 /// `3 findings`, `1 finding`.
 pub(crate) fn count(number: usize, word: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
@@ -129,6 +155,15 @@ mod tests {
         let mut out = Vec::new();
         table.write(&mut out).unwrap();
         assert_eq!(String::from_utf8(out).unwrap(), "NAME    N\na?[2Jb  1\n");
+    }
+
+    #[test]
+    fn long_lines_are_wrapped_between_words() {
+        let word = "w".repeat(60);
+        let text = wrapped(&format!("  {word} a {word} {word}{word}"), 4);
+        assert_eq!(text, format!("  {word} a\n    {word}\n    {word}{word}"));
+        assert_eq!(wrapped("a\nb", 2), "a?b");
+        assert_eq!(wrapped("", 2), "");
     }
 
     #[test]

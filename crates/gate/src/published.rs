@@ -102,14 +102,22 @@ pub fn publish(folder: &Path, set: &PolicySet) -> Result<(), PublishError> {
     let name = format!("sha256-{}.json", set.digest().hex());
     let path = folder.join(&name);
     let temporary = folder.join(format!(".new-{}", std::process::id()));
+    let bytes = set.published();
     let written = (|| {
+        if bytes.len() as u64 > MAX_BYTES {
+            return Err(io::Error::other(format!(
+                "the set has {} bytes and a door reads {MAX_BYTES}: leave out VEX documents about \
+                 images that run elsewhere",
+                bytes.len()
+            )));
+        }
         // A leftover of a killed writer with our pid must not be followed or kept.
         match std::fs::remove_file(&temporary) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
         let mut file = File::options().write(true).create_new(true).mode(0o644).open(&temporary)?;
-        file.write_all(&set.published())?;
+        file.write_all(&bytes)?;
         file.sync_all()?;
         std::fs::rename(&temporary, &path)?;
         std::os::unix::fs::symlink(&name, &temporary)?;

@@ -22,6 +22,7 @@ use portcullis_types::{Class, Coverage, Finding, ImageRef, Severity};
 
 use self::json::{Bom, Component, Metadata, Property, Rating, Root, Scale, Vulnerability};
 use crate::draft::{Dates, Draft, relative};
+use crate::ids::Named;
 use crate::json::{Few, Names, Object, Text, Title, some, title};
 use crate::purl::{Purl, unescaped};
 use crate::{Imported, Limits, ReportError, ReportImage, detect, ecosystem, ids};
@@ -55,7 +56,7 @@ pub(crate) fn read(
     let metadata = bom.metadata.fields().unwrap_or_default();
     let tool = metadata.tools.0.as_ref();
     let name = tool.and_then(|tool| tool.name.as_deref()).map(str::to_lowercase);
-    let mut draft = Draft::new(file, name.as_deref().unwrap_or(UNNAMED));
+    let mut draft = Draft::new(file, name.as_deref().unwrap_or(UNNAMED), limits);
     if name.is_none() {
         draft.warn(format!("no scanner is named (metadata.tools): it is called {UNNAMED}"));
     }
@@ -164,7 +165,7 @@ impl<'a> Importer<'a> {
         let own = self.draft.needed(vulnerability.id.as_ref(), "id", place)?;
         let references = vulnerability.references.unwrap_or_default().into_iter();
         let others = references.filter_map(|reference| reference.id).map(|Text(id)| id);
-        let (id, aliases) = ids::preferred(own, others);
+        let Named { ids, aliases } = ids::preferred(own, others);
         let source = vulnerability.source.fields().and_then(|source| title(source.name));
         let ratings = vulnerability.ratings.unwrap_or_default();
         let rated = chosen(&ratings, own, source.as_deref());
@@ -180,7 +181,7 @@ impl<'a> Importer<'a> {
             epss: ratings.iter().filter_map(Rating::epss).max_by(f32::total_cmp),
             kev: ratings.iter().any(|rating| rating.scale == Scale::Kev),
             published: published.and_then(|time| self.draft.time("published", &time)),
-            ..self.draft.finding(Class::Vulnerability, &id, severity)
+            ..self.draft.finding(Class::Vulnerability, own, severity)
         };
         let state = vulnerability.analysis.fields().and_then(|analysis| title(analysis.state));
         let excused = matches!(
@@ -191,15 +192,20 @@ impl<'a> Importer<'a> {
         let affected = vulnerability.affects.unwrap_or_default();
         self.excused += if excused { affected.len().max(1) } else { 0 };
         if affected.is_empty() {
-            self.draft.push(common);
-            return Ok(());
+            return self.push(common, &ids);
         }
         for reference in affected {
             let reference = some(reference.reference.as_ref()).unwrap_or_default().to_owned();
             let finding = self.affected(common.clone(), &reference, &upgrades);
-            self.draft.push(finding);
+            self.push(finding, &ids)?;
         }
         Ok(())
+    }
+
+    /// Keeps a finding under each of these ids.
+    fn push(&mut self, finding: Finding, ids: &[String]) -> Result<(), ReportError> {
+        let ids: Vec<_> = ids.iter().map(|id| self.draft.share(id)).collect();
+        self.draft.push_all(ids.into_iter().map(|id| Finding { id, ..finding.clone() }))
     }
 
     /// The finding about one component.

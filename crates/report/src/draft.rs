@@ -8,7 +8,7 @@ use portcullis_types::{Class, Coverage, Digest, Finding, ImageRef, Scanner, Seve
 
 use crate::json::{Names, Text, some};
 use crate::text::shortened;
-use crate::{Imported, ReportError, ReportImage};
+use crate::{Imported, Limits, ReportError, ReportImage};
 
 /// Most warnings that are kept; a report with more has the same trouble everywhere.
 const MAX_WARNINGS: usize = 100;
@@ -20,16 +20,21 @@ pub(crate) struct Draft<'a> {
     /// Texts that came before: names, versions and paths come again and again.
     texts: HashSet<Arc<str>>,
     findings: Vec<Finding>,
+    /// Entries of the report by severity.
+    counts: BTreeMap<Severity, usize>,
+    limits: Limits,
     warnings: BTreeSet<String>,
 }
 
 impl<'a> Draft<'a> {
-    pub(crate) fn new(file: &'a Path, scanner: &str) -> Self {
+    pub(crate) fn new(file: &'a Path, scanner: &str, limits: &Limits) -> Self {
         Self {
             file,
             scanner: scanner.into(),
             texts: HashSet::new(),
             findings: Vec::new(),
+            counts: BTreeMap::new(),
+            limits: *limits,
             warnings: BTreeSet::new(),
         }
     }
@@ -39,8 +44,29 @@ impl<'a> Draft<'a> {
         Finding::new(class, self.share(id), severity, self.scanner.clone())
     }
 
-    pub(crate) fn push(&mut self, finding: Finding) {
-        self.findings.push(finding);
+    /// Keeps an entry of the report that is one finding.
+    pub(crate) fn push(&mut self, finding: Finding) -> Result<(), ReportError> {
+        self.push_all([finding])
+    }
+
+    /// Keeps an entry of the report: at least one finding, all of one severity.
+    pub(crate) fn push_all(
+        &mut self,
+        findings: impl IntoIterator<Item = Finding>,
+    ) -> Result<(), ReportError> {
+        let before = self.findings.len();
+        for finding in findings {
+            // A list of entries is bounded by its reader; what they become is bounded here.
+            if self.findings.len() == self.limits.findings {
+                let (file, limit) = (self.file.to_owned(), self.limits.findings);
+                return Err(ReportError::TooMany { file, limit });
+            }
+            self.findings.push(finding);
+        }
+        if let Some(first) = self.findings.get(before) {
+            *self.counts.entry(first.severity).or_insert(0) += 1;
+        }
+        Ok(())
     }
 
     pub(crate) fn warn(&mut self, warning: impl Into<String>) {
@@ -142,10 +168,6 @@ impl<'a> Draft<'a> {
         dates: Dates,
         coverage: Coverage,
     ) -> Imported {
-        let mut counts_by_severity = BTreeMap::new();
-        for finding in &self.findings {
-            *counts_by_severity.entry(finding.severity).or_insert(0) += 1;
-        }
         Imported {
             file: self.file.to_owned(),
             image,
@@ -154,7 +176,7 @@ impl<'a> Draft<'a> {
             database_at: dates.database_at,
             coverage,
             findings: self.findings,
-            counts_by_severity,
+            counts_by_severity: self.counts,
             warnings: self.warnings.into_iter().collect(),
         }
     }

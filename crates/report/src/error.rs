@@ -80,6 +80,17 @@ pub enum ReportError {
         /// What is wrong.
         what: String,
     },
+    /// Its entries become more findings than a report may have, one for each CVE.
+    #[error(
+        "{file} has more than {limit} findings, each CVE of an advisory being one: is it the \
+         report of one image?"
+    )]
+    TooMany {
+        /// The file.
+        file: PathBuf,
+        /// The limit.
+        limit: usize,
+    },
     /// Something that is needed is not there.
     #[error("{file}: {place} has no {field}")]
     Incomplete {

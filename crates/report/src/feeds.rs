@@ -14,11 +14,11 @@ mod epss;
 mod kev;
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use portcullis_types::{Class, Finding};
+use portcullis_types::{Class, Finding, Timestamp};
 
 pub use self::epss::{Epss, parse_epss, read_epss};
 pub use self::kev::{Kev, parse_kev, read_kev};
@@ -69,6 +69,12 @@ pub enum FeedError {
         /// The limit in bytes.
         limit: u64,
     },
+    /// It is no feed that is known.
+    #[error("{file} is neither EPSS (CSV, plain or packed with gzip) nor KEV (JSON)")]
+    Unknown {
+        /// The file.
+        file: PathBuf,
+    },
     /// It is broken, or is not what it should be at this place.
     #[error("{file}, line {line}, column {column}: {what}: fetch the file again")]
     Malformed {
@@ -91,6 +97,97 @@ pub enum FeedError {
     },
 }
 
+/// One feed.
+#[derive(Debug, Clone)]
+pub enum Feed {
+    /// How likely vulnerabilities are to be exploited.
+    Epss(Epss),
+    /// Which are known to be exploited.
+    Kev(Kev),
+}
+
+impl Feed {
+    /// Its name, for people.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Epss(_) => "EPSS",
+            Self::Kev(_) => "KEV",
+        }
+    }
+
+    /// The day that it is for.
+    pub fn date(&self) -> Timestamp {
+        match self {
+            Self::Epss(epss) => epss.date(),
+            Self::Kev(kev) => kev.date(),
+        }
+    }
+
+    /// How many CVEs it lists.
+    pub fn rows(&self) -> usize {
+        match self {
+            Self::Epss(epss) => epss.len(),
+            Self::Kev(kev) => kev.len(),
+        }
+    }
+}
+
+/// A feed with the bytes that it was read from.
+#[derive(Debug, Clone)]
+pub struct FeedFile {
+    /// The feed.
+    pub feed: Feed,
+    /// The whole file, as it is.
+    pub bytes: Vec<u8>,
+    /// The name under which [`stored`] looks for such a file.
+    pub name: &'static str,
+    /// The other name that such a feed may have there.
+    pub other: Option<&'static str>,
+}
+
+const EPSS: &str = "epss.csv";
+const EPSS_PACKED: &str = "epss.csv.gz";
+const KEV: &str = "kev.json";
+
+/// Reads a feed; its content tells which, never its name.
+///
+/// # Errors
+/// See [`FeedError`].
+pub fn read_feed(file: &Path, limits: &FeedLimits) -> Result<FeedFile, FeedError> {
+    let unreadable = |source| FeedError::Unreadable { file: file.to_owned(), source };
+    let mut bytes = Vec::new();
+    // A file that grew since it was measured is cut, and then damaged.
+    let mut opened = open(file, limits)?.take(limits.bytes);
+    opened.read_to_end(&mut bytes).map_err(unreadable)?;
+    let content = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes).trim_ascii_start();
+    let (name, other) = match content {
+        [0x1f, 0x8b, ..] => (EPSS_PACKED, Some(EPSS)),
+        [b'#' | b'c', ..] => (EPSS, Some(EPSS_PACKED)),
+        [b'{', ..] => (KEV, None),
+        _ => return Err(FeedError::Unknown { file: file.to_owned() }),
+    };
+    let feed = match name {
+        KEV => Feed::Kev(parse_kev(&*bytes, file, limits)?),
+        _ => Feed::Epss(parse_epss(&*bytes, file, limits)?),
+    };
+    Ok(FeedFile { feed, bytes, name, other })
+}
+
+/// What lies in a folder: `epss.csv`, `epss.csv.gz` and `kev.json`, as far as they are there, each
+/// with the feed in it, or why that cannot be read.
+pub fn stored(folder: &Path) -> Vec<(PathBuf, Result<Feed, FeedError>)> {
+    let limits = FeedLimits::default();
+    let read = |name: &str| {
+        let file = folder.join(name);
+        let feed = match name {
+            KEV => if_there(read_kev(&file, &limits).map(Feed::Kev)),
+            _ => if_there(read_epss(&file, &limits).map(Feed::Epss)),
+        };
+        feed.transpose().map(|feed| (file, feed))
+    };
+    [EPSS, EPSS_PACKED, KEV].into_iter().filter_map(read).collect()
+}
+
 /// The feeds that are there.
 #[derive(Debug, Clone, Default)]
 pub struct Feeds {
@@ -100,20 +197,32 @@ pub struct Feeds {
     pub kev: Option<Kev>,
 }
 
+/// Of several feeds of one kind the latest.
+impl FromIterator<Feed> for Feeds {
+    fn from_iter<I: IntoIterator<Item = Feed>>(feeds: I) -> Self {
+        let mut latest = Self::default();
+        for feed in feeds {
+            match feed {
+                Feed::Epss(epss) => {
+                    latest.epss = latest.epss.into_iter().chain([epss]).max_by_key(Epss::date);
+                }
+                Feed::Kev(kev) => {
+                    latest.kev = latest.kev.into_iter().chain([kev]).max_by_key(Kev::date);
+                }
+            }
+        }
+        latest
+    }
+}
+
 impl Feeds {
-    /// Reads `epss.csv` or `epss.csv.gz` (of both the later one), and `kev.json`, in a folder. A
-    /// file or folder that is missing is fine.
+    /// Reads the feeds that are [stored] in a folder, of EPSS the later one. A file or folder that
+    /// is missing is fine.
     ///
     /// # Errors
     /// A file that is there cannot be read or is damaged.
     pub fn open(folder: &Path) -> Result<Self, FeedError> {
-        let limits = FeedLimits::default();
-        let plain = if_there(read_epss(&folder.join("epss.csv"), &limits))?;
-        let packed = if_there(read_epss(&folder.join("epss.csv.gz"), &limits))?;
-        Ok(Self {
-            epss: plain.into_iter().chain(packed).max_by_key(Epss::date),
-            kev: if_there(read_kev(&folder.join("kev.json"), &limits))?,
-        })
+        stored(folder).into_iter().map(|(_, feed)| feed).collect()
     }
 
     /// Writes into a finding what the feeds say of its vulnerability, by its id or any alias.

@@ -20,9 +20,10 @@ use std::path::Path;
 use portcullis_types::{Class, Coverage, Digest, Finding};
 
 use self::json::{
-    Artifact, Database, Descriptor, Distro, ImageConfig, Match, Report, Source, Target,
+    Artifact, Database, Descriptor, Distro, ImageConfig, Match, Rated, Report, Source, Target,
 };
 use crate::draft::{Dates, Draft, relative};
+use crate::ids::Named;
 use crate::json::{Base64, Keys, Object, Text, Title, some, title};
 use crate::purl::Purl;
 use crate::{Imported, Limits, ReportError, ReportImage, ecosystem, ids};
@@ -62,7 +63,7 @@ pub(crate) fn read(
     let Some(matches) = report.matches else {
         return unknown("has no matches");
     };
-    let mut draft = Draft::new(file, NAME);
+    let mut draft = Draft::new(file, NAME, limits);
     if report.ignored.0 > 0 {
         let ignored = report.ignored.0;
         draft.warn(format!(
@@ -88,7 +89,9 @@ fn finding(
 ) -> Result<(), ReportError> {
     let place = || format!("matches[{number}].vulnerability");
     let own = draft.needed(entry.id.as_ref(), "id", place)?;
-    let (id, aliases) = ids::preferred(own, entry.related);
+    let Named { ids, aliases } = ids::preferred(own, entry.related.iter().cloned());
+    let rated: Vec<Rated> = ids.iter().map(|id| entry.rated(id)).collect();
+    let ids: Vec<_> = ids.iter().map(|id| draft.share(id)).collect();
     let severity = draft.severity(some(entry.severity.as_ref()));
     let fixed_on: Vec<_> =
         entry.fixed_on.iter().filter_map(|day| draft.time("fix.available.date", day)).collect();
@@ -109,14 +112,16 @@ fn finding(
         path: draft.shared(path.map(relative)),
         purl: draft.shared(some(purl.as_ref())),
         title: draft.shared(entry.title.as_deref()),
-        cvss: entry.cvss,
-        epss: entry.epss,
-        kev: entry.known_exploited,
         fixed: fixed_on.into_iter().min(),
-        ..draft.finding(Class::Vulnerability, &id, severity)
+        ..draft.finding(Class::Vulnerability, own, severity)
     };
-    draft.push(finding);
-    Ok(())
+    draft.push_all(ids.into_iter().zip(rated).map(|(id, rated)| Finding {
+        id,
+        cvss: rated.cvss,
+        epss: rated.epss,
+        kev: rated.known_exploited,
+        ..finding.clone()
+    }))
 }
 
 fn dates(draft: &mut Draft<'_>, descriptor: &Descriptor) -> Dates {

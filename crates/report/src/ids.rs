@@ -1,23 +1,28 @@
-//! Ids of vulnerabilities, and which of several a finding goes by.
+//! Ids of vulnerabilities, and by which of several they go.
 
-/// The id that a vulnerability goes by, and its others, sorted: of several ids the CVE's, so that
-/// all scanners call it the same; its own where they name none, or more than one, since an
-/// advisory that bundles several has no CVE of its own.
-pub(crate) fn preferred(
-    own: &str,
-    others: impl IntoIterator<Item = String>,
-) -> (String, Vec<String>) {
-    let mut ids: Vec<String> = others.into_iter().filter(|id| !id.is_empty()).collect();
-    ids.push(own.to_owned());
-    ids.sort_unstable();
-    ids.dedup();
-    let mut cves = ids.iter().filter(|id| is_cve(id));
-    let id = match (cves.next(), cves.next()) {
-        (Some(cve), None) => cve.clone(),
-        _ => own.to_owned(),
-    };
-    ids.retain(|other| *other != id);
-    (id, ids)
+/// The vulnerabilities that an entry of a report is about.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Named {
+    /// The id of each, sorted; at least one.
+    pub(crate) ids: Vec<String>,
+    /// Their other ids, sorted, which all of them share.
+    pub(crate) aliases: Vec<String>,
+}
+
+/// The vulnerabilities that an id and its others name: each CVE is one, so that all scanners call
+/// it the same, and so that a statement or an exception about one CVE of an advisory says nothing
+/// of the rest. Where there is no CVE, the id itself is the only one.
+pub(crate) fn preferred(own: &str, others: impl IntoIterator<Item = String>) -> Named {
+    let mut all: Vec<String> = others.into_iter().filter(|id| !id.is_empty()).collect();
+    all.push(own.to_owned());
+    all.sort_unstable();
+    all.dedup();
+    let (mut ids, mut aliases): (Vec<_>, Vec<_>) = all.into_iter().partition(|id| is_cve(id));
+    if ids.is_empty() {
+        aliases.retain(|other| other != own);
+        ids.push(own.to_owned());
+    }
+    Named { ids, aliases }
 }
 
 /// `CVE-2024-3094`: year, and a number of at least four digits (CVE Numbering, "CVE ID syntax").
@@ -64,35 +69,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_one_cve_is_the_name() {
-        for (own, others, id, aliases) in [
-            ("CVE-2024-0001", &[][..], "CVE-2024-0001", &[][..]),
+    fn each_cve_is_a_name() {
+        for (own, others, ids, aliases) in [
+            ("CVE-2024-0001", &[][..], &["CVE-2024-0001"][..], &[][..]),
             (
                 "GHSA-jfh8-c2jp-5v3q",
                 &["CVE-2021-44228"],
-                "CVE-2021-44228",
+                &["CVE-2021-44228"],
                 &["GHSA-jfh8-c2jp-5v3q"],
             ),
             (
                 "CVE-2021-44228",
                 &["GHSA-jfh8-c2jp-5v3q", "CVE-2021-44228", ""],
-                "CVE-2021-44228",
+                &["CVE-2021-44228"],
                 &["GHSA-jfh8-c2jp-5v3q"],
             ),
             (
                 "ELSA-2024-1",
-                &["CVE-2024-0002", "CVE-2024-0001"],
-                "ELSA-2024-1",
+                &["CVE-2024-0002", "CVE-2024-0001", "CVE-2024-0002"],
                 &["CVE-2024-0001", "CVE-2024-0002"],
+                &["ELSA-2024-1"],
             ),
-            ("GHSA-jfh8-c2jp-5v3q", &["OSV-1"], "GHSA-jfh8-c2jp-5v3q", &["OSV-1"]),
+            ("CVE-2024-0002", &["CVE-2024-0001"], &["CVE-2024-0001", "CVE-2024-0002"], &[]),
+            ("GHSA-jfh8-c2jp-5v3q", &["OSV-1"], &["GHSA-jfh8-c2jp-5v3q"], &["OSV-1"]),
         ] {
-            let others = others.iter().map(|s| (*s).to_owned());
-            let (name, rest) = preferred(own, others);
-            assert_eq!(
-                (name.as_str(), rest),
-                (id, aliases.iter().map(|s| (*s).to_owned()).collect())
-            );
+            let owned = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect::<Vec<_>>();
+            let wanted = Named { ids: owned(ids), aliases: owned(aliases) };
+            assert_eq!(preferred(own, owned(others)), wanted, "{own}");
         }
     }
 

@@ -31,9 +31,12 @@ pub struct Imported {
     /// What was looked at.
     pub coverage: Coverage,
     /// What was found: one for each entry of the report, in its order, also where two entries are
-    /// the same problem. [`Verdict::merged`](portcullis_types::Verdict::merged) counts those once.
+    /// the same problem; [`Verdict::merged`](portcullis_types::Verdict::merged) counts those once.
+    /// An entry about several CVEs, as an advisory of a distribution, is a finding for each, with
+    /// the advisory's id among the aliases.
     pub findings: Vec<Finding>,
-    /// How many of `findings` have each severity, which is the report's own count.
+    /// How many entries of the report have each severity: its own count, so fewer than `findings`
+    /// where an entry is about several CVEs.
     pub counts_by_severity: BTreeMap<Severity, usize>,
     /// What was passed over, each a sentence for the user.
     pub warnings: Vec<String>,

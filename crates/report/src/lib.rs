@@ -16,7 +16,8 @@
 //! What is read belongs to no image yet: see [`Imported::bind`].
 //!
 //! Two scanners' findings of one problem are one in the merged list if class, id, package, version
-//! and path agree. So all importers prefer a vulnerability's CVE id, write packages and versions as
+//! and path agree. So all importers prefer a vulnerability's CVE id, make an advisory about several
+//! CVEs a finding for each, write packages and versions as
 //! Trivy does, leave the path out for packages of the distribution, and write others' without a
 //! leading slash.
 //!
@@ -48,7 +49,9 @@ use std::path::Path;
 
 pub use error::ReportError;
 pub use imported::{Imported, ReportImage};
-pub use vex::{VexDocument, VexError, VexFormat, VexLimits, read_vex, read_vex_folder};
+pub use vex::{
+    VexDocument, VexError, VexFormat, VexLimits, VexReader, read_vex, read_vex_folder, vex_files,
+};
 
 use self::detect::Format;
 use self::input::OpenError;

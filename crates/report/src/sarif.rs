@@ -59,7 +59,7 @@ pub(crate) fn read(
         return Err(ReportError::Incomplete { file, place, field: "name" });
     };
     let mut importer = Importer {
-        draft: Draft::new(file, &scanner),
+        draft: Draft::new(file, &scanner, limits),
         scanner,
         version: None,
         image: ReportImage::default(),
@@ -162,7 +162,7 @@ impl Importer<'_> {
             let rule = rules.of(&result);
             let id = result.rule_id.as_ref().or(rule.and_then(|rule| rule.id.as_ref()));
             let id = self.draft.needed(id, "ruleId", place)?.to_owned();
-            self.result(&id, rule, &result, scanned.as_ref());
+            self.result(&id, rule, &result, scanned.as_ref())?;
         }
         Ok(())
     }
@@ -173,13 +173,13 @@ impl Importer<'_> {
         rule: Option<&Rule>,
         result: &ResultEntry,
         scanned: Option<&ScannedImage>,
-    ) {
+    ) -> Result<(), ReportError> {
         match result.standing {
             Standing::Found => {}
-            Standing::NoProblem => return,
+            Standing::NoProblem => return Ok(()),
             Standing::Suppressed => {
                 self.left_out.suppressed += 1;
-                return;
+                return Ok(());
             }
         }
         let class = match topic(rule, id) {
@@ -191,7 +191,7 @@ impl Importer<'_> {
                 Some(class) => class,
                 None => {
                     self.left_out.licenses += 1;
-                    return;
+                    return Ok(());
                 }
             },
         };
@@ -215,7 +215,7 @@ impl Importer<'_> {
                 }
             }
         };
-        self.draft.push(finding);
+        self.draft.push(finding)
     }
 
     fn vulnerability(

@@ -47,7 +47,7 @@ pub(crate) fn read(
         let file = file.to_owned();
         return Err(ReportError::UnknownFormat { file, what });
     }
-    Importer { draft: Draft::new(file, NAME), artifact: None }.import(report)
+    Importer { draft: Draft::new(file, NAME, limits), artifact: None }.import(report)
 }
 
 /// A report on its way.
@@ -93,13 +93,13 @@ impl Importer<'_> {
                 .needed(entry.id.as_ref(), "VulnerabilityID", || at("Vulnerabilities", index))?
                 .to_owned();
             let finding = self.vulnerability(&id, entry, of_packages.clone());
-            self.draft.push(finding);
+            self.draft.push(finding)?;
         }
         for (index, entry) in result.secrets.unwrap_or_default().into_iter().enumerate() {
             let id =
                 self.draft.needed(entry.id.as_ref(), "RuleID", || at("Secrets", index))?.to_owned();
             let finding = self.secret(&id, entry, place.clone());
-            self.draft.push(finding);
+            self.draft.push(finding)?;
         }
         let failed = |entry: &Misconfiguration| some(entry.status.as_ref()) == Some("FAIL");
         let checks = result.misconfigurations.unwrap_or_default().into_iter().enumerate();
@@ -109,7 +109,7 @@ impl Importer<'_> {
                 .needed(entry.id.as_ref(), "ID", || at("Misconfigurations", index))?
                 .to_owned();
             let finding = self.misconfiguration(&id, entry, place.clone());
-            self.draft.push(finding);
+            self.draft.push(finding)?;
         }
         Ok(())
     }

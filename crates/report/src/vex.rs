@@ -91,21 +91,65 @@ pub struct VexDocument {
     pub warnings: Vec<String>,
 }
 
+/// Reads several documents whose statements and products are bounded together.
+pub struct VexReader(Room);
+
+impl VexReader {
+    /// A reader that has read nothing yet.
+    pub fn new(limits: &VexLimits) -> Self {
+        let (statements, products) = (limits.statements, limits.products);
+        Self(Room { limits: *limits, statements, products })
+    }
+
+    /// Reads a document from the bytes of its file, for a caller who has his own way to read it.
+    ///
+    /// # Errors
+    /// See [`VexError`].
+    pub fn read(&mut self, bytes: &[u8], file: &Path) -> Result<VexDocument, VexError> {
+        let bytes = file::json(bytes, file)?;
+        let probe: Probe<'_> = json::parse(bytes, file)?;
+        let format = probe
+            .format()
+            .map_err(|what| VexError::UnknownFormat { file: file.to_owned(), what })?;
+        let mut draft = Draft::new(file, &mut self.0);
+        match format {
+            VexFormat::OpenVex => openvex::read(json::parse(bytes, file)?, &mut draft)?,
+            VexFormat::Csaf => csaf::read(json::parse(bytes, file)?, &mut draft)?,
+            VexFormat::CycloneDx => cyclonedx::read(json::parse(bytes, file)?, &mut draft)?,
+        }
+        Ok(draft.finish(format))
+    }
+
+    fn read_file(&mut self, file: &Path) -> Result<VexDocument, VexError> {
+        let bytes = file::read(file, self.0.limits.bytes)?;
+        self.read(&bytes, file)
+    }
+}
+
 /// Reads a VEX document.
 ///
 /// # Errors
 /// See [`VexError`].
 pub fn read_vex(path: &Path, limits: &VexLimits) -> Result<VexDocument, VexError> {
-    read(path, limits, &mut Room::new(limits))
+    VexReader::new(limits).read_file(path)
 }
 
-/// Reads the VEX documents of a folder: its `*.json` files, in the order of their names. Hidden
-/// files and folders below it are left alone. A folder that is missing is empty.
+/// Reads the [VEX documents](vex_files) of a folder.
 ///
 /// # Errors
 /// See [`VexError`]: one file that cannot be read spoils the whole, since its statements would
 /// otherwise be missed by nobody.
 pub fn read_vex_folder(folder: &Path, limits: &VexLimits) -> Result<Vec<VexDocument>, VexError> {
+    let mut reader = VexReader::new(limits);
+    vex_files(folder)?.iter().map(|file| reader.read_file(file)).collect()
+}
+
+/// The VEX documents of a folder: its `*.json` files, in the order of their names. Hidden files
+/// and folders below it are left alone. A folder that is missing is empty.
+///
+/// # Errors
+/// The folder cannot be read, or holds more than 10,000 of them.
+pub fn vex_files(folder: &Path) -> Result<Vec<PathBuf>, VexError> {
     let unreadable = |source| VexError::Unreadable { file: folder.to_owned(), source };
     let entries = match std::fs::read_dir(folder) {
         Ok(entries) => entries,
@@ -125,23 +169,7 @@ pub fn read_vex_folder(folder: &Path, limits: &VexLimits) -> Result<Vec<VexDocum
         }
     }
     files.sort();
-    let mut room = Room::new(limits);
-    files.iter().map(|file| read(file, limits, &mut room)).collect()
-}
-
-fn read(path: &Path, limits: &VexLimits, room: &mut Room) -> Result<VexDocument, VexError> {
-    let bytes = file::read(path, limits.bytes)?;
-    let bytes = file::json(&bytes, path)?;
-    let probe: Probe<'_> = json::parse(bytes, path)?;
-    let format =
-        probe.format().map_err(|what| VexError::UnknownFormat { file: path.to_owned(), what })?;
-    let mut draft = Draft::new(path, room);
-    match format {
-        VexFormat::OpenVex => openvex::read(json::parse(bytes, path)?, &mut draft)?,
-        VexFormat::Csaf => csaf::read(json::parse(bytes, path)?, &mut draft)?,
-        VexFormat::CycloneDx => cyclonedx::read(json::parse(bytes, path)?, &mut draft)?,
-    }
-    Ok(draft.finish(format))
+    Ok(files)
 }
 
 /// How much may still be read.
@@ -149,12 +177,6 @@ struct Room {
     limits: VexLimits,
     statements: usize,
     products: usize,
-}
-
-impl Room {
-    fn new(limits: &VexLimits) -> Self {
-        Self { limits: *limits, statements: limits.statements, products: limits.products }
-    }
 }
 
 /// A document on its way.

@@ -1,6 +1,7 @@
-//! `portcullis import FILE… [--image DIGEST]`.
+//! `portcullis import FILE… [--image DIGEST] [--scanned-at TIME]`.
 //!
-//! All files are read and bound before the first is stored: a wrong one changes nothing.
+//! All files are read and bound before the first is stored: a wrong one changes nothing. What the
+//! node's feeds say of a finding is stored with it.
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
@@ -8,16 +9,18 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use portcullis_report::feeds::Feeds;
 use portcullis_report::{Imported, Limits, read_file};
 use portcullis_store::{Change, VerdictStore};
 use portcullis_types::{Binding, Digest, ImageFacts, ScanReport, Severity, Timestamp};
 use serde::Serialize;
 
+use super::feed;
 use super::verdict::by_severity;
 use crate::args::Import;
 use crate::context::Context;
 use crate::exit::Exit;
-use crate::render::plain;
+use crate::render::wrapped;
 
 /// A report that is ready to be stored.
 struct Bound {
@@ -44,11 +47,13 @@ struct Stored {
 
 pub(super) fn run(context: &Context, args: &Import) -> Result<Exit> {
     let now = Timestamp::now();
+    let feeds = feed::of_node(context)?;
     let progress = progress(args.files.len());
     let mut bound = Vec::new();
     for file in &args.files {
         progress.set_message(file.display().to_string());
-        bound.push(bind(read_file(file, &Limits::default())?, args.image.as_ref(), now)?);
+        let report = read_file(file, &Limits::default())?.or_scanned_at(args.scanned_at);
+        bound.push(bind(report, &feeds, args.image.as_ref(), now)?);
         progress.inc(1);
     }
     let store = context.store();
@@ -77,21 +82,34 @@ pub(super) fn run(context: &Context, args: &Import) -> Result<Exit> {
     progress.finish_and_clear();
     context.print.print(&stored, |out| {
         for Stored { file, image, change, binding, reported, known, warnings } in &stored {
-            let file = file.display();
-            let findings = by_severity(reported);
-            let claimed = match binding {
-                Binding::ByReport => "",
-                Binding::ByImporter => " (claimed by the importer)",
-            };
-            writeln!(out, "{file}: {findings}; image {image}{claimed} {change}, {known} known")?;
-            warnings.iter().try_for_each(|w| writeln!(out, "{file}: {}", plain(w)))?;
+            let (file, findings) = (file.display(), by_severity(reported));
+            writeln!(
+                out,
+                "{}",
+                wrapped(&format!("{file}: {findings}; {change}, {known} known"), 2)
+            )?;
+            writeln!(out, "  image {image}")?;
+            if *binding == Binding::ByImporter {
+                writeln!(out, "  claimed by the importer: the report itself names no image")?;
+            }
+            for warning in warnings {
+                writeln!(out, "{}", wrapped(&format!("  warning: {warning}"), 4))?;
+            }
         }
         Ok(())
     })?;
     Ok(Exit::Done)
 }
 
-fn bind(imported: Imported, chosen: Option<&Digest>, now: Timestamp) -> Result<Bound> {
+fn bind(
+    mut imported: Imported,
+    feeds: &Feeds,
+    chosen: Option<&Digest>,
+    now: Timestamp,
+) -> Result<Bound> {
+    for finding in &mut imported.findings {
+        feeds.annotate(finding);
+    }
     let file = imported.file.clone();
     let reported = imported.counts_by_severity.clone();
     let warnings = imported.warnings.clone();

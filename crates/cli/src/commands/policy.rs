@@ -18,7 +18,7 @@ use super::sources;
 use crate::args::{Global, Policy};
 use crate::context::Context;
 use crate::exit::Exit;
-use crate::render::{Printer, Table, count, cut};
+use crate::render::{Printer, Table, count, cut, wrapped};
 
 pub(super) fn run(context: &Context, command: &Policy) -> Result<Exit> {
     match command {
@@ -69,23 +69,45 @@ struct Checked {
     faults: Vec<String>,
     /// How much in them lint calls an error, by the documents alone.
     lint_errors: usize,
+    /// Statements of the node's VEX documents.
+    vex_statements: usize,
+    /// What of these documents was passed over or cannot be used.
+    warnings: Vec<String>,
 }
 
+/// At most this many warnings are printed.
+const SHOWN: usize = 20;
+
 impl Checked {
-    fn of(compiled: &sources::Compiled) -> Self {
-        match compiled {
+    fn of(node: &sources::NodeSet) -> Self {
+        let warnings = node.warnings.clone();
+        match &node.compiled {
             Ok(set) => Self {
                 policies: set.policies().map(|p| p.metadata.name.clone()).collect(),
                 policy_set: Some(set.digest().to_string()),
                 faults: Vec::new(),
                 lint_errors: lint_errors(set),
+                vex_statements: set.vex().statements().len(),
+                warnings,
             },
             Err(faults) => Self {
                 policies: Vec::new(),
                 policy_set: None,
                 faults: faults.iter().map(Fault::to_string).collect(),
                 lint_errors: 0,
+                vex_statements: 0,
+                warnings,
             },
+        }
+    }
+
+    fn write_warnings(&self, out: &mut dyn Write) -> std::io::Result<()> {
+        for warning in self.warnings.iter().take(SHOWN) {
+            writeln!(out, "{}", wrapped(&format!("warning: {warning}"), 2))?;
+        }
+        match self.warnings.len().saturating_sub(SHOWN) {
+            0 => Ok(()),
+            more => writeln!(out, "and {}: see portcullis vex list", count(more, "warning")),
         }
     }
 
@@ -101,10 +123,15 @@ fn lint_errors(set: &PolicySet) -> usize {
 }
 
 fn check(context: &Context, paths: &[PathBuf]) -> Result<Exit> {
-    let checked = Checked::of(&sources::compile(&sources_of(context, paths))?);
+    let checked = Checked::of(&sources::node_set(context, &sources_of(context, paths))?);
     context.print.print(&checked, |out| match checked.faults.len() {
         0 => {
-            writeln!(out, "{} checked, no fault", policies(checked.policies.len()))?;
+            checked.write_warnings(out)?;
+            let with = match checked.vex_statements {
+                0 => String::new(),
+                some => format!(" and {}", count(some, "VEX statement")),
+            };
+            writeln!(out, "{}{with} checked, no fault", policies(checked.policies.len()))?;
             match checked.lint_errors {
                 0 => Ok(()),
                 errors => {
@@ -121,33 +148,42 @@ fn check(context: &Context, paths: &[PathBuf]) -> Result<Exit> {
     Ok(if checked.faults.is_empty() { Exit::Done } else { Exit::Failed })
 }
 
+/// What becomes of a set that cannot be applied.
+const UNCHANGED: &str = "nothing is changed, the set in force goes on deciding";
+
 fn apply(context: &Context) -> Result<Exit> {
-    let compiled = publish(context)?;
-    let checked = Checked::of(&compiled);
-    let Ok(set) = compiled else {
+    let node = publish(context).context(UNCHANGED)?;
+    let checked = Checked::of(&node);
+    let Ok(set) = node.compiled else {
         context.print.print(&checked, |out| {
             checked.write_faults(out)?;
             let faults = count(checked.faults.len(), "fault");
-            writeln!(out, "{faults}: nothing is changed, the set in force goes on deciding")
+            writeln!(out, "{faults}: {UNCHANGED}")
         })?;
         return Ok(Exit::Failed);
     };
     context.print.print(&checked, |out| {
-        writeln!(out, "in force: {} ({})", names(&checked.policies), set.digest())
+        checked.write_warnings(out)?;
+        writeln!(out, "in force: {} ({})", names(&checked.policies), set.digest())?;
+        match checked.vex_statements {
+            0 => Ok(()),
+            some => writeln!(out, "and {}", count(some, "VEX statement")),
+        }
     })?;
     Ok(Exit::Done)
 }
 
-/// Puts the policy files into force, unless they have faults: then nothing is changed.
+/// Puts the policy files and the VEX documents into force, unless they have faults: then nothing is
+/// changed.
 ///
 /// # Errors
 /// If a file cannot be read or is not to be trusted, or the set cannot be published.
-pub(super) fn publish(context: &Context) -> Result<sources::Compiled> {
-    let compiled = sources::compile(&[context.policy_folder()])?;
-    if let Ok(set) = &compiled {
+pub(super) fn publish(context: &Context) -> Result<sources::NodeSet> {
+    let node = sources::node_set(context, &[context.policy_folder()])?;
+    if let Ok(set) = &node.compiled {
         published::publish(&context.paths.published(), set)?;
     }
-    Ok(compiled)
+    Ok(node)
 }
 
 fn policies(number: usize) -> String {
@@ -169,6 +205,7 @@ fn names(policies: &[String]) -> String {
 struct Listed<'a> {
     policy_set: String,
     policies: Vec<Row<'a>>,
+    vex_statements: usize,
     /// What the files say differs from what is in force.
     drift: Option<String>,
 }
@@ -195,6 +232,7 @@ fn list(context: &Context) -> Result<Exit> {
     let listed = Listed {
         policy_set: set.digest().to_string(),
         policies: set.policies().map(row).collect(),
+        vex_statements: set.vex().statements().len(),
         drift: drift(context, &set),
     };
     context.print.print(&listed, |out| {
@@ -204,6 +242,9 @@ fn list(context: &Context) -> Result<Exit> {
             table.row([row.name.into(), row.mode.into(), row.rules.to_string(), description]);
         }
         table.write(out)?;
+        if listed.vex_statements > 0 {
+            writeln!(out, "\n{} with them", count(listed.vex_statements, "VEX statement"))?;
+        }
         match &listed.drift {
             Some(drift) => writeln!(out, "\n{drift}"),
             None => Ok(()),
@@ -214,14 +255,16 @@ fn list(context: &Context) -> Result<Exit> {
 
 /// Says how the files differ from the set in force, if they do.
 pub(super) fn drift(context: &Context, in_force: &PolicySet) -> Option<String> {
-    match sources::compile(&[context.policy_folder()]) {
-        Err(error) => Some(format!("the policy files cannot be read: {error:#}")),
+    let sources = sources::node_set(context, &[context.policy_folder()]);
+    match sources.map(|node| node.compiled) {
+        Err(error) => Some(format!("the policies and VEX documents cannot be read: {error:#}")),
         Ok(Err(faults)) => Some(format!(
             "the policy files have {}: run portcullis policy check",
             count(faults.len(), "fault")
         )),
         Ok(Ok(set)) if set.digest() != in_force.digest() => Some(
-            "the policy files differ from the set in force: run portcullis policy apply".into(),
+            "the policies and VEX documents differ from the set in force: run portcullis policy apply"
+                .into(),
         ),
         Ok(Ok(_)) => None,
     }

@@ -38,7 +38,7 @@ impl Judge {
         let gate = Gate::new(context.settings.clone());
         let mut evidence = Evidence::of(Lookup::NotRead);
         let set = match folder {
-            Some(folder) => Some(set_of(folder)?),
+            Some(folder) => Some(set_of(context, folder)?),
             None => gate.load_policies(&mut evidence),
         };
         Ok(Self { gate, set, problems: evidence.failures })
@@ -162,8 +162,9 @@ fn read_bundle(folder: &Path) -> Result<Bundle> {
     })
 }
 
-fn set_of(folder: &Path) -> Result<PolicySet> {
-    match sources::compile(&[folder.to_owned()])? {
+/// The policies of a folder, with the VEX statements of this node.
+fn set_of(context: &Context, folder: &Path) -> Result<PolicySet> {
+    match sources::node_set(context, &[folder.to_owned()])?.compiled {
         Ok(set) => Ok(set),
         Err(faults) => {
             let all: Vec<String> = faults.iter().map(ToString::to_string).collect();

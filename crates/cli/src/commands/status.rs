@@ -9,9 +9,11 @@ use portcullis_store::{Depth, VerdictStore};
 use portcullis_types::{Action, EventKind};
 use serde::Serialize;
 
+use super::feed::{self, Lying};
 use super::policy;
 use crate::context::Context;
 use crate::exit::Exit;
+use crate::render::count as count_of;
 
 /// The states that HSS shows for a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -45,6 +47,8 @@ struct Status {
     node: String,
     policy_set: Option<String>,
     policies: Vec<String>,
+    vex_statements: usize,
+    feeds: Vec<Lying>,
     verdicts: Option<usize>,
     damaged_verdicts: usize,
     decisions: BTreeMap<Action, usize>,
@@ -56,11 +60,13 @@ pub(super) fn run(context: &Context) -> Result<Exit> {
     let mut problems = Vec::new();
     let mut policy_set = None;
     let mut policies = Vec::new();
+    let mut vex_statements = 0;
     let mut missing = false;
     match published::load(&context.paths.published()) {
         Ok(set) => {
             policy_set = Some(set.digest().to_string());
             policies = set.policies().map(|p| p.metadata.name.clone()).collect();
+            vex_statements = set.vex().statements().len();
             problems.extend(policy::drift(context, &set));
         }
         Err(published::LoadError::Missing(_)) => missing = true,
@@ -77,6 +83,8 @@ pub(super) fn run(context: &Context) -> Result<Exit> {
             (None, 0)
         }
     };
+    let feeds = feed::lying(context);
+    problems.extend(feeds.iter().filter_map(Lying::error).map(ToOwned::to_owned));
     let mut decisions = BTreeMap::new();
     match context.events().read() {
         Ok(read) => {
@@ -101,6 +109,8 @@ pub(super) fn run(context: &Context) -> Result<Exit> {
         node: context.settings.node.clone(),
         policy_set,
         policies,
+        vex_statements,
+        feeds,
         verdicts,
         damaged_verdicts,
         decisions,
@@ -127,11 +137,17 @@ fn write_status(status: &Status, out: &mut dyn std::io::Write) -> std::io::Resul
     if let Some(set) = &status.policy_set {
         writeln!(out, "set        {set}")?;
     }
+    if status.vex_statements > 0 {
+        writeln!(out, "VEX        {} in force", count_of(status.vex_statements, "statement"))?;
+    }
     match status.verdicts {
         Some(known) => {
             writeln!(out, "verdicts   {known} images, {} damaged", status.damaged_verdicts)?
         }
         None => writeln!(out, "verdicts   cannot be read")?,
+    }
+    for words in status.feeds.iter().filter_map(Lying::words) {
+        writeln!(out, "feed       {words}")?;
     }
     let count = |action| status.decisions.get(&action).copied().unwrap_or(0);
     writeln!(

@@ -2,8 +2,11 @@
 //!
 //! What a match says is boiled down as it is read, so that its lists are not kept.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::Deserialize;
 
+use crate::ids;
 use crate::json::{
     Base64, Count, Few, Keys, Loose, Names, Object, Text, Title, base_score, budgeted, plain,
     probability, some, title,
@@ -43,10 +46,33 @@ pub(super) struct Match {
     /// Days on which they appeared.
     pub(super) fixed_on: Vec<String>,
     pub(super) title: Option<String>,
+    /// What is said of the match as a whole.
+    pub(super) rated: Rated,
+    /// What is said of single CVEs, where it is about several.
+    pub(super) by_cve: BTreeMap<String, Rated>,
+    pub(super) artifact: Artifact,
+}
+
+impl Match {
+    /// How bad one of its vulnerabilities is.
+    pub(super) fn rated(&self, id: &str) -> Rated {
+        let Some(own) = self.by_cve.get(id) else {
+            return self.rated;
+        };
+        Rated {
+            cvss: self.rated.cvss.or(own.cvss),
+            epss: highest(own.epss.into_iter().chain(self.rated.epss)),
+            known_exploited: own.known_exploited || self.rated.known_exploited,
+        }
+    }
+}
+
+/// How bad a vulnerability is.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Rated {
     pub(super) cvss: Option<f32>,
     pub(super) epss: Option<f32>,
     pub(super) known_exploited: bool,
-    pub(super) artifact: Artifact,
 }
 
 #[derive(Debug, Default)]
@@ -74,7 +100,7 @@ struct RawVulnerability {
     description: Loose<Title>,
     cvss: Few<Object<Cvss>>,
     epss: Few<Object<Epss>>,
-    known_exploited: Count,
+    known_exploited: Few<Object<Exploited>>,
     fix: Object<Fix>,
 }
 
@@ -94,7 +120,14 @@ struct Metrics {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Epss {
+    cve: Loose<Text>,
     epss: Loose<f64>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Exploited {
+    cve: Loose<Text>,
 }
 
 #[derive(Default, Deserialize)]
@@ -139,11 +172,7 @@ impl From<RawMatch> for Match {
     fn from(raw: RawMatch) -> Self {
         let own = raw.vulnerability;
         let related = &raw.related_vulnerabilities.0;
-        let all = || std::iter::once(&own).chain(related);
-        let epss = all().flat_map(|v| &v.epss.0).filter_map(Object::get).map(|e| &e.epss);
-        let cvss = own.score().or_else(|| highest(related.iter().filter_map(|v| v.score())));
-        let epss = highest(epss.filter_map(probability));
-        let known_exploited = all().any(|v| v.known_exploited.0 > 0);
+        let (rated, by_cve) = rated(&own, related);
         let ids = related.iter().filter_map(|v| some(v.id.as_ref())).map(ToOwned::to_owned);
         let related_ids = ids.collect();
         let fix = own.fix.fields().unwrap_or_default();
@@ -161,12 +190,50 @@ impl From<RawMatch> for Match {
             fixed_in,
             fixed_on,
             title: titles.filter_map(title).next(),
-            cvss,
-            epss,
-            known_exploited,
+            rated,
+            by_cve,
             artifact: raw.artifact.into(),
         }
     }
+}
+
+/// What is said of a match as a whole, and of each CVE where it is about several.
+///
+/// EPSS and KEV name their CVE; where they do not, they are about the vulnerability in which they
+/// stand. What is about none of the CVEs, as an advisory's own score, is about all of them.
+fn rated(own: &RawVulnerability, related: &[RawVulnerability]) -> (Rated, BTreeMap<String, Rated>) {
+    let all = || std::iter::once(own).chain(related);
+    let cves: BTreeSet<&str> =
+        all().filter_map(|v| some(v.id.as_ref())).filter(|id| ids::is_cve(id)).collect();
+    let is_split = cves.len() > 1;
+    let mut by_cve: BTreeMap<String, Rated> = BTreeMap::new();
+    if is_split {
+        by_cve.extend(cves.iter().map(|cve| ((*cve).to_owned(), Rated::default())));
+    }
+    let mut whole = Rated::default();
+    for vulnerability in all() {
+        let id = some(vulnerability.id.as_ref()).unwrap_or_default();
+        let mut about = |cve: Option<&Text>, change: &dyn Fn(&mut Rated)| {
+            let cve = some(cve).filter(|cve| ids::is_cve(cve)).unwrap_or(id);
+            change(by_cve.get_mut(cve).unwrap_or(&mut whole));
+        };
+        let score = vulnerability.score();
+        about(None, &|rated| rated.cvss = highest(rated.cvss.into_iter().chain(score)));
+        for epss in vulnerability.epss.0.iter().filter_map(Object::get) {
+            let probability = probability(&epss.epss);
+            let change =
+                |rated: &mut Rated| rated.epss = highest(rated.epss.into_iter().chain(probability));
+            about(epss.cve.0.as_ref(), &change);
+        }
+        for listed in &vulnerability.known_exploited.0 {
+            let cve = listed.get().and_then(|listed| listed.cve.0.as_ref());
+            about(cve, &|rated| rated.known_exploited = true);
+        }
+    }
+    if !is_split {
+        whole.cvss = own.score().or(whole.cvss);
+    }
+    (whole, by_cve)
 }
 
 impl RawVulnerability {

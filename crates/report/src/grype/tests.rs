@@ -92,13 +92,16 @@ fn strange_values_where_nothing_depends_on_them_are_passed_over() {
         [
             "CVE-2024-1\\u{a}portcullis: allowed | unknown | a\\u{0}b | 1 | - | \
              srv/\\u{1b}[2J\\u{202e}gnp.lock",
-            "GHSA-aaaa-bbbb-cccc | unknown | - | - | 2 | -",
+            "CVE-2024-0002 | unknown | - | - | 2 | -",
+            "CVE-2024-0003 | unknown | - | - | 2 | -",
         ]
     );
-    let [first, second] = &hostile.findings[..] else { unreachable!() };
+    let [first, second, third] = &hostile.findings[..] else { unreachable!() };
     assert_eq!((first.cvss, first.epss, first.kev), (Some(6.5), Some(0.25), false));
-    assert_eq!(second.aliases, ["CVE-2024-0002".into(), "CVE-2024-0003".into()]);
-    assert_eq!((second.fixed, second.kev), (Some(at("2026-01-02T00:00:00Z")), true));
+    for finding in [second, third] {
+        assert_eq!(finding.aliases, ["GHSA-aaaa-bbbb-cccc".into()]);
+        assert_eq!((finding.fixed, finding.kev), (Some(at("2026-01-02T00:00:00Z")), true));
+    }
     assert_eq!(hostile.image.config, Some(digest('c')));
     assert_eq!(hostile.image.references.len(), 1);
     assert_eq!(hostile.warnings.len(), 4, "{:#?}", hostile.warnings);
@@ -206,5 +209,62 @@ fn what_is_needed_is_not_guessed() {
         (r#"[],"matches":[]"#, "FILE, line 1, column 24: duplicate field `matches`"),
     ] {
         check_refusal(with(matches, ""), wanted);
+    }
+}
+
+/// What is known of each CVE of an advisory, and what of the advisory.
+#[test]
+fn an_advisory_is_a_finding_for_each_cve() {
+    let score =
+        |score: &str| format!(r#""cvss":[{{"version":"3.1","metrics":{{"baseScore":{score}}}}}]"#);
+    let (high, low) = (score("9.8"), score("3.1"));
+    let related = |more: &str| {
+        format!(
+            r#""relatedVulnerabilities":[{{"id":"CVE-2024-0001",{high}}},
+                {{"id":"CVE-2024-0002"{more}}}],"artifact":{{"name":"openssl","type":"rpm"}}"#
+        )
+    };
+    for (own, related, wanted) in [
+        (
+            r#""id":"ELSA-2024-1""#.to_owned(),
+            related(&format!(",{low}")),
+            ["CVE-2024-0001 Some(9.8) None false", "CVE-2024-0002 Some(3.1) None false"],
+        ),
+        // The advisory's own score is the vendor's, and goes first.
+        (
+            format!(r#""id":"RHSA-2024:1",{}"#, score("7.5")),
+            related(&format!(",{low}")),
+            ["CVE-2024-0001 Some(7.5) None false", "CVE-2024-0002 Some(7.5) None false"],
+        ),
+        (
+            r#""id":"ALAS-2024-1","epss":[{"cve":"CVE-2024-0002","epss":0.5},
+                {"cve":"CVE-2024-0001","epss":0.25}],"knownExploited":[{"cve":"CVE-2024-0002"}]"#
+                .to_owned(),
+            related(""),
+            ["CVE-2024-0001 Some(9.8) Some(0.25) false", "CVE-2024-0002 None Some(0.5) true"],
+        ),
+        // What names no CVE of these is about all.
+        (
+            r#""id":"ALAS-2024-1","epss":[{"epss":0.5}],"knownExploited":[{"cve":"CVE-2024-0003"}]"#
+                .to_owned(),
+            related(r#","epss":[{"epss":0.75}]"#),
+            ["CVE-2024-0001 Some(9.8) Some(0.5) true", "CVE-2024-0002 None Some(0.75) true"],
+        ),
+        // A CVE with another one related to it.
+        (
+            format!(r#""id":"CVE-2024-0002","severity":"Low",{low},"knownExploited":[{{}}]"#),
+            related(""),
+            ["CVE-2024-0001 Some(9.8) None false", "CVE-2024-0002 Some(3.1) None true"],
+        ),
+    ] {
+        let report = read(with(&format!(r#"[{{"vulnerability":{{{own}}},{related}}}]"#), ""));
+        let report = report.unwrap();
+        let lines: Vec<_> = report
+            .findings
+            .iter()
+            .map(|f| format!("{} {:?} {:?} {}", f.id, f.cvss, f.epss, f.kev))
+            .collect();
+        assert_eq!(lines, wanted, "{own}");
+        assert_eq!(report.counts_by_severity.values().sum::<usize>(), 1, "it is one match");
     }
 }

@@ -372,7 +372,7 @@ fn carry_out(context: &Context, sources: &[Source]) -> Result<PolicySet> {
             edit::replace(&source.path, &source.old, &source.new)?;
             written.push(source);
         }
-        policy::publish(context)?.map_err(|faults| faulty(&faults))
+        policy::publish(context)?.compiled.map_err(|faults| faulty(&faults))
     };
     write().map_err(|error| {
         let back = written.iter().rev().map(|s| edit::replace(&s.path, &s.new, &s.old));

@@ -1,0 +1,272 @@
+//! `portcullis feed update|status`: EPSS and KEV.
+//!
+//! All files are read whole before the first is stored, and what is stored takes the place of the
+//! old by rename: an update that fails leaves the old feeds, and the verdicts as they are.
+
+use std::fs::File;
+use std::io::{self, IsTerminal, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use portcullis_report::feeds::{Feed as Read, FeedError, FeedFile, FeedLimits, Feeds};
+use portcullis_report::feeds::{read_feed, stored};
+use portcullis_store::{Annotated, Depth, VerdictStore};
+use portcullis_types::{Digest, Timestamp};
+use serde::Serialize;
+
+use crate::args::Feed;
+use crate::context::Context;
+use crate::exit::Exit;
+use crate::render::{count, wrapped};
+
+/// How far a feed's date may be ahead of our clock: clocks differ, and days begin apart.
+const AHEAD: Duration = Duration::from_secs(24 * 60 * 60);
+
+pub(super) fn run(context: &Context, command: &Feed) -> Result<Exit> {
+    match command {
+        Feed::Update { files, force } => update(context, files, *force),
+        Feed::Status => status(context),
+    }
+}
+
+/// The node's feeds.
+///
+/// # Errors
+/// One that is there is damaged.
+pub(super) fn of_node(context: &Context) -> Result<Feeds> {
+    Feeds::open(&context.paths.feeds()).context(DAMAGED)
+}
+
+const DAMAGED: &str =
+    "a feed of this node is damaged: fetch it and run portcullis feed update FILE";
+
+/// A feed as it lies on the node.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Lying {
+    path: PathBuf,
+    name: Option<&'static str>,
+    date: Option<Timestamp>,
+    /// CVEs that it lists.
+    rows: Option<usize>,
+    /// Since its date.
+    age_seconds: Option<i64>,
+    error: Option<String>,
+}
+
+impl Lying {
+    fn new(path: PathBuf, feed: Result<Read, FeedError>, now: Timestamp) -> Self {
+        let mut lying =
+            Self { path, name: None, date: None, rows: None, age_seconds: None, error: None };
+        match feed {
+            Ok(feed) => {
+                lying.name = Some(feed.name());
+                lying.date = Some(feed.date());
+                lying.rows = Some(feed.rows());
+                lying.age_seconds = Some(now.duration_since(feed.date()).as_secs());
+            }
+            Err(error) => {
+                lying.error = Some(format!("{DAMAGED}: {:#}", anyhow::Error::from(error)))
+            }
+        }
+        lying
+    }
+
+    /// Why it cannot be used.
+    pub(super) fn error(&self) -> Option<&str> {
+        self.error.as_deref()
+    }
+
+    /// `EPSS of 2026-11-20, 250,000 CVEs, 3 days old`, if it can be used.
+    pub(super) fn words(&self) -> Option<String> {
+        let (name, date, rows) = (self.name?, self.date?, self.rows?);
+        let age = match self.age_seconds? {
+            seconds if seconds < 0 => "of a time to come".to_owned(),
+            seconds if seconds < 2 * 86_400 => format!("{} hours old", seconds / 3600),
+            seconds => format!("{} days old", seconds / 86_400),
+        };
+        Some(format!("{name} of {}, {}, {age}", date.strftime("%F"), count(rows, "CVE")))
+    }
+}
+
+/// The feeds that lie on the node, usable or not.
+pub(super) fn lying(context: &Context) -> Vec<Lying> {
+    let now = Timestamp::now();
+    let all = stored(&context.paths.feeds()).into_iter();
+    all.map(|(path, feed)| Lying::new(path, feed, now)).collect()
+}
+
+fn status(context: &Context) -> Result<Exit> {
+    let feeds = lying(context);
+    context.print.print(&feeds, |out| {
+        if feeds.is_empty() {
+            let folder = context.paths.feeds();
+            return writeln!(out, "no feed is in {}: see portcullis feed update", folder.display());
+        }
+        for feed in &feeds {
+            match feed.words() {
+                Some(words) => writeln!(out, "{words}\n  {}", feed.path.display())?,
+                None => writeln!(out, "{}", wrapped(feed.error().unwrap_or_default(), 2))?,
+            }
+        }
+        Ok(())
+    })?;
+    let is_damaged = feeds.iter().any(|feed| feed.error.is_some());
+    Ok(if is_damaged { Exit::Failed } else { Exit::Done })
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Updated {
+    /// Files that were stored.
+    stored: Vec<PathBuf>,
+    feeds: Vec<Lying>,
+    /// Images about which something is known.
+    images: usize,
+    /// Those of which something else is known now.
+    changed: Vec<Digest>,
+    damaged: Vec<Damaged>,
+}
+
+#[derive(Serialize)]
+struct Damaged {
+    image: Digest,
+    error: String,
+}
+
+fn update(context: &Context, files: &[PathBuf], force: bool) -> Result<Exit> {
+    let folder = context.paths.feeds();
+    let mut taken: Vec<(&Path, FeedFile)> = Vec::new();
+    for file in files {
+        let read = read_feed(file, &FeedLimits::default())
+            .with_context(|| format!("{} is not taken, and nothing is changed", file.display()))?;
+        if let Some((other, _)) = taken.iter().find(|(_, t)| t.feed.name() == read.feed.name()) {
+            let (name, file, other) = (read.feed.name(), file.display(), other.display());
+            bail!("{file} and {other} are both {name}: give one of them");
+        }
+        taken.push((file, read));
+    }
+    let mut kept = Vec::new();
+    for (path, feed) in stored(&folder) {
+        let is_for = |new: &FeedFile| {
+            [Some(new.name), new.other].into_iter().flatten().any(|name| path.ends_with(name))
+        };
+        match (feed, taken.iter().find(|(_, new)| is_for(new))) {
+            (feed, None) => kept.push(feed.context(DAMAGED)?),
+            // What is damaged is mended by what takes its place.
+            (Err(_), Some(_)) => {}
+            (Ok(feed), Some((file, new))) if new.feed.date() < feed.date() && !force => bail!(
+                "{} is of {}, and {} is already of {}: give a newer one, or --force to go back",
+                file.display(),
+                new.feed.date().strftime("%F"),
+                path.display(),
+                feed.date().strftime("%F"),
+            ),
+            (Ok(_), Some(_)) => {}
+        }
+    }
+    let latest = Timestamp::now().checked_add(AHEAD).unwrap_or(Timestamp::MAX);
+    for (file, new) in &taken {
+        if new.feed.date() > latest && !force {
+            let (file, day) = (file.display(), new.feed.date().strftime("%F"));
+            bail!("{file} is of {day}, a day to come: check the clock, or give --force");
+        }
+    }
+    if taken.is_empty() && kept.is_empty() {
+        bail!("no feed is in {}: give EPSS or KEV as a file", folder.display());
+    }
+    let mut paths = Vec::new();
+    for (_, new) in &taken {
+        paths.push(put(&folder, new).with_context(|| {
+            format!("cannot store {} in {}", new.feed.name(), folder.display())
+        })?);
+    }
+    let feeds = kept.into_iter().chain(taken.into_iter().map(|(_, new)| new.feed)).collect();
+    let annotated = annotate(context, &feeds)
+        .context("not every verdict has the new feeds: run portcullis feed update again")?;
+    report(context, paths, annotated)
+}
+
+/// Stores a feed: after it, whoever opens the folder reads the old one or this one, whole.
+fn put(folder: &Path, new: &FeedFile) -> io::Result<PathBuf> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o755).create(folder)?;
+    let path = folder.join(new.name);
+    let temporary = folder.join(format!(".new-{}", std::process::id()));
+    // A leftover of a killed writer with our pid must not be followed or kept.
+    remove(&temporary)?;
+    let written = (|| {
+        let mut file = File::options().write(true).create_new(true).mode(0o644).open(&temporary)?;
+        file.write_all(&new.bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&temporary, &path)
+    })();
+    if let Err(error) = written {
+        let _first_error_counts = remove(&temporary);
+        return Err(error);
+    }
+    // Of EPSS in two forms the later one is read, and this one may be the earlier by --force.
+    if let Some(other) = new.other {
+        remove(&folder.join(other))?;
+    }
+    File::open(folder)?.sync_all()?;
+    Ok(path)
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Writes what the feeds say into all verdicts.
+fn annotate(context: &Context, feeds: &Feeds) -> Result<Vec<Annotated>> {
+    let store = context.store();
+    let bar = ProgressBar::hidden();
+    if io::stderr().is_terminal() {
+        let heads = store.list(Depth::Heads)?.into_iter().filter_map(|listed| listed.entry.ok());
+        let findings = heads.flat_map(|head| head.reports).map(|(_, findings)| findings as u64);
+        bar.set_length(findings.sum());
+        bar.set_draw_target(ProgressDrawTarget::stderr());
+    }
+    if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} findings") {
+        bar.set_style(style);
+    }
+    let annotated = store.annotate(&|finding| {
+        bar.inc(1);
+        feeds.annotate(finding)
+    });
+    bar.finish_and_clear();
+    Ok(annotated?)
+}
+
+fn report(context: &Context, stored: Vec<PathBuf>, annotated: Vec<Annotated>) -> Result<Exit> {
+    let images = annotated.len();
+    let (mut changed, mut damaged) = (Vec::new(), Vec::new());
+    for Annotated { config: image, changed: has_changed } in annotated {
+        match has_changed {
+            Ok(true) => changed.push(image),
+            Ok(false) => {}
+            Err(error) => {
+                let error = format!("{:#}", anyhow::Error::from(error));
+                damaged.push(Damaged { image, error });
+            }
+        }
+    }
+    let updated = Updated { stored, feeds: lying(context), images, changed, damaged };
+    context.print.print(&updated, |out| {
+        for words in updated.feeds.iter().filter_map(Lying::words) {
+            writeln!(out, "{words}")?;
+        }
+        let changed = updated.changed.len();
+        writeln!(out, "{changed} of {} changed", count(updated.images, "image"))?;
+        for Damaged { error, .. } in &updated.damaged {
+            writeln!(out, "{}", wrapped(&format!("damaged: {error}"), 2))?;
+        }
+        Ok(())
+    })?;
+    Ok(if updated.damaged.is_empty() { Exit::Done } else { Exit::Failed })
+}
