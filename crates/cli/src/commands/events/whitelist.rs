@@ -340,7 +340,8 @@ fn check_in_force(context: &Context, documents: &[ProtectionPolicy]) -> Result<(
 /// What the same start would be now.
 fn judged(context: &Context, event: &Event, set: PolicySet) -> Result<(Action, String)> {
     let mut judge = Judge::new(context, None)?;
-    judge.set = Some(set);
+    let vex = judge.set.map(|in_force| in_force.vex().statements().to_vec()).unwrap_or_default();
+    judge.set = Some(set.with_vex(vex));
     let start = judge.of_event(event, Timestamp::now());
     let decision = judge.decide(&start);
     let line = portcullis_policy::refusal(&decision, &start.identity, "-");
