@@ -22,6 +22,7 @@ readonly shim=containerd-shim-portcullis-v2
 readonly bin=/usr/local/bin
 readonly settings_folder=/etc/portcullis
 readonly data=/var/lib/portcullis
+readonly templates=/usr/local/share/portcullis/policies
 readonly record=$data/install
 readonly containerd_config=/etc/containerd/config.toml
 readonly drop_in=/etc/containerd/conf.d/portcullis.toml
@@ -458,6 +459,15 @@ install_files() {
     fi
     place_once "$here/config/portcullis.toml" "$settings_folder/portcullis.toml" 0644
     place_once "$here/config/policies/watch.yaml" "$settings_folder/policies/watch.yaml" 0644
+    install_templates
+}
+
+# To start from, in a folder of their own: what is in the policy folder is put into force.
+install_templates() {
+    local template
+    for template in "$here"/config/policies/templates/*.yaml; do
+        place "$template" "$templates/${template##*/}" 0644
+    done
 }
 
 install_documentation() {
@@ -1137,7 +1147,7 @@ next_steps() {
     say "     trivy image -f json -o web.json registry.example.com/web:1.4 && portcullis import web.json"
     say "     portcullis status; portcullis events follow"
     next "Write policies of your own beside $settings_folder/policies/watch.yaml and put them into force:"
-    say "     portcullis policy check && portcullis policy apply"
+    say "     portcullis policy template; portcullis policy lint && portcullis policy apply"
     say
     say "To take it off again: install.sh --uninstall"
 }

@@ -716,6 +716,34 @@ fn folders_have_the_modes_that_their_readers_expect() {
 }
 
 #[test]
+fn templates_can_be_picked_and_are_not_in_force() {
+    let node = Node::new(&Engine::of_this_machine(), Some(DEBIAN));
+    let before = node.state();
+    node.run(&[]);
+    let mut names = Vec::new();
+    for entry in fs::read_dir(project().join("config/policies/templates")).unwrap() {
+        let template = entry.unwrap().path();
+        let name = template.file_name().unwrap().to_str().unwrap().to_owned();
+        let installed = node.path(&format!("usr/local/share/portcullis/policies/{name}"));
+        assert_eq!(fs::read(&installed).unwrap(), fs::read(&template).unwrap(), "{name}");
+        assert_eq!(fs::metadata(&installed).unwrap().mode() & 0o7777, 0o644, "{name}");
+        names.push(name);
+    }
+    names.sort();
+    assert_eq!(names, ["balanced.yaml", "hss-like.yaml", "strict.yaml"]);
+    let in_force = Command::new(binaries().join("portcullis"))
+        .arg("--root")
+        .arg(node.root.path())
+        .args(["policy", "list"])
+        .output()
+        .expect("portcullis runs");
+    let in_force = text(&in_force.stdout).to_string();
+    assert!(in_force.contains("watch") && !in_force.contains("balanced"), "{in_force}");
+    node.run(&["--uninstall", "--purge"]);
+    assert_same(&before, &node.state(), "uninstall");
+}
+
+#[test]
 fn a_file_that_was_in_our_place_comes_back() {
     let node = Node::new(&Engine::of_this_machine(), Some(DEBIAN));
     node.write("usr/local/bin/portcullis", "#!/bin/sh\necho another\n");

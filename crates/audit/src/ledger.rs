@@ -57,8 +57,8 @@ pub(crate) struct Appended {
     pub(crate) notices: Vec<(Event, Head)>,
 }
 
-/// A file to append to.
-struct Current {
+/// A file with records, or to append to.
+struct Opened {
     file: File,
     length: u64,
     tail: Tail,
@@ -121,7 +121,7 @@ impl Ledger {
 
     pub(crate) fn append_with_notices(&self, event: &Event) -> Result<Appended, LedgerError> {
         let _lock = folder::lock(&self.folder)?;
-        let mut current = self.current()?;
+        let mut current = Opened::open(&self.path(), OpenOptions::new().append(true).read(true))?;
         if let Some(file) = current.take_if(|file| file.is_unchained()) {
             self.move_aside(&file)?;
         }
@@ -196,29 +196,15 @@ impl Ledger {
     fn marks(&self) -> Option<Marks> {
         let path = self.path();
         let of = |path: &Path| {
-            let (file, metadata) =
-                folder::open(path, OpenOptions::new().read(true)).ok().flatten()?;
-            Some(tail::tail(&file, metadata.len()).ok()?.last?.marks)
+            let file = Opened::open(path, OpenOptions::new().read(true)).ok().flatten()?;
+            Some(file.tail.last?.marks)
         };
         of(&path).or_else(|| of(&folder::older(&self.folder).ok()?.pop()?.path))
     }
 
-    /// The file to append to, if it is there.
-    fn current(&self) -> Result<Option<Current>, LedgerError> {
-        let path = self.path();
-        match folder::open(&path, OpenOptions::new().append(true).read(true))? {
-            None => Ok(None),
-            Some((file, metadata)) => {
-                let length = metadata.len();
-                let tail = tail::tail(&file, length).map_err(failed("read", &path))?;
-                Ok(Some(Current { file, length, tail }))
-            }
-        }
-    }
-
     /// Where the chain goes on: behind the last record, or, if that is further or another one,
     /// behind the record that the file `head` knows of. So what is missing stays missing.
-    fn base(&self, current: Option<&Current>) -> Result<Base, LedgerError> {
+    fn base(&self, current: Option<&Opened>) -> Result<Base, LedgerError> {
         let (last, rests) = self.last(current)?;
         let last_head = last.map_or(Head { seq: 0, hash: RecordHash::ZERO }, |record| record.head);
         let mut base = Base {
@@ -250,33 +236,28 @@ impl Ledger {
         Ok(base)
     }
 
-    /// The last record of all files, and what stands behind it.
-    fn last(&self, current: Option<&Current>) -> Result<(Option<Record>, Vec<Rest>), LedgerError> {
-        let mut rests = Vec::new();
-        if let Some(Current { tail, .. }) = current {
-            rests.extend(Some(tail.rest).filter(|rest| *rest != Rest::Nothing));
-            if tail.last.is_some() {
-                return Ok((tail.last, rests));
-            }
+    /// The last record of all files, and what stands behind it, file by file.
+    fn last(&self, current: Option<&Opened>) -> Result<(Option<Record>, Vec<Rest>), LedgerError> {
+        let mut rests = std::collections::VecDeque::new();
+        let mut last = None;
+        if let Some(Opened { tail, .. }) = current {
+            rests.push_front(tail.rest);
+            last = tail.last;
         }
-        for older in folder::older(&self.folder)?.into_iter().rev() {
-            let opened = folder::open(&older.path, OpenOptions::new().read(true))?;
-            let Some((file, metadata)) = opened else { continue };
-            let wrong = failed("read", &older.path);
-            let length = metadata.len();
-            let tail = tail::tail(&file, length).map_err(&wrong)?;
-            let older = Current { file, length, tail };
+        // Listed only if need be: a file of records ends with one.
+        let older = if last.is_some() { Vec::new() } else { folder::older(&self.folder)? };
+        for Older { path, .. } in older.into_iter().rev() {
+            let Some(older) = Opened::open(&path, OpenOptions::new().read(true))? else { continue };
             if older.is_unchained() {
                 break;
             }
-            rests.extend(Some(older.tail.rest).filter(|rest| *rest != Rest::Nothing));
-            if older.tail.last.is_some() {
-                rests.reverse();
-                return Ok((older.tail.last, rests));
+            rests.push_front(older.tail.rest);
+            last = older.tail.last;
+            if last.is_some() {
+                break;
             }
         }
-        rests.reverse();
-        Ok((None, rests))
+        Ok((last, rests.into()))
     }
 
     /// The lines to append, for an event and what is to be said before it.
@@ -303,7 +284,7 @@ impl Ledger {
     }
 
     /// Moves the file aside to which records were appended.
-    fn move_aside(&self, current: &Current) -> Result<(), LedgerError> {
+    fn move_aside(&self, current: &Opened) -> Result<(), LedgerError> {
         let path = self.path();
         let first = first_lines(&current.file, current.length, FIRST_LINES, seq_of);
         let to = folder::path_after(&self.folder, &folder::older(&self.folder)?, first);
@@ -312,7 +293,7 @@ impl Ledger {
 
     /// A new file to append to, and room for it. Also what the next writer does whose predecessor
     /// died between moving a file aside and this.
-    fn begin(&self, base: &mut Base) -> Result<Current, LedgerError> {
+    fn begin(&self, base: &mut Base) -> Result<Opened, LedgerError> {
         self.make_room(base)?;
         let path = self.path();
         let mut options = OpenOptions::new();
@@ -321,7 +302,7 @@ impl Ledger {
             return Err(failed("create", &path)(io::ErrorKind::NotFound.into()));
         };
         let tail = Tail { last: None, rest: Rest::Nothing, ended: true };
-        Ok(Current { file, length: 0, tail })
+        Ok(Opened { file, length: 0, tail })
     }
 
     /// Deletes the oldest files until another one fits in.
@@ -355,7 +336,15 @@ impl Ledger {
     }
 }
 
-impl Current {
+impl Opened {
+    /// Opens a file, if it is there, and reads its end.
+    fn open(path: &Path, options: &mut OpenOptions) -> Result<Option<Self>, LedgerError> {
+        let Some((file, metadata)) = folder::open(path, options)? else { return Ok(None) };
+        let length = metadata.len();
+        let tail = tail::tail(&file, length).map_err(failed("read", path))?;
+        Ok(Some(Self { file, length, tail }))
+    }
+
     /// Whether it is from before the chain.
     fn is_unchained(&self) -> bool {
         self.tail.last.is_none()

@@ -94,9 +94,41 @@ pub(crate) enum Command {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Policy {
     /// Check policy files, and report every fault with its place
+    #[command(after_help = "Example:\n  portcullis policy check production.yaml")]
     Check {
         /// Files or folders; the node's policy folder if none is given
         paths: Vec<PathBuf>,
+    },
+    /// Point out what is well-formed in policies and yet hardly meant
+    #[command(after_help = "\
+Errors defeat a policy or harm the node, warnings are hardly meant, notes are often on purpose.
+Recorded starts of this node are decided again by the policies, with what is known of their images
+now, to see what is never used and whether a pause image would be blocked.
+
+Exit code 1 if there are errors, with --strict if there are warnings too.
+
+Examples:
+  portcullis policy lint
+  portcullis policy lint --strict --since 2026-10-01T00:00:00Z production.yaml")]
+    Lint {
+        /// Files or folders; the node's policy folder if none is given
+        paths: Vec<PathBuf>,
+        /// Only recorded starts since this time (RFC 3339)
+        #[arg(long, value_name = "TIME")]
+        since: Option<Timestamp>,
+        /// Fail on warnings too
+        #[arg(long)]
+        strict: bool,
+    },
+    /// Print the JSON Schema of a policy document, for editors and other tools
+    #[command(after_help = "Example:\n  portcullis policy schema > portcullis-policy.schema.json")]
+    Schema,
+    /// List the templates of policies, or print one to start from
+    #[command(after_help = "Example:\n  portcullis policy template balanced > \
+        /etc/portcullis/policies/balanced.yaml")]
+    Template {
+        /// Which; without it they are listed
+        name: Option<String>,
     },
     /// Check the node's policies and put them into force
     Apply,

@@ -28,6 +28,9 @@ pub(crate) fn run(cli: Cli) -> Result<Exit> {
         Command::Completions { shell } => return generate::completions(*shell),
         Command::Man { folder } => return generate::man(folder),
         Command::Config(command) => return config::run(&cli.global, command),
+        Command::Policy(command) if policy::is_fixed(command) => {
+            return policy::run_fixed(&cli.global, command);
+        }
         _ => {}
     }
     let context = Context::new(&cli.global)?;

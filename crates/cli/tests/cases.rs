@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use portcullis_policy::case::{Case, FOLDER};
 use portcullis_store::{Detail, FileStore, VerdictStore};
-use portcullis_types::{Decision, Kind, Lookup, Surety, Verdict};
+use portcullis_types::{Decision, Kind, Lookup, Surety, Verdict, Workload};
 
 /// Fewer than this means that the reasons to leave a case out have become too many.
 const AT_LEAST: usize = 90;
@@ -48,6 +48,12 @@ fn unspeakable(case: &Case) -> Option<&'static str> {
     }
     if !case.published {
         return Some("nothing is published");
+    }
+    if !case.vex.is_empty() {
+        return Some("the node has VEX statements");
+    }
+    if case.evidence.image.is_some() || case.evidence.workload != Workload::Read(Vec::new()) {
+        return Some("the settings of the start or of the image are none");
     }
     None
 }

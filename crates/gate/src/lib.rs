@@ -120,14 +120,16 @@ impl Gate {
         let set = self.load_policies(&mut evidence);
         let request = self.request(ask, &resolved);
         let identity = &resolved.identity;
-        let now = Timestamp::now();
+        let clock = Timestamp::now();
+        // A clock that was set back brings no exception, grace or observation to life again.
+        let now = self.audit.ledger().judged_now(clock);
 
         let id = portcullis_audit::new_id();
         let mut decision = self.judge(set.as_ref(), &request, identity, &evidence, now);
         let mut message = portcullis_policy::refusal(&decision, identity, &id);
         let mut event = Event::of_decision(
             id.clone(),
-            now,
+            clock,
             message.clone(),
             &request,
             identity,
@@ -147,7 +149,7 @@ impl Gate {
             message = portcullis_policy::refusal(&decision, identity, &id);
             event = Event::of_decision(
                 id.clone(),
-                now,
+                clock,
                 message.clone(),
                 &request,
                 identity,

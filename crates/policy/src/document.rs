@@ -17,6 +17,7 @@ use crate::{ImagePattern, Period, WordPattern};
 
 /// One policy.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ProtectionPolicy {
     /// Version of the policy language.
@@ -31,6 +32,7 @@ pub struct ProtectionPolicy {
 
 /// Version of the policy language.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum ApiVersion {
     /// The first, which may still change.
     #[default]
@@ -49,6 +51,7 @@ impl ApiVersion {
 
 /// Kind of document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum DocumentKind {
     /// A policy.
     #[default]
@@ -67,6 +70,7 @@ impl DocumentKind {
 /// What Kubernetes calls metadata. All but the name is Kubernetes' own and says nothing about
 /// protection, so it is read past.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Metadata {
     /// A DNS-1123 subdomain, unique among the policies of a node.
     pub name: String,
@@ -74,6 +78,7 @@ pub struct Metadata {
 
 /// What a policy says.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Spec {
     /// For people.
@@ -84,6 +89,7 @@ pub struct Spec {
     pub mode: Mode,
     /// Until when it observes; see [`Spec::observes`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<crate::schema::Time>"))]
     pub observe_until: Option<Timestamp>,
     /// Which starts it is about. Left out: all on this node.
     #[serde(default, skip_serializing_if = "is_default")]
@@ -113,6 +119,7 @@ pub struct Spec {
 
 /// Whether a policy enforces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub enum Mode {
     /// What it says happens.
@@ -124,6 +131,7 @@ pub enum Mode {
 
 /// Which starts a policy is about: every field that is named must match.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Scope {
     /// Kubernetes namespaces. A start outside Kubernetes has the empty one, which only `*` matches.
@@ -145,18 +153,19 @@ pub struct Scope {
 
 /// Some of many: what any of `include` matches, without what any of `exclude` matches.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, bound(deserialize = "P: Deserialize<'de>"))]
 pub struct Selection<P> {
     /// Left out: everything.
     #[serde(
-        default = "Vec::new",
+        default = "Vec::<P>::new",
         deserialize_with = "filled",
         skip_serializing_if = "Vec::is_empty"
     )]
     pub include: Vec<P>,
     /// Left out: nothing. Wins over `include`.
     #[serde(
-        default = "Vec::new",
+        default = "Vec::<P>::new",
         deserialize_with = "filled",
         skip_serializing_if = "Vec::is_empty"
     )]
@@ -165,6 +174,7 @@ pub struct Selection<P> {
 
 /// Which images may start; one that may not is a finding of class `authorization`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Authorized {
     /// These. Left out: any, so that only `requireDigest` speaks.
@@ -180,6 +190,7 @@ pub struct Authorized {
 /// Which findings do what. Fields are joined by AND, the items of a list by OR; a field that is
 /// left out matches anything. A rule needs a `class` or a `when`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Rule {
     /// Class of the finding; never `authorization`, which `authorized` judges. Left out: the rule
@@ -218,6 +229,7 @@ pub struct Rule {
 /// For how long a block is an alarm, counted from a date of the finding. A finding that is known to
 /// be exploited has no grace, nor has one for which neither date is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct GracePeriod {
     /// The date.
@@ -232,6 +244,7 @@ pub struct GracePeriod {
 
 /// A finding that does not count until a day, since somebody answers for it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Exception {
     /// Id of the finding, or another id of the same vulnerability; upper and lower case alike.
@@ -249,6 +262,7 @@ pub struct Exception {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256: Option<String>,
     /// The last day, UTC.
+    #[cfg_attr(feature = "schema", schemars(with = "crate::schema::Day"))]
     pub expires: Date,
     /// Who answers for it.
     pub owner: String,
@@ -269,6 +283,7 @@ impl Exception {
 
 /// What an image does of which nothing is known.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Unscanned {
     /// Left out: alarm.
@@ -281,6 +296,7 @@ pub struct Unscanned {
 
 /// When knowledge is too old.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Stale {
     /// Greatest age of a scan or of its database.
@@ -291,6 +307,7 @@ pub struct Stale {
 
 /// What each failure cause does; see [`Spec::failure_action`].
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct OnFailure {
     /// For every cause that is not named. Left out: alarm.
@@ -321,6 +338,7 @@ pub struct OnFailure {
 
 /// An image whose findings of the classes vulnerability, baseline and secret do not count.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct WhitelistEntry {
     /// Which.

@@ -30,6 +30,23 @@ impl Glob {
     }
 }
 
+#[cfg(feature = "lint")]
+impl Glob {
+    /// Whether this matches every text that `other` matches. What stands for a star there can only
+    /// be taken by a star here: stars are no characters of the texts themselves.
+    pub(crate) fn includes(&self, other: &Self) -> bool {
+        match &*other.0 {
+            [only] => self.matches(only),
+            _ => self.matches(&other.text()),
+        }
+    }
+
+    /// As written.
+    pub(crate) fn text(&self) -> String {
+        self.0.join("*")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -74,6 +91,24 @@ mod tests {
                 Glob::new(&glob).matches(&text),
                 by_definition(glob.as_bytes(), text.as_bytes())
             );
+        }
+    }
+
+    #[cfg(feature = "lint")]
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4_000))]
+
+        #[test]
+        fn what_is_included_is_matched(
+            wide in "[ab*]{0,5}",
+            narrow in "[ab*]{0,5}",
+            text in "[ab]{0,6}",
+        ) {
+            let (wide, narrow) = (Glob::new(&wide), Glob::new(&narrow));
+            if wide.includes(&narrow) && narrow.matches(&text) {
+                prop_assert!(wide.matches(&text));
+            }
+            prop_assert!(narrow.includes(&narrow));
         }
     }
 }

@@ -17,12 +17,16 @@ pub mod explain;
 mod fault;
 mod glob;
 mod index;
+#[cfg(feature = "lint")]
+pub mod lint;
 mod message;
 mod path;
 mod pattern;
 mod period;
 #[cfg(feature = "remedy")]
 pub mod remedy;
+#[cfg(feature = "schema")]
+pub mod schema;
 mod vex;
 #[cfg(feature = "yaml")]
 pub mod yaml;

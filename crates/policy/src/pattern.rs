@@ -1,5 +1,8 @@
 //! Patterns of images, namespaces and nodes.
 
+#[cfg(feature = "lint")]
+mod inclusion;
+
 use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
@@ -9,6 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::fault::shown;
 use crate::glob::Glob;
+
+#[cfg(feature = "lint")]
+pub(crate) use inclusion::Reach;
 
 /// Longest pattern that is read, in bytes: as long as the longest image reference.
 const MAX_LENGTH: usize = 512;
@@ -91,7 +97,7 @@ impl ImagePattern {
             Some(glob) => reference.tag().is_some_and(|tag| glob.matches(tag)),
         };
         let names: Vec<&str> = std::iter::once(reference.host()).chain(reference.path()).collect();
-        tag_matches && components_match(components, &names)
+        tag_matches && components_match(components, &names, |glob, name| glob.matches(name))
     }
 
     /// Whether this identity is one of these images for sure: the digest is proven, or the
@@ -111,12 +117,16 @@ impl ImagePattern {
 
 /// Each run between two `**` is searched for once, from the left, with at least one component
 /// before it; a reference has at most 256 components, so this is short.
-fn components_match(pattern: &[Component], names: &[&str]) -> bool {
+fn components_match<N>(
+    pattern: &[Component],
+    names: &[N],
+    one: impl Fn(&Glob, &N) -> bool,
+) -> bool {
     let runs: Vec<&[Component]> = pattern.split(|c| *c == Component::OneOrMore).collect();
-    let run_matches = |run: &[Component], names: &[&str]| {
+    let run_matches = |run: &[Component], names: &[N]| {
         run.len() == names.len()
             && run.iter().zip(names).all(|(component, name)| match component {
-                Component::One(glob) => glob.matches(name),
+                Component::One(glob) => one(glob, name),
                 Component::OneOrMore => false,
             })
     };

@@ -671,10 +671,10 @@ fn finding() -> impl Strategy<Value = Finding> {
     (
         class,
         select(vec!["A", "B", "C", "D"]),
-        prop::collection::btree_set(select(vec!["G", "b", "H"]), 0..2),
+        prop::collection::btree_set(select(vec!["G", "G", "g", "b"]), 0..2),
         select(vec![Severity::Critical, Severity::High]),
         prop::option::weighted(0.8, select(vec!["p", "q"])),
-        select(vec![None, Some("2"), Some("1.5, 2.1")]),
+        select(vec![None, None, Some("2"), Some("1.5, 2.1")]),
         (hash, prop::option::of(Just("/f")), any::<bool>()),
     )
         .prop_map(|(class, id, aliases, severity, package, fixed, (sha256, path, recent))| {

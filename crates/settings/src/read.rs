@@ -20,7 +20,7 @@ const MAX_BYTES: u64 = 256 * 1024;
 pub enum Allows {
     /// Every start.
     Each,
-    /// None in the journal; the event file still has every start.
+    /// None in the journal; the ledger still has every start.
     FileOnly,
 }
 
@@ -64,7 +64,7 @@ pub struct Settings {
     pub deadline: Duration,
     /// Events for allowed starts.
     pub allows: Allows,
-    /// The event file is moved aside at this size, in bytes; one older file is kept.
+    /// Size of the ledger in all its files, in bytes.
     pub max_event_bytes: u64,
     /// What the shim runs.
     pub runtime: RuntimeSettings,

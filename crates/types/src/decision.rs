@@ -40,7 +40,7 @@ words! {
         IdentityClaimed = "identityClaimed",
         /// The gate's time was up.
         Deadline = "deadline",
-        /// Neither the journal nor the event file took the record.
+        /// Neither the journal nor the ledger took the record.
         AuditUnavailable = "auditUnavailable",
         /// The published policy set is missing or damaged, or its owner or mode is wrong.
         PolicyInvalid = "policyInvalid",

@@ -28,7 +28,7 @@ words! {
     }
 }
 
-/// What is written to the journal and the event file.
+/// What is written to the journal and the ledger.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Event {
@@ -117,7 +117,7 @@ pub struct Mark {
 pub struct Recorded {
     /// The journal took it.
     pub journal: bool,
-    /// The event file took it.
+    /// The ledger took it.
     pub file: bool,
 }
 

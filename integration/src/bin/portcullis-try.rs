@@ -128,7 +128,7 @@ fn tried() -> Result<()> {
     say("The same, in the node's journal:\n")?;
     let journal = node.run("journalctl", &["-t", "portcullis", "--no-pager", "-o", "short"])?;
     show("journalctl -t portcullis", &journal.text())?;
-    say("And in the event file:\n")?;
+    say("And in the ledger, a chain of hashes:\n")?;
     let events = node.portcullis(&["events", "list"])?;
     for start in &STARTS {
         let told = events.lines().any(|l| l.contains(start.action) && l.contains(start.name));
@@ -137,7 +137,18 @@ fn tried() -> Result<()> {
     let list = node.quiet(&["--output", "json", "events", "list", "--action", "block"])?;
     let id = list.split("\"id\": \"").nth(1).and_then(|t| t.get(..26)).context("no event id")?;
     ensure!(journal.text().contains(id), "the journal does not have the event {id}");
-    node.portcullis(&["events", "show", id])?;
+    node.portcullis(&["events", "verify"])?;
+
+    say("Why, finding by finding, and what would let it start:\n")?;
+    let explained = node.portcullis(&["explain", id])?;
+    ensure!(explained.contains("update xz-utils"), "explain names no update");
+    say("What a policy would change that refuses medium severities too:\n")?;
+    let folder = running.node().folder().join("stricter");
+    std::fs::create_dir(&folder)?;
+    let stricter = POLICY.replace("[medium]\n      action: alarm", "[medium]\n      action: block");
+    std::fs::write(folder.join("demo.yaml"), stricter)?;
+    let simulated = node.portcullis(&["simulate", "--policies", &folder.display().to_string()])?;
+    ensure!(simulated.contains("1 would be decided otherwise"), "simulate sees no change");
 
     before.expect_nothing_more(&running)?;
     drop(running);

@@ -427,7 +427,7 @@ fn a_writer_that_dies_in_a_rotation_leaves_it_to_the_next() {
         node.append(1..=5);
         fs::rename(node.path(CURRENT), node.path("events-00000000000000000001.jsonl")).unwrap();
         node.extend("events-00000000000000000001.jsonl", torn.as_bytes());
-        node.extend(CURRENT, torn.as_bytes());
+        node.extend(CURRENT, torn.repeat(2).as_bytes());
         node.append(6..=7);
         assert_eq!(node.whole().closed.len(), 2 * usize::from(!torn.is_empty()));
         assert_eq!(node.ids(), numbers(1..=7));
@@ -605,6 +605,22 @@ fn a_follower_sees_what_comes_across_files() {
     seen(1..=0);
     node.append(41..=41);
     seen(41..=41);
+}
+
+#[test]
+fn a_follower_sees_a_record_that_lost_its_newline_before_its_file_was_moved_aside() {
+    let node = Node::of_events_per_file(3);
+    node.append(1..=2);
+    let mut followed = node.ledger.follow().unwrap();
+    node.append(3..=3);
+    let file = OpenOptions::new().write(true).open(node.path(CURRENT)).unwrap();
+    file.set_len(file.metadata().unwrap().len() - 1).unwrap();
+    assert!(node.ledger.since(&mut followed).unwrap().events.is_empty());
+    assert_eq!(node.verify(&[]).faults[0].kind, FaultKind::Torn);
+    node.append(4..=4);
+    assert_eq!(node.files().len(), 2);
+    assert_eq!(ids(&node.ledger.since(&mut followed).unwrap()), numbers(3..=4));
+    node.whole();
 }
 
 #[test]

@@ -4,8 +4,12 @@
 use std::io::{self, Write};
 
 use anyhow::Result;
+use jiff::SignedDuration;
+use jiff::civil::Date;
+use jiff::tz::Offset;
 use portcullis_policy::explain::{Explained, Explanation, Says, explain};
-use portcullis_types::{Event, Reason};
+use portcullis_policy::remedy::{Plan, Remedies, remedies};
+use portcullis_types::{Event, Reason, Timestamp};
 use serde::Serialize;
 
 use super::decide::write_reason;
@@ -15,6 +19,9 @@ use crate::args::Explain;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::render::{count, plain};
+
+/// How long an exception that is proposed lasts.
+const PROPOSED_DAYS: i64 = 30;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -27,13 +34,15 @@ struct Answer<'a> {
     message: String,
     #[serde(flatten)]
     explanation: &'a Explanation,
+    /// What would let the image start.
+    remedies: Remedies,
 }
 
 pub(super) fn run(context: &Context, args: &Explain) -> Result<Exit> {
     let judge = Judge::new(context, args.start.policies.as_deref())?;
     let event = args.event.as_ref().map(|id| events::decision_by_id(context, id)).transpose()?;
     let start = match &event {
-        Some(event) => judge.of_event(event, args.start.now.unwrap_or(event.time)),
+        Some(event) => judge.of_event(event, args.start.now.unwrap_or_else(Timestamp::now)),
         None => judge.of_args(context, &args.start)?,
     };
     let Situation { request, identity, evidence, now } = &start;
@@ -44,8 +53,14 @@ pub(super) fn run(context: &Context, args: &Explain) -> Result<Exit> {
         message: portcullis_policy::refusal(&explanation.decision, identity, id),
         event: event.as_ref(),
         explanation: &explanation,
+        remedies: remedies(&judge.in_force(), request, identity, evidence, *now),
     };
-    context.print.print(&answer, |out| write(&answer, args.all, out))?;
+    let expires = Timestamp::now() + SignedDuration::from_hours(24 * PROPOSED_DAYS);
+    let expires = Offset::UTC.to_datetime(expires).date();
+    context.print.print(&answer, |out| {
+        write(&answer, args.all, out)?;
+        write_remedies(&answer.remedies, expires, out)
+    })?;
     Ok(Exit::Done)
 }
 
@@ -99,6 +114,38 @@ fn write(answer: &Answer<'_>, all: bool, out: &mut dyn Write) -> io::Result<()> 
     for setting in &explanation.decision.settings {
         let detail = plain(&setting.detail);
         writeln!(out, "\nsettings {}: {} ({detail})", setting.setting, setting.action)?;
+    }
+    Ok(())
+}
+
+fn write_remedies(remedies: &Remedies, expires: Date, out: &mut dyn Write) -> io::Result<()> {
+    let Remedies::Needed { by_updates, by_policy } = remedies else {
+        return Ok(());
+    };
+    if let Some(plan) = by_updates {
+        writeln!(out, "\nto let it start, mend it:")?;
+        write_plan(plan, expires, out)?;
+    }
+    if let Some(plan) = by_policy {
+        let or = if by_updates.is_some() { "or change" } else { "to let it start, change" };
+        writeln!(out, "\n{or} the policy:")?;
+        write_plan(plan, expires, out)?;
+    }
+    if by_updates.is_none() && by_policy.is_none() {
+        writeln!(out, "\nno change can be proposed that would let it start")?;
+    }
+    Ok(())
+}
+
+fn write_plan(plan: &Plan, expires: Date, out: &mut dyn Write) -> io::Result<()> {
+    for change in &plan.changes {
+        writeln!(out, "  {}", plain(&change.to_string()))?;
+        for line in change.yaml(expires).unwrap_or_default().lines() {
+            writeln!(out, "      {}", plain(line))?;
+        }
+    }
+    if !plan.minimal {
+        writeln!(out, "  (there may be a smaller set: there was too much to try)")?;
     }
     Ok(())
 }

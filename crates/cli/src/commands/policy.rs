@@ -1,26 +1,63 @@
-//! `portcullis policy check|apply|list|show`.
+//! `portcullis policy check|lint|schema|template|apply|list|show`.
+
+mod lint;
+mod recorded;
+mod template;
 
 use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
 use portcullis_gate::published;
-use portcullis_policy::{Fault, PolicySet, ProtectionPolicy};
+use portcullis_policy::lint::{Level, LintContext};
+use portcullis_policy::{Fault, PolicySet, ProtectionPolicy, schema};
 use portcullis_types::Timestamp;
 use serde::Serialize;
 
 use super::sources;
-use crate::args::Policy;
+use crate::args::{Global, Policy};
 use crate::context::Context;
 use crate::exit::Exit;
-use crate::render::{Table, count, cut, wrapped};
+use crate::render::{Printer, Table, count, cut, wrapped};
 
 pub(super) fn run(context: &Context, command: &Policy) -> Result<Exit> {
     match command {
         Policy::Check { paths } => check(context, paths),
+        Policy::Lint { paths, since, strict } => lint::run(context, paths, *since, *strict),
+        Policy::Schema | Policy::Template { .. } => fixed(context.print, command),
         Policy::Apply => apply(context),
         Policy::List => list(context),
         Policy::Show { name } => show(context, name),
+    }
+}
+
+/// Whether the answer is the same on every node, with or without an installation.
+pub(super) fn is_fixed(command: &Policy) -> bool {
+    matches!(command, Policy::Schema | Policy::Template { .. })
+}
+
+/// Runs a command that [`is_fixed`].
+pub(super) fn run_fixed(global: &Global, command: &Policy) -> Result<Exit> {
+    fixed(Printer::new(global.output), command)
+}
+
+fn fixed(print: Printer, command: &Policy) -> Result<Exit> {
+    match command {
+        Policy::Template { name } => template::run(print, name.as_deref()),
+        _ => {
+            let schema = schema::schema();
+            let json = serde_json::to_string_pretty(&schema).context("the schema as JSON")?;
+            print.print(&schema, |out| writeln!(out, "{json}"))?;
+            Ok(Exit::Done)
+        }
+    }
+}
+
+/// The files that are named, or the node's.
+fn sources_of(context: &Context, paths: &[PathBuf]) -> Vec<PathBuf> {
+    match paths {
+        [] => vec![context.policy_folder()],
+        given => given.to_vec(),
     }
 }
 
@@ -34,6 +71,8 @@ struct Checked {
     vex_statements: usize,
     /// What of these documents was passed over or cannot be used.
     warnings: Vec<String>,
+    /// How much in them lint calls an error, by the documents alone.
+    lint_errors: usize,
 }
 
 /// At most this many warnings are printed.
@@ -49,6 +88,7 @@ impl Checked {
                 faults: Vec::new(),
                 vex_statements: set.vex().statements().len(),
                 warnings,
+                lint_errors: lint_errors(set),
             },
             Err(faults) => Self {
                 policies: Vec::new(),
@@ -56,6 +96,7 @@ impl Checked {
                 faults: faults.iter().map(Fault::to_string).collect(),
                 vex_statements: 0,
                 warnings,
+                lint_errors: 0,
             },
         }
     }
@@ -75,12 +116,14 @@ impl Checked {
     }
 }
 
+fn lint_errors(set: &PolicySet) -> usize {
+    let context = LintContext { now: Timestamp::now(), starts: None, sandbox_images: &[] };
+    let warnings = portcullis_policy::lint::lint(set, &context);
+    warnings.iter().filter(|warning| warning.severity == Level::Error).count()
+}
+
 fn check(context: &Context, paths: &[PathBuf]) -> Result<Exit> {
-    let paths = match paths {
-        [] => vec![context.policy_folder()],
-        given => given.to_vec(),
-    };
-    let checked = Checked::of(&sources::node_set(context, &paths)?);
+    let checked = Checked::of(&sources::node_set(context, &sources_of(context, paths))?);
     context.print.print(&checked, |out| match checked.faults.len() {
         0 => {
             checked.write_warnings(out)?;
@@ -88,7 +131,14 @@ fn check(context: &Context, paths: &[PathBuf]) -> Result<Exit> {
                 0 => String::new(),
                 some => format!(" and {}", count(some, "VEX statement")),
             };
-            writeln!(out, "{}{with} checked, no fault", policies(checked.policies.len()))
+            writeln!(out, "{}{with} checked, no fault", policies(checked.policies.len()))?;
+            match checked.lint_errors {
+                0 => Ok(()),
+                errors => {
+                    let errors = count(errors, "error");
+                    writeln!(out, "hint: lint finds {errors}: run portcullis policy lint")
+                }
+            }
         }
         faults => {
             checked.write_faults(out)?;

@@ -152,7 +152,7 @@ fn write_status(status: &Status, out: &mut dyn std::io::Write) -> std::io::Resul
     let count = |action| status.decisions.get(&action).copied().unwrap_or(0);
     writeln!(
         out,
-        "decisions  {} blocked, {} alarmed, {} allowed (in the event file)",
+        "decisions  {} blocked, {} alarmed, {} allowed (in the ledger)",
         count(Action::Block),
         count(Action::Alarm),
         count(Action::Allow),

@@ -172,12 +172,15 @@ impl Check {
         match &container {
             Type::Nothing => Ok(Type::Nothing),
             Type::List(element) if at.fits(&Type::Int) => Ok((**element).clone()),
-            Type::Map(key, value) if at.fits(key) => Ok((**value).clone()),
+            Type::Map(key, value) if at.fits(key) && at.is_key() => Ok((**value).clone()),
             _ => Err(wrong(
                 node,
                 format!("[] does not take {} of {}", described(&at), described(&container)),
                 match &container {
                     Type::List(_) => "a list takes int".to_owned(),
+                    Type::Map(key, _) if **key == Type::Nothing => {
+                        "this map takes string, int, uint or bool".to_owned()
+                    }
                     Type::Map(key, _) => format!("this map takes {key}"),
                     Type::Object(variable) => variable.fields(),
                     _ => "it takes lists and maps".to_owned(),
@@ -249,7 +252,7 @@ impl Check {
         let key = self.one_type(entries.iter().map(|[key, _]| key), "the keys of a map")?;
         let value = self.one_type(entries.iter().map(|[_, value]| value), "the values of a map")?;
         if let Some([node, _]) = entries.first()
-            && !matches!(key, Type::Nothing | Type::Bool | Type::Int | Type::Uint | Type::String)
+            && !key.is_key()
         {
             let message = format!("{key} is no key of a map");
             return Err(wrong(node, message, "keys are string, int, uint or bool"));

@@ -186,6 +186,11 @@ impl Type {
         matches!(self, Self::Int | Self::Uint | Self::Double | Self::Nothing)
     }
 
+    /// Whether maps have such keys (langdef "Aggregate Values").
+    pub(super) fn is_key(&self) -> bool {
+        matches!(self, Self::Nothing | Self::Bool | Self::Int | Self::Uint | Self::String)
+    }
+
     /// The type of a literal.
     pub(super) fn of(value: &Value<'_>) -> Self {
         match value {
