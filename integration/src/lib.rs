@@ -16,6 +16,7 @@ pub mod leak;
 pub mod node;
 pub mod run;
 pub mod shim;
+pub mod stalling;
 pub mod suite;
 
 mod config;

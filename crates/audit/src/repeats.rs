@@ -19,6 +19,8 @@ pub struct Repeated {
     pub first: Timestamp,
     /// How many there are.
     pub count: usize,
+    /// Their ids, in the order of the ledger.
+    pub ids: Vec<EventId>,
     /// What was said of them last. After `handled`, a further decision takes it away again; what is
     /// ignored or whitelisted stays so.
     pub mark: Option<Mark>,
@@ -91,10 +93,12 @@ pub fn fold(events: impl IntoIterator<Item = Event>) -> Vec<Repeated> {
 
 impl Repeated {
     fn new(event: Event) -> Self {
-        Self { first_id: event.id.clone(), first: event.time, event, count: 1, mark: None }
+        let ids = vec![event.id.clone()];
+        Self { first_id: event.id.clone(), first: event.time, event, count: 1, ids, mark: None }
     }
 
     fn again(&mut self, event: Event) {
+        self.ids.push(event.id.clone());
         self.event = event;
         self.count += 1;
         self.mark.take_if(|mark| mark.status == Status::Handled);
@@ -201,6 +205,8 @@ mod tests {
         let rows = fold((1..=500).map(refusal));
         assert_eq!(rows[0].first, Timestamp::from_second(1).unwrap());
         assert_eq!(rows[0].event.time, Timestamp::from_second(500).unwrap());
+        let ids: Vec<String> = (1..=500).map(|n: i64| n.to_string()).collect();
+        assert_eq!(rows[0].ids, ids);
         type Change = fn(&mut Event);
         let differences: [(&str, Change); 11] = [
             ("action", |e| e.action = Action::Alarm),

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use portcullis_audit::Head;
+use portcullis_policy::Period;
 use portcullis_types::{Action, Digest, Engine, ImageRef, Timestamp};
 
 use crate::exit;
@@ -231,34 +233,160 @@ pub(crate) struct Filter {
     /// Only events of containers whose id begins like this
     #[arg(long, value_name = "ID")]
     pub(crate) container: Option<String>,
-    /// Only events since this time (RFC 3339)
-    #[arg(long, value_name = "TIME")]
+    /// Only events since this time (RFC 3339), or of the last 24h, 7d, 1d12h
+    #[arg(long, value_name = "TIME", value_parser = since)]
     pub(crate) since: Option<Timestamp>,
-    /// Outcomes (started, failed) too, not decisions alone
+    /// Outcomes, notices of the ledger and marks too, not decisions alone
     #[arg(long)]
     pub(crate) all: bool,
 }
 
+/// What was done about an event, as a filter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Handling {
+    /// Blocked or alarmed, and nothing was done about it
+    Open,
+    /// Dealt with
+    Handled,
+    /// Known, and nothing is to be done
+    Ignored,
+    /// The image was put on a whitelist
+    Whitelisted,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Events {
-    /// List events, the oldest first
+    /// List events, the oldest first; equal ones that were repeated are one row
+    #[command(after_help = "Examples:\n  portcullis events list --action block --since 24h\n  \
+        portcullis events list --status open --output json\n\n\
+        Columns: TIME of the latest, COUNT of equal ones, ACTION, STATUS, EVENT (id of the latest),\n\
+        WHERE it was to start, and WHAT was decided below. A row that was handled is open again when\n\
+        the same is decided once more; what is ignored or whitelisted stays so.")]
     List {
         #[command(flatten)]
         filter: Filter,
-        /// At most this many, the newest
+        /// Only events with this status
+        #[arg(long, value_enum, value_name = "STATUS")]
+        status: Option<Handling>,
+        /// Each event in a row of its own
+        #[arg(long)]
+        each: bool,
+        /// At most this many rows, the newest
         #[arg(long, default_value_t = 100, value_name = "COUNT")]
         limit: usize,
     },
     /// Show one event with everything that it records
+    #[command(after_help = "Example:\n  portcullis events show 01JD3V8Q2M")]
     Show {
         /// Its id; a beginning that fits one event will do
         id: String,
     },
     /// Print events as they come, until interrupted
+    #[command(after_help = "Example:\n  portcullis events follow --action block --all")]
     Follow {
         #[command(flatten)]
         filter: Filter,
     },
+    /// Check that no record was changed, dropped or put in
+    #[command(after_help = "Examples:\n  portcullis events verify\n  \
+        portcullis events verify --no-journal --head 812:9f2c...\n\n\
+        Exits with code 1 if there is a fault.")]
+    Verify(Verify),
+    /// Say of events that they are dealt with
+    #[command(after_help = "Example:\n  \
+        portcullis events handle 01JD3V8Q2M --note 'web was rebuilt on the new base'")]
+    Handle(Marking),
+    /// Say of events that they are known and nothing is to be done
+    #[command(after_help = "Example:\n  \
+        portcullis events ignore 01JD3V8Q2M 01JD3V9A7X --note 'a test of ours'")]
+    Ignore(Marking),
+    /// Put the image of an event on the whitelist of the policies that blocked it, by digest
+    #[command(after_help = "Examples:\n  portcullis events whitelist 01JD3V8Q2M --dry-run\n  \
+        portcullis events whitelist 01JD3V8Q2M --policy production --note 'OPS-112' --yes\n\n\
+        The entry is written into the policy's file, which stays as it is otherwise, and the\n\
+        policies are put into force. A whitelist takes vulnerabilities, baseline findings and\n\
+        secrets out of the count; a failure cause or an image that is not authorized stays.")]
+    Whitelist(Whitelist),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    /// Compare with the journal, and fail if it cannot be read
+    #[arg(long, conflicts_with_all = ["no_journal", "journal_file"])]
+    pub(crate) journal: bool,
+    /// Do not compare with the journal
+    #[arg(long, conflicts_with = "journal_file")]
+    pub(crate) no_journal: bool,
+    /// Compare with a journal that was saved by journalctl -t portcullis -o json
+    #[arg(long, value_name = "FILE")]
+    pub(crate) journal_file: Option<PathBuf>,
+    /// A record that is known to have been written: its number and its hash
+    #[arg(long, value_name = "SEQ:HASH", value_parser = head)]
+    pub(crate) head: Vec<Head>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Marking {
+    /// Ids of decisions; a beginning that fits one event will do
+    #[arg(required = true, value_name = "ID")]
+    pub(crate) ids: Vec<String>,
+    /// Why, for whoever reads it later
+    #[arg(long, value_name = "TEXT", value_parser = note)]
+    pub(crate) note: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Whitelist {
+    /// Id of a decision; a beginning that fits one event will do
+    pub(crate) id: String,
+    /// The policy to change; those whose answer was the action if none is given
+    #[arg(long, value_name = "NAME")]
+    pub(crate) policy: Vec<String>,
+    /// The image's malware does not count either
+    #[arg(long)]
+    pub(crate) malware: bool,
+    /// Dangerous settings of its starts do not count either
+    #[arg(long)]
+    pub(crate) workload: bool,
+    /// Why, for whoever reads it later
+    #[arg(long, value_name = "TEXT", value_parser = note)]
+    pub(crate) note: Option<String>,
+    /// Only show what would be changed
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Do not ask
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+}
+
+/// A time, or how long ago.
+fn since(text: &str) -> Result<Timestamp, String> {
+    if let Ok(time) = text.parse() {
+        return Ok(time);
+    }
+    let period: Period = text.parse().map_err(|_| {
+        "write a time such as 2026-11-01T00:00:00Z, or how long ago: 24h, 7d, 1d12h".to_owned()
+    })?;
+    let seconds = i64::try_from(period.as_seconds()).unwrap_or(i64::MAX);
+    let ago = jiff::SignedDuration::from_secs(seconds);
+    Timestamp::now().checked_sub(ago).map_err(|_| "that is too long ago".to_owned())
+}
+
+fn head(text: &str) -> Result<Head, String> {
+    let head = text.split_once(':').and_then(|(seq, hash)| {
+        Some(Head { seq: seq.parse().ok().filter(|seq| *seq > 0)?, hash: hash.parse().ok()? })
+    });
+    head.ok_or_else(|| "write the record's number, a colon and 64 lowercase hex digits".to_owned())
+}
+
+/// A note stands in a record, which is bounded.
+fn note(text: &str) -> Result<String, String> {
+    const MAX_BYTES: usize = 1000;
+    match text.trim() {
+        "" => Err("it is empty".to_owned()),
+        text if text.len() > MAX_BYTES => Err(format!("it is longer than {MAX_BYTES} bytes")),
+        text => Ok(text.to_owned()),
+    }
 }
 
 #[derive(Debug, Args)]

@@ -2,6 +2,7 @@
 
 mod config;
 mod decide;
+mod edit;
 mod events;
 mod explain;
 mod feed;

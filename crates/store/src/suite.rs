@@ -97,10 +97,10 @@ pub fn report(scanner: &str, second: i64, findings: usize) -> ScanReport {
     }
 }
 
-/// The report as it stands in a store that knew none of its findings: each was first seen then.
-pub fn first_seen_at_import(mut report: ScanReport) -> ScanReport {
+/// The report as it stands in a store that knows all its findings since this time.
+pub fn seen_since(mut report: ScanReport, time: Timestamp) -> ScanReport {
     for finding in &mut report.findings {
-        Arc::make_mut(finding).first_seen = Some(report.imported_at);
+        Arc::make_mut(finding).first_seen = Some(time);
     }
     report
 }
@@ -140,7 +140,8 @@ fn nothing_is_known_of_an_image_that_was_not_scanned(store: &dyn VerdictStore) {
 fn what_was_absorbed_is_found(store: &dyn VerdictStore) {
     let (image, report) = (image('a'), report("trivy", 10, 40));
     assert_eq!(absorb(store, &image, report.clone()), Change::Created);
-    let reports = vec![first_seen_at_import(report)];
+    let import = report.imported_at;
+    let reports = vec![seen_since(report, import)];
     let wanted = Verdict { image: image.clone(), reports };
     assert_eq!(stored(store, &image), wanted);
     let chain = image.chain_id.clone().expect("the image has a chain");

@@ -10,6 +10,7 @@ use portcullis_integration::image::{BuiltImage, Entry, ImageBuilder, busybox_lay
 use portcullis_integration::node::signal;
 use portcullis_integration::run::Output;
 use portcullis_integration::shim::{self, Shim};
+use portcullis_integration::stalling::Stalling;
 use portcullis_integration::suite::{Case, Ctx, Door};
 use rustix::process::Signal;
 use serde_json::Value;
@@ -35,8 +36,13 @@ pub(crate) const CASES: &[Case] = &[
     case("two_configs_with_one_chain_are_told_apart", one_chain),
     case("a_root_filesystem_of_no_image_is_unknown", rootfs),
     case("a_whitelist_is_by_digest_and_still_told", whitelisted),
+    case("dangerous_settings_of_a_start_are_judged", settings_of_a_start),
+    case("dangerous_settings_of_a_pod_are_judged", settings_of_a_pod),
+    case("a_vex_statement_lets_an_image_start", vex),
+    case("explain_and_simulate_answer_for_a_refused_start", explained),
     case("decide_and_the_shim_and_the_library_agree", agree),
     case("every_failure_has_its_configured_action", failures),
+    case("an_image_that_is_only_claimed_has_its_configured_action", claimed),
     case("a_broken_node_keeps_its_containers", broken_node),
     case("a_slow_containerd_delays_its_start_alone", slow_containerd),
     case("a_failure_never_stops_a_pods_sandbox", sandbox),
@@ -46,6 +52,8 @@ pub(crate) const CASES: &[Case] = &[
 
 const BLOCK_CRITICAL: &str =
     "rules: [{ class: vulnerability, severity: [critical], fixable: true, action: block }]";
+
+const CRITICAL_RULE: &str = "class: vulnerability, severity: [critical]";
 
 const JOURNAL: &str = "/run/systemd/journal/socket";
 
@@ -103,7 +111,8 @@ impl<'a> Node<'a> {
 
     fn events(&self, all: bool) -> Result<Vec<Value>> {
         let flags: &[&str] = if all { &["--all"] } else { &[] };
-        let list = self.ctx.portcullis(&["--output", "json", "events", "list"]).args(flags).ok()?;
+        let list = self.ctx.portcullis(&["--output", "json", "events", "list", "--each"]);
+        let list = list.args(flags).ok()?;
         Ok(serde_json::from_str(&list.text())?)
     }
 
@@ -146,7 +155,7 @@ fn refused(ctx: &Ctx, id: &str) -> Result<String> {
 }
 
 fn event_id(text: &str) -> Result<&str> {
-    let after = text.split("events show ").nth(1).context("no event id")?;
+    let after = text.split("explain ").nth(1).context("no event id")?;
     Ok(&after[..26])
 }
 
@@ -400,7 +409,7 @@ fn one_chain(ctx: &Ctx) -> Result<()> {
 }
 
 fn rootfs(ctx: &Ctx) -> Result<()> {
-    let node = Node::with_policy(ctx, "onFailure: { identityUnknown: block }")?;
+    let node = Node::with_policy(ctx, "description: nothing")?;
     let folder = ctx.node().folder().join("plain-root");
     fs::create_dir_all(folder.join("bin"))?;
     fs::copy("/bin/busybox", folder.join("bin/busybox"))?;
@@ -410,12 +419,14 @@ fn rootfs(ctx: &Ctx) -> Result<()> {
         let run = ctx.ctr(&["run", "--rm", "--runtime", ctx.door().runtime(), "--rootfs"]);
         run.arg(&folder).args([&id, "/bin/busybox", "true"]).output()
     };
-    let errors = run("block")?.errors();
-    ensure!(errors.contains("portcullis: blocked"), "{errors}");
-    let _removed_by_rm_in_some_versions = ctx.ctr(&["containers", "delete", &id]).output()?;
-    run("alarm")?.ok()?;
-    let recorded = node.decision(&id)?;
-    ensure!(recorded["causes"][0] == "identityUnknown", "{recorded:#}");
+    for action in ["block", "alarm", "allow"] {
+        let output = run(action)?;
+        ensure!((output.code() == 0) == (action != "block"), "{action}: {}", output.errors());
+        let _removed_by_rm_in_some_versions = ctx.ctr(&["containers", "delete", &id]).output()?;
+        let recorded = node.decision(&id)?;
+        ensure!(recorded["action"] == action, "{recorded:#}");
+        ensure!(recorded["causes"][0] == "identityUnknown", "{recorded:#}");
+    }
     Ok(fs::remove_dir_all(folder)?)
 }
 
@@ -434,6 +445,131 @@ fn whitelisted(ctx: &Ctx) -> Result<()> {
     let message = recorded["message"].as_str().unwrap_or_default();
     ensure!(message.contains("whitelisted"), "{message}");
     Ok(())
+}
+
+/// `ctr` with flags that weaken the walls, and what is said of each.
+fn settings_of_a_start(ctx: &Ctx) -> Result<()> {
+    let node = Node::with_policy(ctx, "description: nothing")?;
+    node.knows_of_busybox(&[])?;
+    let plain = format!("{}-plain", ctx.id());
+    run_once(ctx, &plain)?.ok()?;
+    let mount = "type=bind,src=/etc,dst=/host-etc,options=rbind:ro";
+    for (row, (flags, item)) in [
+        (&["--privileged"][..], "privileged"),
+        (&["--net-host"], "host-network"),
+        (&["--mount", mount], "host-path"),
+        (&["--cap-add", "CAP_SYS_PTRACE"], "added-capability"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        node.apply(&format!("rules: [{{ class: workload, ids: [{item}], action: block }}]"))?;
+        let id = format!("{}-{row}", ctx.id());
+        let flags = [&["--rm"], flags].concat();
+        let output = ctx.run(&flags, &id, &["true"]).output()?;
+        let _removed_by_rm_in_some_versions = ctx.ctr(&["containers", "delete", &id]).output()?;
+        let errors = output.errors();
+        ensure!(output.code() != 0 && errors.contains(item), "{item}: {errors}");
+        run_once(ctx, &format!("{id}-plain"))?.ok().with_context(|| format!("without {item}"))?;
+    }
+    Ok(())
+}
+
+/// A pod in the host's network: its sandbox and its containers are told so.
+fn settings_of_a_pod(ctx: &Ctx) -> Result<()> {
+    let node = Node::with_policy(
+        ctx,
+        "rules: [{ class: workload, ids: [host-network, host-pid], action: alarm }]",
+    )?;
+    node.knows_of_busybox(&[])?;
+    let pod = Pod::start(ctx)?;
+    let id = pod.run_script("main", "exec sleep 1000")?;
+    let event = node.decision(&id)?;
+    let counted = event["counted"].as_object().context("no counts")?;
+    // The pods of these tests have the host's network, and processes of their own.
+    ensure!(counted.keys().any(|k| k.starts_with("workload/")), "{event:#}");
+    let message = event["message"].as_str().unwrap_or_default();
+    ensure!(message.contains("host-network") && !message.contains("host-pid"), "{message}");
+    pod.kill_and_remove(&id)?;
+    pod.remove()
+}
+
+fn vex(ctx: &Ctx) -> Result<()> {
+    let busybox = &ctx.images().busybox;
+    let node = Node::with_policy(ctx, BLOCK_CRITICAL)?;
+    node.knows_of_busybox(&[CRITICAL])?;
+    let folder = ctx.node().etc_portcullis().join("vex");
+    fs::create_dir_all(&folder)?;
+    let write = |digest: &str| {
+        let document = serde_json::json!({
+            "@context": "https://openvex.dev/ns/v0.2.0",
+            "@id": "https://example.com/vex/1",
+            "author": "security@example.com",
+            "timestamp": "2026-11-01T00:00:00Z",
+            "version": 1,
+            "statements": [{
+                "vulnerability": { "name": "CVE-2024-3094" },
+                "products": [{ "@id": format!("pkg:oci/busybox@{}", digest.replace(':', "%3A")) }],
+                "status": "not_affected",
+                "justification": "vulnerable_code_not_present",
+            }],
+        });
+        fs::write(folder.join("busybox.openvex.json"), document.to_string())
+    };
+    write(&format!("sha256:{}", "0".repeat(64)))?;
+    node.apply(BLOCK_CRITICAL)?;
+    let id = ctx.id();
+    let errors = refused(ctx, &id)?;
+    ensure!(errors.contains("CVE-2024-3094"), "another image's statement: {errors}");
+    let why = ctx.portcullis(&["vex", "explain", event_id(&errors)?]).ok()?.text();
+    ensure!(why.contains("000000000000"), "it does not say which image is meant: {why}");
+
+    write(&busybox.manifest_digest)?;
+    node.apply(BLOCK_CRITICAL)?;
+    run_once(ctx, &id)?.ok()?;
+    let event = node.decision(&id)?;
+    let explained = ctx.portcullis(&["explain", event["id"].as_str().unwrap_or_default()]).ok()?;
+    ensure!(explained.text().contains("busybox.openvex.json"), "{}", explained.text());
+    Ok(())
+}
+
+/// A refused start, why, what would let it start, and that it does then.
+fn explained(ctx: &Ctx) -> Result<()> {
+    let node = Node::with_policy(ctx, BLOCK_CRITICAL)?;
+    node.knows_of_busybox(&[CRITICAL, MEDIUM])?;
+    let id = ctx.id();
+    let event = event_id(&refused(ctx, &id)?)?.to_owned();
+    let text = ctx.portcullis(&["explain", &event]).ok()?.text();
+    for part in ["rules[0]", "CVE-2024-3094", "update xz-utils", "5.6.1", "exceptions"] {
+        ensure!(text.contains(part), "no {part}: {text}");
+    }
+    let all = ctx.portcullis(&["explain", &event, "--all"]).ok()?.text();
+    ensure!(all.contains("CVE-2023-0001") && all.contains("another severity"), "{all}");
+
+    // The policy change that is proposed is tried on the recorded starts, and then made.
+    let json = ctx.portcullis(&["--output", "json", "explain", &event]).ok()?.text();
+    let json: Value = serde_json::from_str(&json)?;
+    let changes = json["remedies"]["byPolicy"]["changes"].as_array().context("no plan")?;
+    ensure!(changes.len() == 1 && changes[0]["change"] == "exception", "{changes:#?}");
+    let fixed = format!(
+        "{BLOCK_CRITICAL}\nexceptions: [{{ id: CVE-2024-3094, package: xz-utils, expires: 2999-12-31, owner: me }}]"
+    );
+    let folder = ctx.node().folder().join("other-policies");
+    fs::create_dir_all(&folder)?;
+    let policies = fs::read_to_string(node.policies().join("test.yaml"))?;
+    let policies = policies.replace(BLOCK_CRITICAL, &fixed.replace('\n', "\n  "));
+    fs::write(folder.join("test.yaml"), policies)?;
+    let folder_name = folder.display().to_string();
+    let simulate = ["--output", "json", "simulate", "--policies", &folder_name];
+    let simulated = ctx.portcullis(&simulate).ok()?.text();
+    let simulated: Value = serde_json::from_str(&simulated)?;
+    let rows = simulated["rows"].as_array().context("no rows")?;
+    ensure!(rows.iter().any(|r| r["was"] == "block" && r["wouldBe"] == "allow"), "{simulated:#}");
+    node.apply(&fixed)?;
+    run_once(ctx, &id)?.ok()?;
+    let verified = ctx.portcullis(&["events", "verify"]).ok()?.text();
+    ensure!(!verified.is_empty(), "verify says nothing");
+    Ok(fs::remove_dir_all(folder)?)
 }
 
 /// What a decision comes down to, for comparing.
@@ -466,7 +602,7 @@ fn of_decision(decision: &portcullis_types::Decision) -> Essence {
     let mut seen = std::collections::BTreeSet::new();
     for reason in decision.policies.iter().flat_map(|p| &p.reasons) {
         if let portcullis_types::Subject::Finding(finding) = &reason.subject
-            && seen.insert(finding.id.clone())
+            && seen.insert((finding.id.clone(), finding.path.clone()))
         {
             *counted.entry(format!("{}/{}", finding.class, finding.severity)).or_insert(0) += 1;
         }
@@ -529,6 +665,16 @@ fn agree(ctx: &Ctx) -> Result<()> {
             ),
         ),
         ("alarm", format!("scope: {{ engines: [podman] }}\n{BLOCK_CRITICAL}")),
+        ("alarm", format!("rules: [{{ {CRITICAL_RULE}, grace: {{ from: firstSeen, for: 7d }}, action: block }}]")),
+        ("block", format!("rules: [{{ {CRITICAL_RULE}, grace: {{ from: fixed, for: 7d }}, action: block }}]")),
+        ("allow", format!("{BLOCK_CRITICAL}\nexceptions: [{{ id: cve-2024-3094, package: xz-utils, expires: 2999-12-31, owner: me }}]")),
+        ("block", format!("{BLOCK_CRITICAL}\nexceptions: [{{ id: CVE-2024-3094, expires: 2020-12-31, owner: me }}]")),
+        ("block", format!("{BLOCK_CRITICAL}\nexceptions: [{{ id: CVE-2024-3094, image: 'docker.io/other/**', expires: 2999-12-31, owner: me }}]")),
+        ("block", "rules: [{ when: 'image.references.exists(r, r.contains(\"busybox\"))', action: block }]".to_owned()),
+        ("allow", "rules: [{ when: 'image.user == \"nobody\" && request.engine == \"containerd\"', action: block }]".to_owned()),
+        ("block", "rules: [{ class: vulnerability, when: 'finding.package == \"xz-utils\"', action: block }]".to_owned()),
+        ("block", "rules: [{ class: workload, ids: [root-user], action: block }]".to_owned()),
+        ("allow", "rules: [{ class: workload, ids: [privileged, host-pid, host-network], action: block }]".to_owned()),
     ];
     for (row, (wanted, spec)) in table.iter().enumerate() {
         node.apply(spec)?;
@@ -546,11 +692,19 @@ fn agree(ctx: &Ctx) -> Result<()> {
             .args(["--reference", &busybox.name])
             .ok()?
             .text();
-        let by_command: portcullis_types::Decision = serde_json::from_str(&answer)?;
-        ensure!(
-            of_decision(&by_command) == by_shim,
-            "{spec}: decide says {by_command:#?}, the shim {event:#}"
-        );
+        // It is asked about the image alone, and cannot know the settings of the start.
+        if !spec.contains("workload") && !spec.contains("image.user") {
+            let by_command: portcullis_types::Decision = serde_json::from_str(&answer)?;
+            ensure!(
+                of_decision(&by_command) == by_shim,
+                "{spec}: decide says {by_command:#?}, the shim {event:#}"
+            );
+        }
+        let id = event["id"].as_str().context("no event id")?;
+        let answer = ctx.portcullis(&["--output", "json", "explain", id]).ok()?.text();
+        let explained: Value = serde_json::from_str(&answer)?;
+        let by_explain = serde_json::from_value(explained["decision"].clone())?;
+        ensure!(of_decision(&by_explain) == by_shim, "{spec}: explain says {by_explain:#?}");
 
         let by_library = by_library(&node, &event)?;
         ensure!(of_decision(&by_library) == by_shim, "{spec}: the library says {by_library:#?}");
@@ -571,7 +725,10 @@ fn by_library(node: &Node<'_>, event: &Value) -> Result<portcullis_types::Decisi
     let request: portcullis_types::Request = serde_json::from_value(event["request"].clone())?;
     let config = identity.config.clone().context("no config")?;
     let verdict = FileStore::open(node.verdicts()).by_config(&config, Detail::Full)?;
-    let evidence = portcullis_types::Evidence::read(verdict.into_iter().collect());
+    let mut evidence = portcullis_types::Evidence::read(verdict.into_iter().collect());
+    evidence.workload =
+        portcullis_types::Workload::Read(serde_json::from_value(event["workload"].clone())?);
+    evidence.image = serde_json::from_value(event["imageConfig"].clone())?;
     let in_force = InForce { set: Some(&set), defaults: &Defaults::default() };
     let now = serde_json::from_value(event["time"].clone())?;
     Ok(portcullis_policy::decide(&in_force, &request, &identity, &evidence, now))
@@ -669,6 +826,14 @@ const FAULTS: &[Fault] = &[
         },
     },
     Fault {
+        cause: "internal",
+        configure: |node, action| {
+            fs::write(node.settings(), format!("internal = \"{action}\"\n"))?;
+            node.apply("rules: [{ when: 'image.labels[\"none\"] == \"x\"', action: alarm }]")
+        },
+        inflict: |_| Ok(()),
+    },
+    Fault {
         cause: "policyInvalid",
         configure: |node, action| setting(node, "policyInvalid", action),
         inflict: |node| {
@@ -703,6 +868,30 @@ fn failures(ctx: &Ctx) -> Result<()> {
             let mut causes = event["causes"].as_array().into_iter().flatten();
             ensure!(causes.any(|c| c == fault.cause), "{}: {event:#}", told());
         }
+    }
+    Ok(())
+}
+
+/// containerd tells the container's record and then nothing: what the record claims is kept, and
+/// what was not found out is `identityClaimed` beside `deadline`.
+fn claimed(ctx: &Ctx) -> Result<()> {
+    for action in ["allow", "alarm", "block"] {
+        let policy = format!("onFailure: {{ identityClaimed: {action}, deadline: allow }}");
+        let node = Node::with_policy(ctx, &policy)?;
+        node.knows_of_busybox(&[])?;
+        fs::write(node.settings(), "[gate]\ndeadline = \"300ms\"\n")?;
+        let id = format!("{}-{action}", ctx.id());
+        let stalling = Stalling::new(ctx.node().outside(ctx.engine().socket()))?;
+        let output = run_once(ctx, &id)?;
+        drop(stalling);
+        let _removed_by_rm_in_some_versions = ctx.ctr(&["containers", "delete", &id]).output()?;
+        ensure!((output.code() == 0) == (action != "block"), "{action}: {}", output.errors());
+        let event = node.decision(&id)?;
+        ensure!(event["action"] == action, "{event:#}");
+        ensure!(event["image"]["surety"] == "claimed", "{event:#}");
+        let causes = event["causes"].as_array().into_iter().flatten();
+        let causes: Vec<&str> = causes.filter_map(Value::as_str).collect();
+        ensure!(causes == ["identityClaimed", "deadline"], "{event:#}");
     }
     Ok(())
 }

@@ -152,8 +152,7 @@ fn check(context: &Context, paths: &[PathBuf]) -> Result<Exit> {
 const UNCHANGED: &str = "nothing is changed, the set in force goes on deciding";
 
 fn apply(context: &Context) -> Result<Exit> {
-    let folder = context.policy_folder();
-    let node = sources::node_set(context, &[folder]).context(UNCHANGED)?;
+    let node = publish(context).context(UNCHANGED)?;
     let checked = Checked::of(&node);
     let Ok(set) = node.compiled else {
         context.print.print(&checked, |out| {
@@ -163,7 +162,6 @@ fn apply(context: &Context) -> Result<Exit> {
         })?;
         return Ok(Exit::Failed);
     };
-    published::publish(&context.paths.published(), &set)?;
     context.print.print(&checked, |out| {
         checked.write_warnings(out)?;
         writeln!(out, "in force: {} ({})", names(&checked.policies), set.digest())?;
@@ -173,6 +171,20 @@ fn apply(context: &Context) -> Result<Exit> {
         }
     })?;
     Ok(Exit::Done)
+}
+
+/// Puts the policies and VEX documents of the node into force, unless policies have faults: then
+/// nothing is changed.
+///
+/// # Errors
+/// If a file cannot be read or is not to be trusted, a VEX document is damaged, or the set cannot
+/// be published: then nothing is changed either.
+pub(super) fn publish(context: &Context) -> Result<sources::NodeSet> {
+    let node = sources::node_set(context, &[context.policy_folder()])?;
+    if let Ok(set) = &node.compiled {
+        published::publish(&context.paths.published(), set)?;
+    }
+    Ok(node)
 }
 
 fn policies(number: usize) -> String {

@@ -91,7 +91,7 @@ pub(super) fn compile(paths: &[PathBuf]) -> Result<Compiled> {
 }
 
 /// The `*.yaml` and `*.yml` files of a folder, by name; a folder that is missing has none.
-fn yaml_files(folder: &Path) -> Result<Vec<PathBuf>> {
+pub(super) fn yaml_files(folder: &Path) -> Result<Vec<PathBuf>> {
     let entries = std::fs::read_dir(folder)
         .with_context(|| format!("cannot read the policy folder {}", folder.display()))?;
     let mut files = Vec::new();
