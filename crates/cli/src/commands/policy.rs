@@ -67,12 +67,12 @@ struct Checked {
     policies: Vec<String>,
     policy_set: Option<String>,
     faults: Vec<String>,
+    /// How much in them lint calls an error, by the documents alone.
+    lint_errors: usize,
     /// Statements of the node's VEX documents.
     vex_statements: usize,
     /// What of these documents was passed over or cannot be used.
     warnings: Vec<String>,
-    /// How much in them lint calls an error, by the documents alone.
-    lint_errors: usize,
 }
 
 /// At most this many warnings are printed.
@@ -86,17 +86,17 @@ impl Checked {
                 policies: set.policies().map(|p| p.metadata.name.clone()).collect(),
                 policy_set: Some(set.digest().to_string()),
                 faults: Vec::new(),
+                lint_errors: lint_errors(set),
                 vex_statements: set.vex().statements().len(),
                 warnings,
-                lint_errors: lint_errors(set),
             },
             Err(faults) => Self {
                 policies: Vec::new(),
                 policy_set: None,
                 faults: faults.iter().map(Fault::to_string).collect(),
+                lint_errors: 0,
                 vex_statements: 0,
                 warnings,
-                lint_errors: 0,
             },
         }
     }
@@ -173,12 +173,11 @@ fn apply(context: &Context) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// Puts the policies and VEX documents of the node into force, unless policies have faults: then
-/// nothing is changed.
+/// Puts the policy files and the VEX documents into force, unless they have faults: then nothing is
+/// changed.
 ///
 /// # Errors
-/// If a file cannot be read or is not to be trusted, a VEX document is damaged, or the set cannot
-/// be published: then nothing is changed either.
+/// If a file cannot be read or is not to be trusted, or the set cannot be published.
 pub(super) fn publish(context: &Context) -> Result<sources::NodeSet> {
     let node = sources::node_set(context, &[context.policy_folder()])?;
     if let Ok(set) = &node.compiled {

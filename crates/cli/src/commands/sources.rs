@@ -71,7 +71,7 @@ impl VexFiles {
 }
 
 /// Reads and compiles the policies of files and folders.
-pub(super) fn compile(paths: &[PathBuf]) -> Result<Compiled> {
+fn compile(paths: &[PathBuf]) -> Result<Compiled> {
     let mut files = Vec::new();
     for path in paths {
         if path.is_dir() {

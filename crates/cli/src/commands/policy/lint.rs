@@ -36,7 +36,7 @@ pub(super) fn run(
     since: Option<Timestamp>,
     strict: bool,
 ) -> Result<Exit> {
-    let linted = match sources::compile(&sources_of(context, paths))? {
+    let linted = match sources::node_set(context, &sources_of(context, paths))?.compiled {
         Ok(set) => linted(context, &set, since),
         Err(faults) => {
             Linted { faults: faults.iter().map(Fault::to_string).collect(), ..Linted::default() }
