@@ -105,7 +105,6 @@ fn an_older_feed_needs_force() {
 #[test]
 fn one_form_of_epss_takes_the_place_of_the_other() {
     let node = node(BY_EPSS);
-    // An empty member of gzip, and the text in a second, stored one.
     let text = epss("2026-01-01", &[("CVE-2024-0002", "0.9")]);
     let packed = node.file("packed", gzip(text.as_bytes()));
     let plain = node.file("plain", epss("2026-02-01", &[("CVE-2024-0002", "0.1")]));

@@ -225,3 +225,41 @@ fn documents_are_listed_with_what_cannot_be_used() {
     assert_eq!(listed["documents"][0]["statements"][0]["status"], json!("not_affected"));
     assert_says(&node.run(&["vex", "check"], 0), &["1 document checked, no fault"]);
 }
+
+/// An event records the names and manifests that the engine's record proved, so that statements
+/// about them apply as they would at the start.
+#[test]
+fn a_recorded_start_is_explained_by_its_own_identity() {
+    let node = node();
+    let event = json!({
+        "id": "A1", "time": "2026-01-01T00:00:00Z", "kind": "decision", "action": "block",
+        "message": "portcullis: blocked", "gateMicros": 1, "findings": 1,
+        "request": { "engine": "containerd", "node": "n1", "containerId": "c1", "kind": "container" },
+        "image": {
+            "surety": "bound", "config": digest(1), "manifests": [digest(7)],
+            "names": [
+                { "reference": "registry.example.com/web:1", "held": true, "asked": true },
+                { "reference": "registry.example.com/moved:1", "held": false, "asked": false },
+            ],
+        },
+    });
+    let event: portcullis_types::Event = serde_json::from_value(event).unwrap();
+    let folder = node.path("var/lib/portcullis/events");
+    fs::create_dir_all(&folder).unwrap();
+    portcullis_audit::Ledger::new(folder, 1 << 20).append(&event).unwrap();
+    let by_repository =
+        |name: &str| format!("pkg:oci/{name}?repository_url=registry.example.com/{name}");
+    for (product, why, suppressed) in [
+        (of_image(7), "applies to this image, by digest", true),
+        (by_repository("web"), "applies to images of this repository, by name", true),
+        (by_repository("moved"), "it is about the image registry.example.com/moved", false),
+    ] {
+        vex(&node, "web.json", &openvex("CVE-2024-0001", &product, "not_affected"));
+        let said = node.json(&["vex", "explain", "A1", "CVE-2024-0001"], 0);
+        assert_eq!(said["event"]["id"], json!("A1"));
+        let finding = &said["images"][0]["findings"][0];
+        assert_eq!(finding["suppressed"], json!(suppressed), "{product}");
+        assert_says(&finding["statements"][0]["why"].to_string(), &[why]);
+        assert_narrow(&node.run(&["vex", "explain", "A1"], 0));
+    }
+}
