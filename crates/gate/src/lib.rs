@@ -49,6 +49,9 @@ pub fn workload_of(bundle: &Path) -> Workload {
     }
 }
 
+/// The part of the gate's time that finding out which image it is may take.
+const RESOLVING: f32 = 0.9;
+
 /// The gate of one node.
 pub struct Gate {
     settings: Settings,
@@ -115,7 +118,7 @@ impl Gate {
         let bound = ask
             .caller_waits
             .map_or(self.settings.deadline, |waits| self.settings.deadline.min(waits.mul_f32(0.8)));
-        let (resolved, mut evidence) = self.learn(resolve, ask.bundle.clone(), begun + bound);
+        let (resolved, mut evidence) = self.learn(resolve, ask.bundle.clone(), begun, bound);
         evidence.failures.extend(self.problem.clone());
         let set = self.load_policies(&mut evidence);
         let request = self.request(ask, &resolved);
@@ -223,13 +226,17 @@ impl Gate {
         }
     }
 
-    /// Resolves and looks up on a thread of its own, and waits for it until `deadline`.
+    /// Resolves and looks up on a thread of its own, and waits for it no longer than `bound`.
     fn learn(
         &self,
         resolve: impl FnOnce(Instant) -> Resolved + Send + 'static,
         bundle: PathBuf,
-        deadline: Instant,
+        begun: Instant,
+        bound: Duration,
     ) -> (Resolved, Evidence) {
+        let deadline = begun + bound;
+        // What an engine that stands still has told by then is worth more than the last moment.
+        let resolve_by = begun + bound.mul_f32(RESOLVING);
         let learnt = Arc::new(Mutex::new(Learnt::default()));
         let (done, finished) = mpsc::channel();
         let (store, shared) = (self.store.clone(), learnt.clone());
@@ -237,7 +244,7 @@ impl Gate {
             let read = catch_unwind(AssertUnwindSafe(|| {
                 // First, since it needs no one's answer.
                 lock(&shared).workload = Some(workload_of(&bundle));
-                let resolved = resolve(deadline);
+                let resolved = resolve(resolve_by);
                 let identity = resolved.identity.clone();
                 lock(&shared).resolved = Some(resolved);
                 let evidence = evidence::lookup(store.as_ref(), &identity);

@@ -13,8 +13,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use portcullis_types::{
-    Action, Cause, Decision, Digest, Evidence, Failure, Finding, Identity, Kind, PolicyAnswer,
-    Reason, Request, SettingsAnswer, Subject, Timestamp, Verdict, WaivedBy, Waiver, Workload,
+    Action, Cause, Class, Decision, Digest, Evidence, Failure, Finding, Identity, Kind,
+    PolicyAnswer, Reason, Request, SettingsAnswer, Subject, Timestamp, Verdict, WaivedBy, Waiver,
+    Workload,
 };
 
 use crate::compiled::Policy;
@@ -118,6 +119,8 @@ pub fn decide(
     let vex = in_force.set.map(PolicySet::vex);
     let judged = |finding| Judged::new(finding, vex, identity);
     let findings: Vec<Judged> = findings_of(evidence).into_iter().map(judged).collect();
+    let is_setting = |judged: &&Judged| judged.finding.class == Class::Workload;
+    let of_start = findings.iter().filter(is_setting).count();
     let policy_set = in_force.set.map(|set| set.digest().clone());
     if let Some(answer) = sandbox_image(in_force.defaults, request, identity) {
         return Decision {
@@ -126,6 +129,7 @@ pub fn decide(
             policies: Vec::new(),
             settings: vec![answer],
             findings: findings.len(),
+            settings_of_start: of_start,
         };
     }
     let failures = causes::of_every_policy(identity, evidence);
@@ -155,7 +159,7 @@ pub fn decide(
         })
         .collect();
     let findings = findings.len() + authorization.len();
-    Decision { action, policy_set, policies, settings, findings }
+    Decision { action, policy_set, policies, settings, findings, settings_of_start: of_start }
 }
 
 /// All findings about the image, and the dangerous settings of the start.

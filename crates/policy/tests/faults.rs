@@ -153,6 +153,7 @@ spec:
     - class: vulnerability
       severity: [critical]
       fixable: true
+      grace: {{ from: fixed, for: 7d, fallback: firstSeen }}
       action: block
     - {{ class: vulnerability, kev: true, action: block }}
     - {{ class: vulnerability, epss: 0.5, cvss: 9.0, action: alarm }}
@@ -160,6 +161,8 @@ spec:
     - {{ class: malware, action: block }}
     - {{ class: baseline, severity: [critical, high], action: alarm }}
     - {{ class: workload, ids: [privileged, host-pid, host-path], action: alarm }}
+    - when: 'image.created < now - duration("8760h")'
+      action: alarm
   unscanned: {{ action: block, scan: true }}
   stale:     {{ maxAge: 168h, action: alarm }}
   onFailure:
@@ -174,12 +177,20 @@ spec:
   whitelist:
     - image: registry.example.com/tools/debug@sha256:{digest}
     - image: registry.example.com/tools/shell:1.4
+  exceptions:
+    - id: CVE-2024-0001
+      package: openssl
+      image: registry.example.com/web/**
+      expires: 2026-12-31
+      owner: team-web@example.com
+      reason: not reachable, behind mTLS
+      ticket: SEC-1234
 "#
     );
     let file = SourceFile { name: "a.yaml", bytes: text.as_bytes() };
     let set = PolicySet::compile(read(&[file]).unwrap()).unwrap();
     let wanted = concat!(
-        r#"{"version":1,"policies":[{"apiVersion":"portcullis.dev/v1alpha1","#,
+        r#"{"version":2,"policies":[{"apiVersion":"portcullis.dev/v1alpha1","#,
         r#""kind":"ProtectionPolicy","metadata":{"name":"production"},"spec":{"#,
         r#""description":"Refuse what is critical and fixable; watch the rest.","#,
         r#""observeUntil":"2026-12-15T00:00:00Z","scope":{"#,
@@ -189,20 +200,25 @@ spec:
         r#""nodes":{"include":["edge-*"]}},"#,
         r#""authorized":{"images":["registry.example.com/**","registry.k8s.io/**"],"#,
         r#""action":"block"},"rules":["#,
-        r#"{"class":"vulnerability","severity":["critical"],"fixable":true,"action":"block"},"#,
+        r#"{"class":"vulnerability","severity":["critical"],"fixable":true,"#,
+        r#""grace":{"from":"fixed","for":"7d","fallback":"firstSeen"},"action":"block"},"#,
         r#"{"class":"vulnerability","kev":true,"action":"block"},"#,
         r#"{"class":"vulnerability","cvss":9.0,"epss":0.5,"action":"alarm"},"#,
         r#"{"class":"vulnerability","ids":["CVE-2021-44228"],"action":"block"},"#,
         r#"{"class":"malware","action":"block"},"#,
         r#"{"class":"baseline","severity":["critical","high"],"action":"alarm"},"#,
-        r#"{"class":"workload","ids":["privileged","host-pid","host-path"],"action":"alarm"}],"#,
+        r#"{"class":"workload","ids":["privileged","host-pid","host-path"],"action":"alarm"},"#,
+        r#"{"when":"image.created < now - duration(\"8760h\")","action":"alarm"}],"#,
         r#""unscanned":{"action":"block","scan":true},"#,
         r#""stale":{"maxAge":"7d","action":"alarm"},"#,
         r#""onFailure":{"default":"block","storeCorrupt":"block","storeUnreadable":"block","#,
         r#""identityUnknown":"block","identityClaimed":"alarm","deadline":"alarm","#,
         r#""auditUnavailable":"alarm","noData":"alarm"},"whitelist":["#,
         r#"{"image":"registry.example.com/tools/debug@sha256:DIGEST"},"#,
-        r#"{"image":"registry.example.com/tools/shell:1.4"}]}}]}"#,
+        r#"{"image":"registry.example.com/tools/shell:1.4"}],"exceptions":["#,
+        r#"{"id":"CVE-2024-0001","package":"openssl","image":"registry.example.com/web/**","#,
+        r#""expires":"2026-12-31","owner":"team-web@example.com","#,
+        r#""reason":"not reachable, behind mTLS","ticket":"SEC-1234"}]}}]}"#,
         "\n"
     )
     .replace("DIGEST", &digest);

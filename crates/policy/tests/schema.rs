@@ -236,7 +236,7 @@ status: { anything: [1, 2] }
 }
 
 /// What fields mean together, and what is wrong with a text beyond its shape.
-const BEYOND_SHAPE: [&str; 16] = [
+const BEYOND_SHAPE: [&str; 18] = [
     "the field is written twice",
     "another policy is named",
     "have no such value",
@@ -245,6 +245,9 @@ const BEYOND_SHAPE: [&str; 16] = [
     "known to be exploited has no grace",
     "is tried already",
     "exceptions do not judge authorization",
+    "a rule without a class is about the start",
+    // The conditions have a language of their own.
+    "(column ",
     "the label has no name",
     "** stands alone between slashes",
     "** is for image paths",

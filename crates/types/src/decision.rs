@@ -225,8 +225,11 @@ pub struct Decision {
     pub policies: Vec<PolicyAnswer>,
     /// What the settings add.
     pub settings: Vec<SettingsAnswer>,
-    /// All distinct findings about the image, counted or not.
+    /// All distinct findings about the image and the start, counted or not.
     pub findings: usize,
+    /// How many of them are dangerous settings of the start.
+    #[serde(default)]
+    pub settings_of_start: usize,
 }
 
 impl Decision {

@@ -51,7 +51,12 @@ impl Pod {
         Self::start_with(ctx, NamespaceMode::Pod, NamespaceMode::Container)
     }
 
-    fn start_with(ctx: &Ctx, network: NamespaceMode, pid: NamespaceMode) -> Result<Self> {
+    /// A pod with these namespaces.
+    pub(crate) fn start_with(
+        ctx: &Ctx,
+        network: NamespaceMode,
+        pid: NamespaceMode,
+    ) -> Result<Self> {
         let client = ctx.cri()?;
         let shared =
             NamespaceOption { network: network.into(), pid: pid.into(), ..Default::default() };

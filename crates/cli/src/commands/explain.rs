@@ -8,7 +8,7 @@ use jiff::SignedDuration;
 use jiff::civil::Date;
 use jiff::tz::Offset;
 use portcullis_policy::explain::{Explained, Explanation, Says, explain};
-use portcullis_policy::remedy::{Plan, Remedies, remedies};
+use portcullis_policy::remedy::{Change, Plan, Relax, Remedies, remedies};
 use portcullis_types::{Event, Reason, Timestamp};
 use serde::Serialize;
 
@@ -140,7 +140,15 @@ fn write_remedies(remedies: &Remedies, expires: Date, out: &mut dyn Write) -> io
 fn write_plan(plan: &Plan, expires: Date, out: &mut dyn Write) -> io::Result<()> {
     for change in &plan.changes {
         writeln!(out, "  {}", plain(&change.to_string()))?;
-        for line in change.yaml(expires).unwrap_or_default().lines() {
+        let list = match change {
+            Change::Relax(Relax::Exception { .. }) => "spec.exceptions",
+            Change::Relax(Relax::Whitelist { .. }) => "spec.whitelist",
+            Change::Relax(Relax::Authorize { .. }) => "spec.authorized.images",
+            _ => "",
+        };
+        let Some(entry) = change.yaml(expires) else { continue };
+        writeln!(out, "    under {list}:")?;
+        for line in entry.lines() {
             writeln!(out, "      {}", plain(line))?;
         }
     }

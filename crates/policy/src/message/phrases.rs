@@ -57,10 +57,12 @@ pub(super) fn speaking(decision: &Decision) -> Speaking<'_> {
     phrases.extend(expired(&reasons));
     phrases.extend(settings.iter().map(|s| setting(s)));
     if phrases.is_empty() {
-        phrases.push(match decision.findings {
-            0 => "nothing was found".to_owned(),
-            1 => "the one finding does not count".to_owned(),
-            n => format!("none of {n} findings counts"),
+        phrases.push(match (decision.findings, decision.settings_of_start) {
+            (0, _) => "nothing was found".to_owned(),
+            // Any start has some settings that could be stricter.
+            (n, of_start) if n == of_start => "nothing was found in the image".to_owned(),
+            (1, _) => "the one finding does not count".to_owned(),
+            (n, _) => format!("none of {n} findings counts"),
         });
     }
     if whitelisted {

@@ -67,6 +67,7 @@ fn decision(policies: Vec<PolicyAnswer>, settings: Vec<SettingsAnswer>) -> Decis
         action: actions.max().unwrap_or(Action::Allow),
         policy_set: None,
         findings: policies.iter().map(|p| p.reasons.len()).sum(),
+        settings_of_start: 0,
         policies,
         settings,
     }
