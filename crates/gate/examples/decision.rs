@@ -1,11 +1,12 @@
 //! Measures what a start waits for once its image is known: lookup and decision, in turns with a
 //! reference, since a machine is not equally fast all the time.
 //!
-//! `cargo run --release -p portcullis-gate --example decision [VERDICTS [FINDINGS [RULES]]]`
+//! `cargo run --release -p portcullis-gate --example decision [VERDICTS [FINDINGS [RULES [POLICIES]]]]`
 //!
 //! Only some verdicts have findings and are looked up; the others make the store's folders full.
-//! The rules are spread over ten policies as people write them: half name ids, the rest severities,
-//! thresholds, grace; each policy has exceptions and a whitelist, and one has a condition.
+//! The rules are spread over policies, all in scope, as people write them: half name ids, the rest
+//! severities, thresholds, grace; each policy has exceptions and a whitelist, and one a condition.
+//! The last line is a process of its own for each lookup and decision, as a shim is one.
 
 #![expect(clippy::print_stdout, reason = "the figures are the output")]
 
@@ -15,40 +16,68 @@ use std::hint::black_box;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use portcullis_gate::Gate;
+use portcullis_gate::{Gate, published};
 use portcullis_policy::PolicySet;
 use portcullis_settings::Settings;
 use portcullis_store::{FileStore, VerdictStore, suite};
 use portcullis_types::{
-    Digest, Engine, Evidence, Identity, ImageFacts, Name, Request, Surety, Timestamp, Workload,
+    Digest, Engine, Event, Evidence, Identity, ImageFacts, Name, Request, Surety, Timestamp,
+    Workload,
 };
 
 const ROUNDS: usize = 2_000;
 /// How many verdicts are looked up.
 const FULL: usize = 100;
-const POLICIES: usize = 10;
+/// How many processes are started for the last line.
+const PROCESSES: usize = 200;
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 type Step<'a> = (&'static str, Box<dyn Fn(usize) -> Outcome<Duration> + 'a>);
 
 fn main() -> Outcome<()> {
+    let mut arguments = std::env::args().skip(1);
+    if let Some(root) = arguments.next().filter(|a| a.starts_with('/')) {
+        return once(Path::new(&root));
+    }
     let mut arguments = std::env::args().skip(1).map(|a| a.parse::<usize>());
     let verdicts = arguments.next().transpose()?.unwrap_or(100_000);
     let findings = arguments.next().transpose()?.unwrap_or(2_000);
     let rules = arguments.next().transpose()?.unwrap_or(200);
+    let number = arguments.next().transpose()?.unwrap_or(4);
     let folder = tempfile::tempdir()?;
     let root = folder.path().join("var/lib/portcullis/verdicts");
     let started = Instant::now();
     fill(&root, verdicts, findings)?;
-    let set = policies(rules)?;
+    let set = policies(rules, number)?;
+    published::publish(&folder.path().join("var/lib/portcullis/policy"), &set)?;
     println!(
-        "{verdicts} verdicts, those looked up with {findings} findings; {rules} rules in {POLICIES} \
+        "{verdicts} verdicts, those looked up with {findings} findings; {rules} rules in {number} \
          policies; made in {:.1} s",
         started.elapsed().as_secs_f64()
     );
     let gate = Gate::new(Settings::default().below(folder.path()));
-    compare(&steps(&gate, &set, &root))
+    compare(&steps(&gate, &set, &root))?;
+    let mut times = Vec::with_capacity(PROCESSES);
+    for _ in 0..PROCESSES {
+        let this = std::env::current_exe()?;
+        let output = std::process::Command::new(this).arg(folder.path()).output()?;
+        times.push(Duration::from_nanos(String::from_utf8(output.stdout)?.trim().parse()?));
+    }
+    print("the same, in a new process", times);
+    Ok(())
 }
+
+/// Looks up and decides once, and prints how many nanoseconds that took.
+fn once(root: &Path) -> Outcome<()> {
+    let gate = Gate::new(Settings::default().below(root));
+    let set = published::load(&root.join("var/lib/portcullis/policy"))?;
+    let steps = steps(&gate, &set, root);
+    let (_, step) = steps.iter().find(|(what, _)| *what == BOTH).ok_or("no such step")?;
+    println!("{}", step(0)?.as_nanos());
+    Ok(())
+}
+
+const BOTH: &str = "lookup and decision";
 
 fn steps<'a>(gate: &'a Gate, set: &'a PolicySet, root: &'a Path) -> Vec<Step<'a>> {
     let request =
@@ -64,8 +93,8 @@ fn steps<'a>(gate: &'a Gate, set: &'a PolicySet, root: &'a Path) -> Vec<Step<'a>
         }
     };
     let now = Timestamp::now();
-    let (one, two) = (look_up.clone(), look_up.clone());
-    let (request_two, request_one) = (request.clone(), request);
+    let (one, two, three) = (look_up.clone(), look_up.clone(), look_up.clone());
+    let (request_two, request_three, request_one) = (request.clone(), request.clone(), request);
     let published = set.published();
     vec![
         (
@@ -84,11 +113,31 @@ fn steps<'a>(gate: &'a Gate, set: &'a PolicySet, root: &'a Path) -> Vec<Step<'a>
             }),
         ),
         (
-            "lookup and decision",
+            BOTH,
             Box::new(move |round| {
                 timed(|| {
                     let (identity, evidence) = two(round);
                     Ok((gate.judge(Some(set), &request_two, &identity, &evidence, now), evidence))
+                })
+            }),
+        ),
+        (
+            "line and event",
+            Box::new(move |round| {
+                let (identity, evidence) = three(round);
+                let decision = gate.judge(Some(set), &request_three, &identity, &evidence, now);
+                timed(|| {
+                    let line = portcullis_policy::refusal(&decision, &identity, "id");
+                    let id = "id".to_owned();
+                    Ok(Event::of_decision(
+                        id,
+                        now,
+                        line,
+                        &request_three,
+                        &identity,
+                        &evidence,
+                        &decision,
+                    ))
                 })
             }),
         ),
@@ -115,17 +164,21 @@ fn compare(steps: &[Step<'_>]) -> Outcome<()> {
             times.push(step(round)?);
         }
     }
-    let micros = |time: Duration| time.as_nanos() as f64 / 1_000.0;
-    for ((what, _), mut times) in steps.iter().zip(times) {
-        times.sort_unstable();
-        println!(
-            "{what:<28} p50 {:>8.1} us   p99 {:>8.1} us   worst {:>8.1} us",
-            micros(times[ROUNDS / 2]),
-            micros(times[ROUNDS * 99 / 100]),
-            micros(times[ROUNDS - 1]),
-        );
+    for ((what, _), times) in steps.iter().zip(times) {
+        print(what, times);
     }
     Ok(())
+}
+
+fn print(what: &str, mut times: Vec<Duration>) {
+    let micros = |time: Duration| time.as_nanos() as f64 / 1_000.0;
+    times.sort_unstable();
+    println!(
+        "{what:<28} p50 {:>8.1} us   p99 {:>8.1} us   worst {:>8.1} us",
+        micros(times[times.len() / 2]),
+        micros(times[times.len() * 99 / 100]),
+        micros(times[times.len() - 1]),
+    );
 }
 
 fn path(root: &Path, config: &Digest) -> PathBuf {
@@ -171,13 +224,13 @@ fn fill(root: &Path, verdicts: usize, findings: usize) -> Outcome<()> {
     Ok(())
 }
 
-fn policies(rules: usize) -> Outcome<PolicySet> {
+fn policies(rules: usize, number: usize) -> Outcome<PolicySet> {
     let mut documents = Vec::new();
-    for policy in 0..POLICIES {
+    for policy in 0..number {
         let mut list = String::new();
-        for rule in (policy..rules).step_by(POLICIES) {
-            let severity = ["critical", "high", "medium", "low"][rule / POLICIES % 4];
-            let rule = match rule / POLICIES % 6 {
+        for rule in (policy..rules).step_by(number) {
+            let severity = ["critical", "high", "medium", "low"][rule / number % 4];
+            let rule = match rule / number % 6 {
                 0 | 2 | 4 => format!(
                     r#"{{"class":"vulnerability","ids":["CVE-2021-{rule:05}","CVE-2024-{rule:05}"],"action":"alarm"}},"#
                 ),
@@ -200,11 +253,11 @@ fn policies(rules: usize) -> Outcome<PolicySet> {
             );
         }
         let mut exceptions = String::new();
-        for number in 0..5 {
+        for exception in 0..5 {
             write!(
                 exceptions,
                 r#"{{"id":"CVE-2024-{:05}","expires":"2099-12-31","owner":"a@example.com"}},"#,
-                number * 100 + policy
+                exception * 100 + policy
             )?;
         }
         let json = format!(

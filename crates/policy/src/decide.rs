@@ -8,8 +8,8 @@ mod causes;
 mod findings;
 mod scope;
 
-use std::cmp::Reverse;
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::Arc;
 
 use portcullis_types::{
@@ -19,7 +19,7 @@ use portcullis_types::{
 };
 
 use crate::compiled::Policy;
-use crate::index::IdHash;
+use crate::index::{Asked, IdHash};
 use crate::{PolicySet, VexIndex, VexJudgement};
 
 pub(crate) use causes::day;
@@ -68,6 +68,8 @@ struct Start<'a> {
     now: Timestamp,
     /// About the image, from all scanners, each once, and about this start.
     findings: &'a [Judged],
+    /// The hashes of their ids.
+    ids: &'a [IdHash],
     /// That came to pass whatever a policy says.
     failures: &'a [Failure],
 }
@@ -75,34 +77,46 @@ struct Start<'a> {
 /// A finding with what does not depend on a policy.
 struct Judged {
     finding: Arc<Finding>,
-    id: IdHash,
-    aliases: Vec<IdHash>,
+    asked: Asked,
+    /// Its ids among those of the start.
+    ids: Range<usize>,
     /// The VEX statement that takes it out of the count.
     vex: Option<Waiver>,
 }
 
-impl Judged {
-    fn new(finding: Arc<Finding>, vex: Option<&VexIndex>, identity: &Identity) -> Self {
-        let vex = vex.and_then(|index| index.judge(&finding, identity));
-        Self {
-            id: IdHash::of(&finding.id),
-            aliases: finding.aliases.iter().map(|id| IdHash::of(id)).collect(),
-            vex: vex.filter(VexJudgement::suppresses).map(|judgement| Waiver {
+/// The findings of a start, and the hashes of all their ids, one after the other.
+fn judged(
+    evidence: &Evidence,
+    vex: Option<&VexIndex>,
+    identity: &Identity,
+) -> (Vec<Judged>, Vec<IdHash>) {
+    let findings = findings_of(evidence);
+    let mut ids = Vec::with_capacity(2 * findings.len());
+    let judged = findings.into_iter().map(|finding| {
+        let first = ids.len();
+        ids.push(IdHash::of(&finding.id));
+        ids.extend(finding.aliases.iter().map(|id| IdHash::of(id)));
+        let statement = vex.and_then(|index| index.judge(&finding, identity));
+        Judged {
+            asked: Asked::of(&finding),
+            ids: first..ids.len(),
+            vex: statement.filter(VexJudgement::suppresses).map(|judgement| Waiver {
                 by: WaivedBy::Vex,
                 entry: judgement.statement.source.clone(),
                 by_name: judgement.is_by_name(),
             }),
             finding,
         }
-    }
-
-    /// Whether an id with this hash may be one of the finding's.
-    fn may_be_called(&self, id: IdHash) -> bool {
-        self.id == id || self.aliases.contains(&id)
-    }
+    });
+    (judged.collect(), ids)
 }
 
 impl Start<'_> {
+    /// The hashes of a finding's ids.
+    fn ids(&self, judged: &Judged) -> &[IdHash] {
+        &self.ids[judged.ids.clone()]
+    }
+
     fn is_sandbox(&self) -> bool {
         self.request.kind == Kind::Sandbox
     }
@@ -117,8 +131,7 @@ pub fn decide(
     now: Timestamp,
 ) -> Decision {
     let vex = in_force.set.map(PolicySet::vex);
-    let judged = |finding| Judged::new(finding, vex, identity);
-    let findings: Vec<Judged> = findings_of(evidence).into_iter().map(judged).collect();
+    let (findings, ids) = judged(evidence, vex, identity);
     let is_setting = |judged: &&Judged| judged.finding.class == Class::Workload;
     let of_start = findings.iter().filter(is_setting).count();
     let policy_set = in_force.set.map(|set| set.digest().clone());
@@ -133,14 +146,26 @@ pub fn decide(
         };
     }
     let failures = causes::of_every_policy(identity, evidence);
-    let start =
-        Start { request, identity, evidence, now, findings: &findings, failures: &failures };
-    let (policies, errors): (Vec<PolicyAnswer>, Vec<Vec<SettingsAnswer>>) = in_force
+    let start = Start {
+        request,
+        identity,
+        evidence,
+        now,
+        findings: &findings,
+        ids: &ids,
+        failures: &failures,
+    };
+    let policies: Vec<&Policy> = in_force
         .set
         .into_iter()
         .flat_map(PolicySet::ready)
         .filter(|policy| in_scope(&policy.spec().scope, request, identity))
-        .map(|policy| answer(policy, &start, in_force.defaults))
+        .collect();
+    let said = findings::said(&policies, &start);
+    let (policies, errors): (Vec<PolicyAnswer>, Vec<Vec<SettingsAnswer>>) = policies
+        .into_iter()
+        .zip(said)
+        .map(|(policy, said)| answer(policy, said, &start, in_force.defaults))
         .unzip();
     let mut settings = settings_answers(in_force, &start, policies.is_empty());
     settings.extend(errors.into_iter().flatten());
@@ -187,12 +212,13 @@ fn sandbox_image(
 /// The policy's answer, and what the settings answer for conditions that cannot be evaluated.
 fn answer(
     policy: &Policy,
+    said: findings::Said,
     start: &Start<'_>,
     defaults: &Defaults,
 ) -> (PolicyAnswer, Vec<SettingsAnswer>) {
-    let findings::Said { mut reasons, errors } = findings::said(policy, start);
+    let findings::Said { mut reasons, errors } = said;
     reasons.extend(causes::reasons(policy.spec(), start));
-    reasons.sort_by(|a, b| order(a).cmp(&order(b)));
+    reasons.sort_by_cached_key(order);
     let unwaived = reasons.iter().map(Reason::without_whitelist).max().unwrap_or(Action::Allow);
     let enforced = reasons.iter().map(Reason::effective).max().unwrap_or(Action::Allow);
     let observing = policy.spec().observes(start.now);
@@ -215,14 +241,15 @@ fn answer(
 }
 
 /// The strictest first; among equals what is exploited before what is severe, findings before
-/// conditions and causes. Findings come in order of their keys, and the sort is stable.
-fn order(reason: &Reason) -> impl Ord {
+/// conditions and causes. Each kind comes in an order of its own, and the sort is stable.
+fn order(reason: &Reason) -> [u8; 5] {
     let about = match &reason.subject {
-        Subject::Finding(f) => (0, Reverse(f.kev), Some(f.severity), None),
-        Subject::Condition(_) => (1, Reverse(false), None, None),
-        Subject::Failure(f) => (2, Reverse(false), None, Some((f.cause, f.detail.as_str()))),
+        Subject::Finding(f) => [0, u8::from(!f.kev), f.severity as u8],
+        Subject::Condition(_) => [1, 0, 0],
+        Subject::Failure(_) => [2, 0, 0],
     };
-    (Reverse(reason.effective()), Reverse(reason.action), about)
+    let strict = |action: Action| Action::Block as u8 - action as u8;
+    [strict(reason.effective()), strict(reason.action), about[0], about[1], about[2]]
 }
 
 /// What the node's settings answer for: a set that cannot be used, a bug, and a start that no

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
-use portcullis_types::{Class, Severity};
+use portcullis_types::{Action, Class, Finding, Severity};
 
 use crate::document::{Rule, Spec};
 
@@ -17,7 +17,7 @@ use crate::document::{Rule, Spec};
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct RuleIndex {
     /// Rules that name no id, by class and severity.
-    open: Vec<Box<[u32]>>,
+    open: Vec<Box<[Candidate]>>,
     /// Rules that name ids, by the hash of each id.
     by_id: HashMap<IdHash, Vec<u32>, BuildHasherDefault<Ready>>,
     /// Rules without a class, in their order.
@@ -28,6 +28,64 @@ pub(crate) struct RuleIndex {
     exceptions: Box<[Arc<str>]>,
     /// `whitelist[0]` and so on.
     whitelist: Box<[Arc<str>]>,
+}
+
+/// A rule of a class and a severity that names no id: what of it is asked of each finding, in one
+/// place.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Candidate {
+    pub(crate) rule: u32,
+    pub(crate) action: Action,
+    fixable: Option<bool>,
+    kev: Option<bool>,
+    /// Below every value where the rule asks for none.
+    cvss: f32,
+    epss: f32,
+}
+
+/// What candidates ask of a finding.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asked {
+    fixable: bool,
+    kev: bool,
+    cvss: f32,
+    epss: f32,
+}
+
+/// A value that reaches no threshold that a rule can have, and is reached by one that asks for none.
+const NO_VALUE: f32 = -1.0;
+
+impl Candidate {
+    fn new(number: u32, rule: &Rule) -> Self {
+        Self {
+            rule: number,
+            action: rule.action,
+            fixable: rule.fixable,
+            kev: rule.kev,
+            cvss: rule.cvss.unwrap_or(f32::NEG_INFINITY),
+            epss: rule.epss.unwrap_or(f32::NEG_INFINITY),
+        }
+    }
+
+    /// Whether the rule matches, `when` aside.
+    pub(crate) fn matches(&self, finding: &Asked) -> bool {
+        self.fixable.is_none_or(|wanted| wanted == finding.fixable)
+            && self.kev.is_none_or(|wanted| wanted == finding.kev)
+            && self.cvss <= finding.cvss
+            && self.epss <= finding.epss
+    }
+}
+
+impl Asked {
+    pub(crate) fn of(finding: &Finding) -> Self {
+        let value = |value: Option<f32>| value.filter(|v| !v.is_nan()).unwrap_or(NO_VALUE);
+        Self {
+            fixable: finding.is_fixable(),
+            kev: finding.kev,
+            cvss: value(finding.cvss),
+            epss: value(finding.epss),
+        }
+    }
 }
 
 /// A hash of an id in which upper and lower case are alike. Two ids may share one, so whatever is
@@ -94,7 +152,7 @@ impl RuleIndex {
                 let any = rule.severity.is_empty();
                 for severity in Severity::ALL {
                     if any || rule.severity.contains(severity) {
-                        open[bucket(class, *severity)].push(number);
+                        open[bucket(class, *severity)].push(Candidate::new(number, rule));
                     }
                 }
             }
@@ -111,7 +169,7 @@ impl RuleIndex {
     }
 
     /// Rules without ids that may match, the strictest first.
-    pub(crate) fn open(&self, class: Class, severity: Severity) -> &[u32] {
+    pub(crate) fn open(&self, class: Class, severity: Severity) -> &[Candidate] {
         &self.open[bucket(class, severity)]
     }
 
@@ -161,10 +219,13 @@ mod tests {
                 {"class":"malware","action":"block"},
                 {"class":"vulnerability","ids":["cve-2"],"action":"block"}]"#,
         );
-        assert_eq!(index.open(Class::Vulnerability, Severity::High), [2, 0]);
-        assert_eq!(index.open(Class::Vulnerability, Severity::Critical), [2]);
-        assert_eq!(index.open(Class::Malware, Severity::Unknown), [3]);
-        assert!(index.open(Class::Secret, Severity::High).is_empty());
+        let open = |class, severity| -> Vec<u32> {
+            index.open(class, severity).iter().map(|candidate| candidate.rule).collect()
+        };
+        assert_eq!(open(Class::Vulnerability, Severity::High), [2, 0]);
+        assert_eq!(open(Class::Vulnerability, Severity::Critical), [2]);
+        assert_eq!(open(Class::Malware, Severity::Unknown), [3]);
+        assert!(open(Class::Secret, Severity::High).is_empty());
         assert_eq!(index.naming(IdHash::of("CvE-1")), [1]);
         assert_eq!(index.naming(IdHash::of("CVE-2")), [4, 1]);
         assert!(index.naming(IdHash::of("CVE-3")).is_empty());

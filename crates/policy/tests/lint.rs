@@ -373,7 +373,10 @@ fn said(decision: &Decision) -> String {
             .iter()
             .map(|r| {
                 let waived = r.waived.as_ref().map(|w| (w.by, w.by_name));
-                format!("{:?}\n", (&r.subject, r.action, r.grace, waived, r.expired.is_some()))
+                format!(
+                    "{:?}\n",
+                    (&r.subject, r.action, r.grace.clone(), waived, r.expired.is_some())
+                )
             })
             .collect();
         reasons.sort();

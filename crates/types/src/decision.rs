@@ -137,7 +137,7 @@ pub struct Reason {
     pub action: Action,
     /// Present while its grace lasts: a block is an alarm until then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub grace: Option<Grace>,
+    pub grace: Option<Box<Grace>>,
     /// Present if the finding does not count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waived: Option<Waiver>,

@@ -1,6 +1,6 @@
 //! Events: the record of a decision, of what became of it, or of a degraded state.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::finding::words;
 use crate::{
-    Action, Cause, Decision, Evidence, Failure, Finding, Identity, ImageConfig, Request, Workload,
+    Action, Cause, Class, Decision, Evidence, Failure, Finding, Identity, ImageConfig, Request,
+    Subject, Workload,
 };
 
 /// Identifier of an event: a ULID, so that ids sort by time.
@@ -154,6 +155,25 @@ fn bounded(request: &Request) -> Request {
     }
 }
 
+/// How many findings a rule matched, by class and severity. A finding is the same value in the
+/// answers of all policies, but for those that the policies themselves make.
+fn counted(decision: &Decision) -> BTreeMap<String, usize> {
+    let mut by = BTreeMap::new();
+    let mut seen = HashSet::new();
+    let mut made = BTreeSet::new();
+    for reason in decision.policies.iter().flat_map(|p| &p.reasons) {
+        let Subject::Finding(finding) = &reason.subject else { continue };
+        let is_new = match finding.class {
+            Class::Authorization => made.insert(finding.key()),
+            _ => seen.insert(Arc::as_ptr(finding)),
+        };
+        if is_new {
+            *by.entry((finding.class, finding.severity)).or_insert(0) += 1;
+        }
+    }
+    by.into_iter().map(|((class, severity), n)| (format!("{class}/{severity}"), n)).collect()
+}
+
 impl Event {
     /// The record of a decision.
     pub fn of_decision(
@@ -165,15 +185,6 @@ impl Event {
         evidence: &Evidence,
         decision: &Decision,
     ) -> Self {
-        let mut counted = BTreeMap::new();
-        let mut seen = std::collections::BTreeSet::new();
-        for reason in decision.policies.iter().flat_map(|p| &p.reasons) {
-            if let crate::Subject::Finding(finding) = &reason.subject
-                && seen.insert(finding.key())
-            {
-                *counted.entry(format!("{}/{}", finding.class, finding.severity)).or_insert(0) += 1;
-            }
-        }
         Self {
             id,
             time,
@@ -192,7 +203,7 @@ impl Event {
             causes: decision.causes(),
             would_block: decision.would_block(),
             whitelisted: decision.whitelisted(),
-            counted,
+            counted: counted(decision),
             findings: decision.findings,
             failures: evidence
                 .failures

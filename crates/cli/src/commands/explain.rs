@@ -18,7 +18,7 @@ use super::situation::{Judge, Situation};
 use crate::args::Explain;
 use crate::context::Context;
 use crate::exit::Exit;
-use crate::render::{count, plain};
+use crate::render::{count, plain, wrapped};
 
 /// How long an exception that is proposed lasts.
 const PROPOSED_DAYS: i64 = 30;
@@ -90,7 +90,7 @@ fn changed(event: &Event, explanation: &Explanation) -> Vec<String> {
 
 fn write(answer: &Answer<'_>, all: bool, out: &mut dyn Write) -> io::Result<()> {
     let line = answer.message.rsplit_once("; see: ").map_or(&*answer.message, |(line, _)| line);
-    writeln!(out, "{}", plain(line))?;
+    writeln!(out, "{}", wrapped(line, 2))?;
     if let Some(event) = answer.event {
         writeln!(out, "event {}, decided {}", event.id, event.time.strftime("%F %T UTC"))?;
     }

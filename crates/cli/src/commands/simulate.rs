@@ -12,7 +12,7 @@ use super::situation::{Judge, Situation};
 use crate::args::Simulate;
 use crate::context::Context;
 use crate::exit::Exit;
-use crate::render::{Table, count, cut, plain};
+use crate::render::{Table, count, cut, wrapped};
 
 /// Starts that were decided alike and would be decided alike.
 #[derive(Serialize)]
@@ -103,7 +103,8 @@ pub(super) fn run(context: &Context, args: &Simulate) -> Result<Exit> {
         }
         table.write(out)?;
         for row in simulated.rows.iter().filter(|r| r.would_be != r.was) {
-            writeln!(out, "\n{} -> {}: {}", row.was, row.would_be, plain(&row.message))?;
+            let line = format!("{} -> {}: {}", row.was, row.would_be, row.message);
+            writeln!(out, "\n{}", wrapped(&line, 2))?;
         }
         Ok(())
     })?;

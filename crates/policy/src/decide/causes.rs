@@ -60,15 +60,15 @@ fn derived(identity: &Identity, evidence: &Evidence) -> Vec<Failure> {
     derived
 }
 
-/// A reason for each failure that the policy answers for.
+/// A reason for each failure that the policy answers for, by cause.
 pub(super) fn reasons(spec: &Spec, start: &Start<'_>) -> Vec<Reason> {
     let verdicts = start.evidence.verdicts();
-    start
-        .failures
-        .iter()
-        .cloned()
-        .chain(spec.stale.as_ref().and_then(|s| stale(s, &spec.rules, verdicts, start.now)))
-        .chain(no_data(&spec.rules, start.evidence))
+    let mut failures = start.failures.to_vec();
+    failures.extend(spec.stale.as_ref().and_then(|s| stale(s, &spec.rules, verdicts, start.now)));
+    failures.extend(no_data(&spec.rules, start.evidence));
+    failures.sort_by(|a, b| (a.cause, &a.detail).cmp(&(b.cause, &b.detail)));
+    failures
+        .into_iter()
         .filter_map(|failure| {
             let (action, place) = spec.failure_action(failure.cause)?;
             Some(Reason::new(Subject::Failure(failure), place, capped(action, start)))

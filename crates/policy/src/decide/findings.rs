@@ -20,16 +20,27 @@ pub(crate) const UNAUTHORIZED_IMAGE: &str = "unauthorized-image";
 /// Id of the finding that the start was not asked for by a digest that is proven.
 pub(crate) const NO_DIGEST: &str = "no-digest";
 
-/// A reason for each finding that some rule matches; the others count as allow.
-pub(super) fn said(policy: &Policy, start: &Start<'_>) -> Said {
-    let mut judge = Judge::new(policy, start);
-    let mut reasons = Vec::with_capacity(start.findings.len() + 4);
-    reasons.extend(start.findings.iter().filter_map(|judged| judge.reason(judged)));
-    if let Some(authorized) = &policy.spec().authorized {
-        reasons.extend(unmet(authorized, start));
+/// What each policy says: a reason for each finding that some rule matches, since the others count
+/// as allow; what of `authorized` is not met; and conditions that hold.
+pub(super) fn said(policies: &[&Policy], start: &Start<'_>) -> Vec<Said> {
+    let mut judges: Vec<(Judge<'_>, Vec<Reason>)> = policies
+        .iter()
+        .map(|policy| (Judge::new(policy, start), Vec::with_capacity(start.findings.len() + 4)))
+        .collect();
+    // Finding by finding, so that each is fetched from memory once for all policies.
+    for judged in start.findings {
+        for (judge, reasons) in &mut judges {
+            reasons.extend(judge.reason(judged));
+        }
     }
-    reasons.extend(judge.conditions());
-    Said { reasons, errors: judge.errors }
+    let finish = |(mut judge, mut reasons): (Judge<'_>, Vec<Reason>)| {
+        if let Some(authorized) = &judge.policy.spec().authorized {
+            reasons.extend(unmet(authorized, start));
+        }
+        reasons.extend(judge.conditions());
+        Said { reasons, errors: judge.errors }
+    };
+    judges.into_iter().map(finish).collect()
 }
 
 /// What a policy says of the findings and of the start as a whole.
@@ -150,7 +161,7 @@ impl<'a> Judge<'a> {
             subject: Subject::Finding(Arc::clone(finding)),
             rule: self.policy.index().rule_name(matched.rule),
             action: matched.action,
-            grace: matched.grace,
+            grace: matched.grace.map(Box::new),
             expired: if waived.is_none() { expired } else { None },
             waived,
         })
@@ -160,42 +171,54 @@ impl<'a> Judge<'a> {
         let policy = self.policy;
         let index = policy.index();
         let finding = &judged.finding;
-        let mut best = None;
-        self.try_rules(index.open(finding.class, finding.severity), finding, &mut best);
+        let mut best: Option<Matched> = None;
+        for candidate in index.open(finding.class, finding.severity) {
+            if best.is_some_and(|b| b.weight().0 > candidate.action) {
+                break;
+            }
+            if candidate.matches(&judged.asked)
+                && self.speaks(candidate.rule as usize, finding, &mut best)
+            {
+                break;
+            }
+        }
         if index.names_ids() {
-            self.try_rules(index.naming(judged.id), finding, &mut best);
-            for alias in &judged.aliases {
-                self.try_rules(index.naming(*alias), finding, &mut best);
+            for id in self.start.ids(judged) {
+                self.try_rules(index.naming(*id), finding, &mut best);
             }
         }
         best
     }
 
-    /// Tries rules, the strictest first, until none can be stricter than the best.
+    /// Tries rules that may name the finding, the strictest first, until none can be stricter.
     fn try_rules(&mut self, rules: &[u32], finding: &'a Finding, best: &mut Option<Matched>) {
-        for index in rules {
-            let index = *index as usize;
+        for number in rules {
+            let number = *number as usize;
             let policy = self.policy;
-            let rule = &policy.spec().rules[index];
-            if best.is_some_and(|b| b.weight().0 > rule.action) {
-                return;
-            }
-            if unmet_field(rule, finding).is_some() {
-                continue;
-            }
-            if rule.when.as_ref().is_some_and(|when| !self.holds(index, when, Some(finding))) {
-                continue;
-            }
-            let grace = rule.grace.as_ref().filter(|_| rule.action == Action::Block);
-            let grace = grace.and_then(|period| grace_of(period, finding, self.start.now));
-            let matched = Matched { rule: index, action: rule.action, grace };
-            if best.is_none_or(|b| matched.weight() > b.weight()) {
-                *best = Some(matched);
-            }
-            if grace.is_none() {
+            let rule = &policy.spec().rules[number];
+            let is_beaten = best.is_some_and(|b| b.weight().0 > rule.action);
+            let matches = || unmet_field(rule, finding).is_none();
+            if is_beaten || (matches() && self.speaks(number, finding, best)) {
                 return;
             }
         }
+    }
+
+    /// A rule whose fields match: if its condition holds too, it may be the strictest. Returns
+    /// whether no rule behind it, in the order of their actions, can be stricter.
+    fn speaks(&mut self, number: usize, finding: &'a Finding, best: &mut Option<Matched>) -> bool {
+        let policy = self.policy;
+        let rule = &policy.spec().rules[number];
+        if rule.when.as_ref().is_some_and(|when| !self.holds(number, when, Some(finding))) {
+            return false;
+        }
+        let grace = rule.grace.as_ref().filter(|_| rule.action == Action::Block);
+        let grace = grace.and_then(|period| grace_of(period, finding, self.start.now));
+        let matched = Matched { rule: number, action: rule.action, grace };
+        if best.is_none_or(|b| matched.weight() > b.weight()) {
+            *best = Some(matched);
+        }
+        grace.is_none()
     }
 
     /// The exception that takes the finding out of the count; one without a name that can be moved
@@ -204,7 +227,7 @@ impl<'a> Judge<'a> {
         let mut waiver: Option<Waiver> = None;
         let mut expired = None;
         for (id, index, exception) in &self.exceptions {
-            if !judged.may_be_called(*id) || !names(exception, &judged.finding) {
+            if !self.start.ids(judged).contains(id) || !names(exception, &judged.finding) {
                 continue;
             }
             let entry = || self.policy.index().exception_name(*index);

@@ -1,6 +1,7 @@
 //! The reasons of a decision in words, the weightiest first.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
 
 use portcullis_types::{
     Action, Cause, Class, Decision, Failure, Finding, PolicyAnswer, Reason, SettingsAnswer,
@@ -94,16 +95,17 @@ fn entries(reasons: &[&Reason]) -> String {
 /// One phrase for all findings of a class and severity, in the order in which the first of each
 /// comes.
 fn findings(reasons: &[&Reason]) -> Vec<String> {
-    let mut seen = BTreeSet::new();
+    let (mut seen, mut keys) = (HashSet::new(), HashSet::new());
     let mut groups: Vec<Group<'_>> = Vec::new();
     for reason in reasons {
         let Subject::Finding(finding) = &reason.subject else {
             continue;
         };
-        if !seen.insert(finding.key()) {
+        // Most of what several policies say twice is one value, and need not be compared.
+        if !seen.insert(Arc::as_ptr(finding)) || !keys.insert(finding.key()) {
             continue;
         }
-        let grace = reason.grace.map(|grace| grace.until);
+        let grace = reason.grace.as_ref().map(|grace| grace.until);
         let alike = |group: &&mut Group<'_>| {
             let first = group.first;
             (first.class, first.severity) == (finding.class, finding.severity)

@@ -136,7 +136,7 @@ fn an_entry_is_put_in_and_the_rest_stays() {
 
 #[test]
 fn the_shipped_policies_can_be_edited() {
-    let shipped = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config/policies");
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config/policies");
     let folders = [shipped.clone(), shipped.join("templates")];
     let files = folders.iter().flat_map(|folder| std::fs::read_dir(folder).unwrap());
     let mut edited = 0;
