@@ -246,6 +246,25 @@ impl Running {
         }
     }
 
+    /// Waits until its output has so many bytes.
+    ///
+    /// # Errors
+    /// When it ends, or its limit passes, before.
+    pub fn wait_for_bytes(&mut self, wanted: usize) -> Result<()> {
+        let deadline = Instant::now() + self.limit;
+        loop {
+            let ended = self.ended()?.is_some();
+            let seen = self.stdout.bytes().len();
+            if seen >= wanted {
+                return Ok(());
+            }
+            if ended || Instant::now() > deadline {
+                bail!("`{}` printed {seen} of {wanted} bytes", self.title);
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     /// Kills it with all of its process group.
     ///
     /// # Errors
