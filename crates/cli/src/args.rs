@@ -39,6 +39,7 @@ pub(crate) enum Output {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Say whether this node is protected, and by what
+    #[command(after_help = "Example:\n  portcullis status --output json")]
     Status,
     /// Check, publish and show policies
     #[command(subcommand)]
@@ -74,7 +75,7 @@ pub(crate) enum Command {
     Explain(Box<Explain>),
     /// Replay recorded starts against other policies, and say what would change
     #[command(after_help = "Example:\n  \
-        portcullis simulate --policies ./policies --since 2026-11-01T00:00:00Z")]
+        portcullis simulate --policies ./policies --since 30d")]
     Simulate(Simulate),
     /// Check the settings file
     #[command(subcommand)]
@@ -87,6 +88,7 @@ pub(crate) enum Command {
         shell: clap_complete::Shell,
     },
     /// Write the man pages
+    #[command(after_help = "Example:\n  portcullis man /usr/local/share/man/man1")]
     Man {
         /// Into this folder
         folder: PathBuf,
@@ -115,8 +117,8 @@ Examples:
     Lint {
         /// Files or folders; the node's policy folder if none is given
         paths: Vec<PathBuf>,
-        /// Only recorded starts since this time (RFC 3339)
-        #[arg(long, value_name = "TIME")]
+        /// Only recorded starts since this time (RFC 3339), or of the last 24h, 7d, 1d12h
+        #[arg(long, value_name = "TIME", value_parser = since)]
         since: Option<Timestamp>,
         /// Fail on warnings too
         #[arg(long)]
@@ -132,11 +134,14 @@ Examples:
         /// Which; without it they are listed
         name: Option<String>,
     },
-    /// Check the node's policies and put them into force
+    /// Check the node's policies and VEX documents, and put them into force
+    #[command(after_help = "Example:\n  portcullis policy check && portcullis policy apply")]
     Apply,
     /// List the policies in force, and say what differs from the files
+    #[command(after_help = "Example:\n  portcullis policy list")]
     List,
     /// Show a policy that is in force
+    #[command(after_help = "Example:\n  portcullis policy show production")]
     Show {
         /// Its name
         name: String,
@@ -173,14 +178,17 @@ pub(crate) enum Feed {
         force: bool,
     },
     /// Show the feeds of this node and how old they are
+    #[command(after_help = "Example:\n  portcullis feed status")]
     Status,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Vex {
     /// List the statements of this node's VEX documents
+    #[command(after_help = "Example:\n  portcullis vex list")]
     List,
     /// Check VEX documents: OpenVEX, CSAF, CycloneDX
+    #[command(after_help = "Example:\n  portcullis vex check web.openvex.json")]
     Check {
         /// Files or folders; the node's VEX folder if none is given
         paths: Vec<PathBuf>,
@@ -208,13 +216,16 @@ pub(crate) struct VexExplain {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verdict {
     /// List the images about which something is known
+    #[command(after_help = "Example:\n  portcullis verdict list")]
     List,
     /// Show what is known about an image
+    #[command(after_help = "Example:\n  portcullis verdict show sha256:1f2e...")]
     Show {
         /// Digest of its configuration (the image ID)
         image: Digest,
     },
     /// Forget what is known about an image
+    #[command(after_help = "Example:\n  portcullis verdict rm sha256:1f2e...")]
     Rm {
         /// Digests of their configurations
         #[arg(required = true)]
@@ -415,8 +426,8 @@ pub(crate) struct Simulate {
     /// The policy files to try
     #[arg(long, value_name = "DIR", required = true)]
     pub(crate) policies: PathBuf,
-    /// Only starts since this time (RFC 3339)
-    #[arg(long, value_name = "TIME")]
+    /// Only starts since this time (RFC 3339), or of the last 24h, 7d, 1d12h
+    #[arg(long, value_name = "TIME", value_parser = since)]
     pub(crate) since: Option<Timestamp>,
     /// Show starts that would be decided alike too
     #[arg(long)]
@@ -483,6 +494,7 @@ fn key_value(text: &str) -> Result<(String, String), String> {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Config {
     /// Check the settings file, and report every fault with its key
+    #[command(after_help = "Example:\n  portcullis config check portcullis.toml")]
     Check {
         /// The file; the node's if it is not given
         file: Option<PathBuf>,
@@ -497,5 +509,24 @@ mod tests {
     fn the_command_line_is_consistent() {
         use clap::CommandFactory;
         Cli::command().debug_assert();
+    }
+
+    fn check(command: &mut clap::Command) {
+        let name = command.get_name().to_owned();
+        let help = command.render_long_help().to_string();
+        for line in help.lines() {
+            assert!(line.chars().count() <= 100, "{name}: {line}");
+        }
+        let is_leaf = command.get_subcommands().next().is_none();
+        assert!(!is_leaf || help.contains("Example"), "{name} has no example:\n{help}");
+        command.get_subcommands_mut().filter(|c| c.get_name() != "help").for_each(check);
+    }
+
+    #[test]
+    fn every_command_has_an_example_and_fits_the_width() {
+        use clap::CommandFactory;
+        let mut command = Cli::command().term_width(100);
+        command.build();
+        check(&mut command);
     }
 }
