@@ -111,7 +111,7 @@ fn every_field_is_described_and_every_description_is_of_a_field() {
         ("events handle and events ignore", &["events", "ignore", id], 0),
         ("config check", &["config", "check"], 0),
     ];
-    let mut missing = BTreeMap::new();
+    let mut missing: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
     let mut seen: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for (section, args, code) in runs {
         let said = node.run(&[args, &["--output", "json"][..]].concat(), *code);
@@ -122,9 +122,9 @@ fn every_field_is_described_and_every_description_is_of_a_field() {
         let unknown = fields.iter().filter(|field| !known.contains_key(*field)).cloned();
         let unknown: Vec<String> = unknown.collect();
         if !unknown.is_empty() {
-            missing.entry(*section).or_insert_with(BTreeSet::new).extend(unknown);
+            missing.entry(*section).or_default().extend(unknown);
         }
-        seen.entry((*section).to_owned()).or_insert_with(BTreeSet::new).extend(fields);
+        seen.entry((*section).to_owned()).or_default().extend(fields);
     }
     assert!(missing.is_empty(), "printed and not described: {missing:#?}");
     for (section, fields) in described {
