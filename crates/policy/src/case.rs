@@ -52,7 +52,14 @@ pub struct Case {
     pub wanted: Wanted,
     /// What would let it start, if the case says so.
     pub plans: Option<WantedPlans>,
+    /// The line of its refusal or record, with [`EVENT_ID`] as its event, if the case says so.
+    pub line: Option<String>,
+    /// Whether a scan is wanted before the decision, if the case says so.
+    pub scan: Option<bool>,
 }
+
+/// The event id in the lines of the cases.
+pub const EVENT_ID: &str = "01JD0000000000000000000000";
 
 /// The plans that are wanted, each change as the line that people read; left out: there is no plan
 /// of this kind.
@@ -252,6 +259,8 @@ struct RawCase {
     failures: Vec<RawFailure>,
     wanted: Wanted,
     plans: Option<WantedPlans>,
+    line: Option<String>,
+    scan: Option<bool>,
 }
 
 fn yes() -> bool {
@@ -476,6 +485,8 @@ impl RawCase {
             now,
             wanted: self.wanted,
             plans: self.plans,
+            line: self.line,
+            scan: self.scan,
         })
     }
 }

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot read its cases has failed")]
 
-use portcullis_policy::case::{Case, FOLDER};
+use portcullis_policy::case::{Case, EVENT_ID, FOLDER};
 use portcullis_policy::refusal;
 
 fn all() -> Vec<Case> {
@@ -31,11 +31,35 @@ fn every_case_is_decided_as_wanted() {
         let decision = case.decide().unwrap_or_else(|e| panic!("{}: {e}", case.note));
         let differences = case.wanted.differences(&decision);
         if !differences.is_empty() {
-            let line = refusal(&decision, &case.identity, "01JD0000000000000000000000");
+            let line = refusal(&decision, &case.identity, EVENT_ID);
             failed.push(format!("{}\n{line}\n{}", case.note, differences.join("\n")));
         }
     }
     assert!(failed.is_empty(), "{} cases failed:\n{}", failed.len(), failed.join("\n\n"));
+}
+
+#[test]
+fn lines_and_wishes_for_a_scan_are_as_wanted() {
+    let (mut lines, mut scans) = (0, 0);
+    let mut failed = Vec::new();
+    for case in all() {
+        if let Some(line) = &case.line {
+            let decision = case.decide().unwrap_or_else(|e| panic!("{}: {e}", case.note));
+            let got = refusal(&decision, &case.identity, EVENT_ID);
+            if got != *line {
+                failed.push(format!("{}: wanted\n{line}\ngot\n{got}", case.note));
+            }
+            lines += 1;
+        }
+        if let Some(wanted) = case.scan {
+            let set = case.policy_set().unwrap();
+            let scan = set.is_some_and(|set| set.wants_scan(&case.request, &case.identity));
+            assert_eq!(scan, wanted, "{}", case.note);
+            scans += 1;
+        }
+    }
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
+    assert!(lines > 5 && scans > 2, "only {lines} lines and {scans} wishes were found");
 }
 
 #[test]
