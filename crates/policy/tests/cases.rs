@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot read its cases has failed")]
 
+use std::collections::BTreeSet;
+use std::path::Path;
+
 use portcullis_policy::case::{Case, EVENT_ID, FOLDER};
 use portcullis_policy::refusal;
 
@@ -69,4 +72,28 @@ fn no_two_cases_have_the_same_note() {
     for pair in notes.windows(2) {
         assert_ne!(pair[0], pair[1]);
     }
+}
+
+/// What stands between backticks in the table rows of `docs/policy-cases.md`: cases, files of
+/// faults, and tests of other crates.
+#[test]
+fn what_the_document_names_exists() {
+    let root = Path::new(FOLDER).join("../../..");
+    let notes: BTreeSet<String> = all().into_iter().map(|case| case.note).collect();
+    let text = std::fs::read_to_string(root.join("docs/policy-cases.md")).unwrap();
+    let rows = text.lines().filter(|line| line.starts_with('|'));
+    let is_place = |part: &&str| {
+        [".toml: ", ".yaml", ".rs"].iter().any(|end| part.contains(end)) || part.contains("/tests")
+    };
+    let named: Vec<&str> =
+        rows.flat_map(|row| row.split('`').skip(1).step_by(2)).filter(is_place).collect();
+    assert!(named.len() > 100, "only {} are named", named.len());
+    let exists = |named: &str| match named.split_once(".rs") {
+        Some((file, test)) => std::fs::read_to_string(root.join(format!("{file}.rs")))
+            .is_ok_and(|code| code.contains(&format!("fn {}", test.trim_start_matches(": ")))),
+        None if named.ends_with(".yaml") => Path::new(FOLDER).join(named).exists(),
+        None => notes.contains(named),
+    };
+    let missing: Vec<&str> = named.into_iter().filter(|named| !exists(named)).collect();
+    assert!(missing.is_empty(), "{missing:#?}");
 }
