@@ -23,7 +23,7 @@ use crate::index::{Asked, IdHash};
 use crate::{PolicySet, VexIndex, VexJudgement};
 
 pub(crate) use causes::day;
-pub(crate) use findings::{NO_DIGEST, UNAUTHORIZED_IMAGE, unmet_field};
+pub(crate) use findings::{CONDITION, NO_DIGEST, UNAUTHORIZED_IMAGE, unmet_field};
 pub(crate) use scope::in_scope;
 
 /// What decides on this node.

@@ -91,21 +91,33 @@ impl ScanReport {
     /// as much.
     ///
     /// Filters (`--ignore-unfixed`, `--severity`) leave no trace in a report but the absence of
-    /// what they hide, so a report that shows no unfixed finding, or none as low, does not stand
-    /// in for one that shows some.
+    /// what they hide, so a report that shows no unfixed finding, or none of some severity, does
+    /// not stand in for one that shows some.
     pub fn replaces(&self, older: &Self) -> bool {
         let shows_unfixed = |r: &Self| r.findings.iter().any(|f| !f.is_fixable());
-        let lowest = |r: &Self| r.findings.iter().map(|f| f.severity).max();
+        let severities =
+            |r: &Self| -> BTreeSet<Severity> { r.findings.iter().map(|f| f.severity).collect() };
         self.scanner.name == older.scanner.name
             && self.scanned_at > older.scanned_at
             && (self.binding == Binding::ByReport || older.binding == Binding::ByImporter)
             && self.coverage.includes(&older.coverage)
             && (shows_unfixed(self) || !shows_unfixed(older))
-            && lowest(self) >= lowest(older)
+            && severities(older).is_subset(&severities(self))
+    }
+
+    /// Whether it looked for anything. A report that did not, and found nothing, says nothing of
+    /// its image.
+    pub fn says_something(&self) -> bool {
+        !self.coverage.classes.is_empty() || !self.findings.is_empty()
     }
 
     /// Puts the findings in order of their keys, and unites those that are one problem.
     pub fn put_in_order(&mut self) {
+        for finding in &mut self.findings {
+            if finding.aliases.len() > MAX_ALIASES {
+                Arc::make_mut(finding).aliases.truncate(MAX_ALIASES);
+            }
+        }
         self.findings = in_order(std::mem::take(&mut self.findings));
     }
 
@@ -123,6 +135,10 @@ impl ScanReport {
             && findings.iter().zip(&other.findings).all(|(a, b)| a.says_the_same(b))
     }
 }
+
+/// Most other ids of a finding that are kept: real vulnerabilities have a handful, and each is
+/// compared with those of other reports at a start.
+const MAX_ALIASES: usize = 64;
 
 /// The names by which an image is found and shown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -265,7 +281,9 @@ fn unite(known: &mut Finding, other: &Finding, sources: &mut Sources) {
     known.published = earlier(known.published, other.published);
     known.fixed = earlier(known.fixed, other.fixed);
     known.first_seen = earlier(known.first_seen, other.first_seen);
-    let more = other.aliases.iter().filter(|a| !known.aliases.contains(a));
+    let room = MAX_ALIASES.saturating_sub(known.aliases.len());
+    let more =
+        other.aliases.iter().take(MAX_ALIASES).filter(|a| !known.aliases.contains(a)).take(room);
     let more: Vec<Text> = more.cloned().collect();
     if !more.is_empty() {
         known.aliases.extend(more);
@@ -360,6 +378,35 @@ mod tests {
         let fixed_only = report(2, vec![finding("B", Severity::High, Some("2"))]);
         assert_eq!(standing(vec![full.clone(), fixed_only.clone()]), 2);
         assert_eq!(standing(vec![fixed_only, full]), 2);
+    }
+
+    #[test]
+    fn a_report_that_hides_the_worst_makes_nothing_clean() {
+        let full = report(
+            1,
+            vec![finding("A", Severity::Critical, Some("2")), finding("B", Severity::Low, None)],
+        );
+        let low_only = report(2, vec![finding("B", Severity::Low, None)]);
+        assert_eq!(standing(vec![full.clone(), low_only.clone()]), 2);
+        assert_eq!(standing(vec![low_only, full]), 2);
+    }
+
+    #[test]
+    fn many_aliases_are_bounded() {
+        let aliases = |from: usize| -> Vec<Text> {
+            (from..from + 1_000).map(|n| format!("X-{n:06}").into()).collect()
+        };
+        let mut verdict = Verdict { image: facts(), reports: Vec::new() };
+        for (second, scanner) in [(1, "a"), (2, "b")] {
+            let found = Finding {
+                aliases: aliases(second as usize * 1_000),
+                ..finding("A", Severity::High, None)
+            };
+            let mut report = report(second, vec![found]);
+            report.scanner.name = scanner.into();
+            verdict.absorb(&facts(), report);
+        }
+        assert_eq!(Verdict::merged([&verdict])[0].aliases.len(), MAX_ALIASES);
     }
 
     #[test]

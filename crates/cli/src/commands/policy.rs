@@ -4,8 +4,10 @@ mod lint;
 mod recorded;
 mod template;
 
+use std::fs::{File, TryLockError};
 use std::io::Write;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use portcullis_gate::published;
@@ -151,7 +153,35 @@ fn check(context: &Context, paths: &[PathBuf]) -> Result<Exit> {
 /// What becomes of a set that cannot be applied.
 const UNCHANGED: &str = "nothing is changed, the set in force goes on deciding";
 
+/// How long is waited for somebody else who changes the policies.
+const LOCK_BOUND: Duration = Duration::from_secs(10);
+
+/// Keeps others from changing or publishing the policies until it is dropped, so that what is read
+/// is what is published, in the order in which it was written.
+pub(super) fn lock(context: &Context) -> Result<File> {
+    let folder = context.policy_folder();
+    let lock = File::open(&folder)
+        .with_context(|| format!("cannot read the policy folder {}", folder.display()))?;
+    let until = Instant::now() + LOCK_BOUND;
+    loop {
+        match lock.try_lock() {
+            Ok(()) => return Ok(lock),
+            Err(TryLockError::WouldBlock) if Instant::now() < until => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            Err(TryLockError::WouldBlock) => bail!(
+                "another portcullis is changing the policies in {}: try again when it is done",
+                folder.display()
+            ),
+            Err(TryLockError::Error(error)) => {
+                return Err(error).with_context(|| format!("cannot lock {}", folder.display()));
+            }
+        }
+    }
+}
+
 fn apply(context: &Context) -> Result<Exit> {
+    let _lock = lock(context)?;
     let node = publish(context).context(UNCHANGED)?;
     let checked = Checked::of(&node);
     let Ok(set) = node.compiled else {

@@ -1,10 +1,10 @@
 //! What went wrong or is missing, and what a policy says of it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use portcullis_types::{
-    Action, Cause, Class, Evidence, Failure, Identity, Lookup, Reason, Subject, Surety, Timestamp,
-    Verdict, Workload,
+    Action, Cause, Class, Evidence, Failure, Identity, Lookup, Reason, ScanReport, Subject, Surety,
+    Timestamp, Verdict, Workload,
 };
 
 use super::Start;
@@ -44,7 +44,7 @@ fn derived(identity: &Identity, evidence: &Evidence) -> Vec<Failure> {
     match &evidence.lookup {
         Lookup::Read(verdicts) => {
             let unreadable = met(Cause::StoreCorrupt) || met(Cause::StoreUnreadable);
-            if !unreadable && verdicts.iter().all(|v| v.reports.is_empty()) {
+            if !unreadable && telling(verdicts).next().is_none() {
                 derive(Cause::Unscanned, "the store holds nothing for this image");
             }
         }
@@ -89,7 +89,7 @@ fn asked_about(rules: &[Rule]) -> BTreeSet<Class> {
 /// For each class that the rules ask about, or for each that was looked for if they ask about
 /// none: the newest knowledge of it is too old.
 fn stale(stale: &Stale, rules: &[Rule], verdicts: &[Verdict], now: Timestamp) -> Option<Failure> {
-    let reports = || verdicts.iter().flat_map(|v| &v.reports);
+    let reports = || telling(verdicts);
     let mut classes = asked_about(rules);
     if classes.is_empty() {
         classes = reports().flat_map(|r| r.coverage.classes.iter().copied()).collect();
@@ -97,8 +97,7 @@ fn stale(stale: &Stale, rules: &[Rule], verdicts: &[Verdict], now: Timestamp) ->
     let old: Vec<String> = classes
         .into_iter()
         .filter_map(|class| {
-            let covering = reports().filter(|r| r.coverage.classes.contains(&class));
-            let freshest = covering.map(|r| r.as_of()).max()?;
+            let freshest = known_since(class, verdicts)?;
             stale
                 .max_age
                 .has_passed(freshest, now)
@@ -108,6 +107,32 @@ fn stale(stale: &Stale, rules: &[Rule], verdicts: &[Verdict], now: Timestamp) ->
     (!old.is_empty()).then(|| {
         Failure::new(Cause::Stale, format!("{}, older than {}", old.join(", "), stale.max_age))
     })
+}
+
+/// The reports that say anything of their image.
+fn telling(verdicts: &[Verdict]) -> impl Iterator<Item = &ScanReport> {
+    verdicts.iter().flat_map(|v| &v.reports).filter(|report| report.says_something())
+}
+
+/// The date that the knowledge of a class is from: of each part, an ecosystem or a distribution,
+/// the newest report that looked at it, and of these the oldest. A new look at one part is none at
+/// another.
+fn known_since(class: Class, verdicts: &[Verdict]) -> Option<Timestamp> {
+    let mut parts: BTreeMap<&str, Timestamp> = BTreeMap::new();
+    let mut of_no_part: Option<Timestamp> = None;
+    for report in telling(verdicts).filter(|r| r.coverage.classes.contains(&class)) {
+        let date = report.as_of();
+        of_no_part = of_no_part.max(Some(date));
+        if class == Class::Vulnerability {
+            let coverage = &report.coverage;
+            let distribution = coverage.distribution.iter();
+            for part in coverage.ecosystems.iter().chain(distribution) {
+                let known = parts.entry(part).or_insert(date);
+                *known = date.max(*known);
+            }
+        }
+    }
+    parts.into_values().min().or(of_no_part)
 }
 
 /// The day of a time is enough for people, and keeps the line short.
@@ -129,7 +154,7 @@ fn no_data(rules: &[Rule], evidence: &Evidence) -> Option<Failure> {
 
 /// What no scanner looked for. Without any report the image is unscanned, which is another cause.
 fn not_scanned(rules: &[Rule], verdicts: &[Verdict]) -> Vec<String> {
-    let reports = || verdicts.iter().flat_map(|v| &v.reports);
+    let reports = || telling(verdicts);
     if reports().next().is_none() {
         return Vec::new();
     }

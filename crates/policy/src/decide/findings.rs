@@ -50,6 +50,9 @@ pub(super) struct Said {
     pub(super) errors: Vec<String>,
 }
 
+/// Between the rule and the policy in what is said of a condition without an answer.
+pub(crate) const CONDITION: &str = ".when of policy ";
+
 /// Most evaluation errors of one policy that are told.
 const MAX_ERRORS: usize = 8;
 
@@ -138,7 +141,7 @@ impl<'a> Judge<'a> {
         match condition.evaluate(&self.input, &mut self.cost) {
             Ok(holds) => holds,
             Err(error) => {
-                let error = format!("rules[{rule}].when of policy {}: {error}", self.policy.name());
+                let error = format!("rules[{rule}]{CONDITION}{}: {error}", self.policy.name());
                 if self.errors.len() < MAX_ERRORS && !self.errors.contains(&error) {
                     self.errors.push(error);
                 }
@@ -288,7 +291,8 @@ fn grace_of(period: &GracePeriod, finding: &Finding, now: Timestamp) -> Option<G
             GraceClock::Fixed => finding.fixed,
             GraceClock::FirstSeen => finding.first_seen,
         };
-        date.map(|date| (clock, date))
+        // A date that has not come starts no grace: it would never end.
+        date.filter(|date| *date <= now).map(|date| (clock, date))
     };
     let (clock, since) = date(period.from).or_else(|| period.fallback.and_then(date))?;
     let seconds = i64::try_from(period.period.as_seconds()).unwrap_or(i64::MAX);

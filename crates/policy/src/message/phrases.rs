@@ -9,7 +9,7 @@ use portcullis_types::{
 };
 
 use super::plain::{plain, shortened};
-use crate::decide::{NO_DIGEST, UNAUTHORIZED_IMAGE, day};
+use crate::decide::{CONDITION, NO_DIGEST, UNAUTHORIZED_IMAGE, day};
 
 /// Longest text about one finding or one failure, in bytes.
 const MAX_DETAIL: usize = 90;
@@ -238,6 +238,10 @@ fn failure(failure: &Failure) -> String {
         Cause::Deadline => ("the gate's time was up", "try again or raise the deadline"),
         Cause::AuditUnavailable => ("the event could not be recorded", "mend journal or disk"),
         Cause::PolicyInvalid => ("the policy set cannot be used", "run portcullis policy apply"),
+        Cause::Internal if failure.detail.contains(CONDITION) => (
+            "a condition has no answer",
+            "mend it, and ask with has() or in for what may be missing",
+        ),
         Cause::Internal => ("portcullis failed", "report it with the event"),
     };
     let detail = shortened(&plain(&failure.detail), MAX_DETAIL);

@@ -221,7 +221,11 @@ impl<'a> World<'a> {
         let distribution = coverages().find_map(|c| c.distribution.clone());
         let coverage = Coverage {
             classes: Class::ALL.iter().copied().filter(|c| c.is_scanned()).collect(),
-            ecosystems: coverages().flat_map(|c| c.uncovered.iter().cloned()).collect(),
+            // Of all that any report names, also of other distributions: they are looked at anew.
+            ecosystems: coverages()
+                .flat_map(|c| c.uncovered.iter().chain(&c.ecosystems).chain(&c.distribution))
+                .cloned()
+                .collect(),
             distribution: Some(distribution.unwrap_or_else(|| "known".to_owned())),
             ..Coverage::default()
         };

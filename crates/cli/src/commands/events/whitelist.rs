@@ -1,7 +1,6 @@
 //! `portcullis events whitelist`: the image of an event onto the whitelist of the policies that
 //! blocked it, by editing their files and putting them into force.
 
-use std::fs::File;
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::PathBuf;
 
@@ -92,12 +91,7 @@ pub(super) fn run(context: &Context, args: &Whitelist) -> Result<Exit> {
     let entry =
         WhitelistEntry { image: image(&event)?, malware: args.malware, workload: args.workload };
     let policies = policies(&event, &args.policy)?;
-    let folder = context.policy_folder();
-    let lock = File::open(&folder)
-        .with_context(|| format!("cannot read the policy folder {}", folder.display()))?;
-    lock.try_lock().with_context(|| {
-        format!("another portcullis is changing the policies in {}", folder.display())
-    })?;
+    let _lock = policy::lock(context)?;
     let plan = plan(context, &event, &entry, &policies)?;
     let (would_be, would_say) = judged(context, &event, plan.set.clone())?;
     let mut done = Whitelisted {
