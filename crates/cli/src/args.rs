@@ -28,6 +28,20 @@ pub(crate) struct Global {
     /// Print for people or for programs
     #[arg(long, short, global = true, value_enum, default_value_t = Output::Text)]
     pub(crate) output: Output,
+    /// Colour the actions; on a terminal alone, and not where NO_COLOR is set, if it is left out
+    #[arg(long, global = true, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
+    pub(crate) color: Color,
+}
+
+/// When actions are coloured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Color {
+    /// On a terminal, unless NO_COLOR is set
+    Auto,
+    /// Wherever it goes
+    Always,
+    /// Not at all
+    Never,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -39,8 +53,10 @@ pub(crate) enum Output {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Say whether this node is protected, and by what
+    #[command(after_help = "Examples:\n  portcullis status\n  portcullis status --output json")]
     Status,
     /// Check, publish and show policies
+    #[command(after_help = "Examples:\n  portcullis policy check\n  portcullis policy apply")]
     #[command(subcommand)]
     Policy(Policy),
     /// Take in scanners' reports: JSON of Trivy and Grype, SARIF, CycloneDX
@@ -53,15 +69,27 @@ pub(crate) enum Command {
     )]
     Import(Import),
     /// Take in what changes daily: EPSS and KEV
+    #[command(
+        after_help = "Examples:\n  portcullis feed update epss_scores-current.csv.gz\n  portcullis feed status"
+    )]
     #[command(subcommand)]
     Feed(Feed),
     /// Check VEX documents, and say what their statements do
+    #[command(
+        after_help = "Examples:\n  portcullis vex check web.openvex.json\n  portcullis vex explain CVE-2024-3094"
+    )]
     #[command(subcommand)]
     Vex(Vex),
     /// Look at what is known about images
+    #[command(
+        after_help = "Examples:\n  portcullis verdict list\n  portcullis verdict show sha256:1f2e..."
+    )]
     #[command(subcommand)]
     Verdict(Verdict),
     /// Look at what was decided
+    #[command(
+        after_help = "Examples:\n  portcullis events list --status open\n  portcullis events show 01JD3V8Q2M"
+    )]
     #[command(subcommand)]
     Events(Events),
     /// Say what a door would decide about an image
@@ -73,10 +101,11 @@ pub(crate) enum Command {
         portcullis explain --image sha256:1f2e... --namespace prod-web --all")]
     Explain(Box<Explain>),
     /// Replay recorded starts against other policies, and say what would change
-    #[command(after_help = "Example:\n  \
-        portcullis simulate --policies ./policies --since 2026-11-01T00:00:00Z")]
+    #[command(after_help = "Examples:\n  portcullis simulate --policies ./policies --since 7d\n  \
+        portcullis simulate --policies ./policies --since 2026-11-01T00:00:00Z --exit-code")]
     Simulate(Simulate),
     /// Check the settings file
+    #[command(after_help = "Example:\n  portcullis config check")]
     #[command(subcommand)]
     Config(Config),
     /// Print a completion script for a shell
@@ -87,9 +116,19 @@ pub(crate) enum Command {
         shell: clap_complete::Shell,
     },
     /// Write the man pages
+    #[command(after_help = "Example:\n  portcullis man /usr/local/share/man/man1")]
     Man {
         /// Into this folder
+        #[arg(value_name = "DIR")]
         folder: PathBuf,
+    },
+    /// Print the JSON Schema of what a command prints with --output json
+    #[command(after_help = "Examples:\n  portcullis schema\n  portcullis schema events list\n\n\
+        Without a command, those that have a schema are listed.")]
+    Schema {
+        /// The command, as it is typed
+        #[arg(value_name = "COMMAND")]
+        command: Vec<String>,
     },
 }
 
@@ -133,10 +172,13 @@ Examples:
         name: Option<String>,
     },
     /// Check the node's policies and put them into force
+    #[command(after_help = "Example:\n  portcullis policy apply")]
     Apply,
     /// List the policies in force, and say what differs from the files
+    #[command(after_help = "Example:\n  portcullis policy list")]
     List,
     /// Show a policy that is in force
+    #[command(after_help = "Example:\n  portcullis policy show production")]
     Show {
         /// Its name
         name: String,
@@ -173,14 +215,17 @@ pub(crate) enum Feed {
         force: bool,
     },
     /// Show the feeds of this node and how old they are
+    #[command(after_help = "Example:\n  portcullis feed status")]
     Status,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Vex {
     /// List the statements of this node's VEX documents
+    #[command(after_help = "Example:\n  portcullis vex list")]
     List,
     /// Check VEX documents: OpenVEX, CSAF, CycloneDX
+    #[command(after_help = "Example:\n  portcullis vex check web.openvex.json")]
     Check {
         /// Files or folders; the node's VEX folder if none is given
         paths: Vec<PathBuf>,
@@ -208,13 +253,16 @@ pub(crate) struct VexExplain {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verdict {
     /// List the images about which something is known
+    #[command(after_help = "Example:\n  portcullis verdict list")]
     List,
     /// Show what is known about an image
+    #[command(after_help = "Example:\n  portcullis verdict show sha256:1f2e...")]
     Show {
         /// Digest of its configuration (the image ID)
         image: Digest,
     },
     /// Forget what is known about an image
+    #[command(after_help = "Example:\n  portcullis verdict rm sha256:1f2e...")]
     Rm {
         /// Digests of their configurations
         #[arg(required = true)]
@@ -415,8 +463,8 @@ pub(crate) struct Simulate {
     /// The policy files to try
     #[arg(long, value_name = "DIR", required = true)]
     pub(crate) policies: PathBuf,
-    /// Only starts since this time (RFC 3339)
-    #[arg(long, value_name = "TIME")]
+    /// Only starts since this time (RFC 3339), or of the last 24h, 7d, 1d12h
+    #[arg(long, value_name = "TIME", value_parser = since)]
     pub(crate) since: Option<Timestamp>,
     /// Show starts that would be decided alike too
     #[arg(long)]
@@ -483,6 +531,7 @@ fn key_value(text: &str) -> Result<(String, String), String> {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Config {
     /// Check the settings file, and report every fault with its key
+    #[command(after_help = "Example:\n  portcullis config check /etc/portcullis/settings.toml")]
     Check {
         /// The file; the node's if it is not given
         file: Option<PathBuf>,
@@ -492,10 +541,73 @@ pub(crate) enum Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::CommandFactory;
+
+    /// All commands with their subcommands, built as for a command line.
+    fn every(check: &mut impl FnMut(&str, &mut clap::Command)) {
+        fn walk(
+            name: &str,
+            command: &mut clap::Command,
+            check: &mut impl FnMut(&str, &mut clap::Command),
+        ) {
+            check(name, command);
+            for below in command.get_subcommands_mut().filter(|c| c.get_name() != "help") {
+                walk(&format!("{name} {}", below.get_name()), below, check);
+            }
+        }
+        let mut cli = Cli::command();
+        cli.build();
+        walk("portcullis", &mut cli, check);
+    }
 
     #[test]
     fn the_command_line_is_consistent() {
-        use clap::CommandFactory;
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_an_example_and_narrow_help() {
+        let mut seen = 0;
+        every(&mut |name, command| {
+            for help in [command.render_help(), command.render_long_help()] {
+                let help = help.to_string();
+                let wide = help.lines().find(|line| line.chars().count() > 100);
+                assert_eq!(wide, None, "{name}");
+                let example = format!("\n  {name}");
+                assert!(help.contains("Example") && help.contains(&example), "{name}: {help}");
+            }
+            let about = command.get_about().unwrap().to_string();
+            assert!(!about.ends_with('.') || name == "portcullis", "{name}: {about}");
+            assert!(about.starts_with(|c: char| c.is_uppercase()), "{name}: {about}");
+            seen += 1;
+        });
+        assert!(seen > 35, "only {seen} commands");
+    }
+
+    #[test]
+    fn completions_and_man_pages_are_about_every_command() {
+        let folder = tempfile::tempdir().unwrap();
+        crate::commands::write_man(folder.path()).unwrap();
+        let shells =
+            [clap_complete::Shell::Bash, clap_complete::Shell::Zsh, clap_complete::Shell::Fish];
+        let scripts = shells.map(|shell| {
+            (shell, String::from_utf8(crate::commands::completion_script(shell)).unwrap())
+        });
+        every(&mut |name, command| {
+            let page = folder.path().join(format!("{}.1", name.replace(' ', "-")));
+            let text = std::fs::read_to_string(&page).unwrap_or_else(|e| panic!("{name}: {e}"));
+            assert!(text.contains("Example"), "{name} has no example in its page");
+            for (shell, script) in &scripts {
+                let has = |word: &str| script.contains(word);
+                assert!(has(command.get_name()), "{shell}: {name}");
+                for long in command.get_arguments().filter_map(clap::Arg::get_long) {
+                    assert!(has(long), "{shell}: {name} --{long}");
+                }
+            }
+        });
+        let bash = folder.path().join("bash");
+        std::fs::write(&bash, &scripts[0].1).unwrap();
+        let parsed = std::process::Command::new("bash").arg("-n").arg(&bash).status().unwrap();
+        assert!(parsed.success());
     }
 }

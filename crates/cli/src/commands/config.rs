@@ -4,14 +4,15 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use portcullis_settings::{Paths, Settings, SettingsError};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::args::{Config, Global};
 use crate::exit::Exit;
 use crate::render::Printer;
 
-#[derive(Serialize)]
-struct Checked {
+#[derive(Serialize, JsonSchema)]
+pub(in crate::commands) struct Checked {
     file: PathBuf,
     present: bool,
     faults: Vec<String>,
@@ -31,7 +32,7 @@ pub(super) fn run(global: &Global, command: &Config) -> Result<Exit> {
         Err(error) => return Err(error.into()),
     };
     let checked = Checked { file, present, faults };
-    Printer::new(global.output).print(&checked, |out| {
+    Printer::new(global).print(&checked, |out| {
         let file = checked.file.display();
         match (checked.present, checked.faults.as_slice()) {
             (false, _) => writeln!(out, "{file} does not exist: the shipped settings are in force"),

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use portcullis_audit::{FaultKind, Head, Known, Place, Verification};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use self::journal::Journal;
@@ -19,9 +20,9 @@ use crate::render::{count, plain};
 const MOST: usize = 10;
 
 /// What the check found.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct Verified {
+pub(in crate::commands) struct Verified {
     /// The ledger's folder.
     ledger: PathBuf,
     /// Nothing is wrong.
@@ -33,7 +34,7 @@ struct Verified {
     /// Number of the first record that is kept.
     first: Option<u64>,
     /// The last record; whoever keeps it can give it to a later check.
-    last: Option<Head>,
+    last: Option<Last>,
     /// Lines from before there was a chain, of which nothing can be said.
     before_the_chain: u64,
     /// What the journal was good for.
@@ -50,8 +51,15 @@ struct Verified {
     more_faults: u64,
 }
 
+/// A record by its number and its hash.
+#[derive(Serialize, JsonSchema)]
+struct Last {
+    seq: u64,
+    hash: String,
+}
+
 /// A place in the ledger.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct At {
     file: PathBuf,
     /// From 1.
@@ -63,7 +71,7 @@ struct At {
 }
 
 /// A torn line that was closed.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct ClosedLine {
     #[serde(flatten)]
     at: At,
@@ -72,7 +80,7 @@ struct ClosedLine {
 }
 
 /// A fault.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct FaultLine {
     #[serde(flatten)]
     at: At,
@@ -117,7 +125,7 @@ impl Verified {
             files: found.files,
             records: found.records,
             first: found.first,
-            last: found.last,
+            last: found.last.map(|Head { seq, hash }| Last { seq, hash: hash.to_string() }),
             before_the_chain: found.before_the_chain,
             journal,
             heads_given,
@@ -167,7 +175,7 @@ impl Verified {
     fn write_extent(&self, out: &mut dyn Write) -> io::Result<()> {
         let folder = plain(&self.ledger.display().to_string());
         let whole = if self.whole { ", whole" } else { "" };
-        match (self.first, self.last) {
+        match (self.first, &self.last) {
             (Some(first), Some(last)) => {
                 let files = count(self.files, "file");
                 writeln!(out, "{folder}: {files}, records {first} to {}{whole}", last.seq)?;

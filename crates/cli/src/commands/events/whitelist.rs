@@ -12,6 +12,7 @@ use portcullis_policy::yaml::{self, SourceFile};
 use portcullis_policy::{Fault, ImagePattern, PolicySet, ProtectionPolicy};
 use portcullis_settings::trusted;
 use portcullis_types::{Action, Event, EventId, EventKind, Status, Timestamp};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::super::edit::{self, Edited, Entry};
@@ -28,9 +29,9 @@ use crate::render::plain;
 const AROUND: usize = 2;
 
 /// What was done, or would be.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct Whitelisted {
+pub(in crate::commands) struct Whitelisted {
     event: EventId,
     /// The entry's image.
     image: String,
@@ -55,7 +56,7 @@ struct Whitelisted {
 }
 
 /// Lines put into one policy.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Change {
     policy: String,
     file: PathBuf,

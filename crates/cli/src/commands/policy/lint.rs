@@ -8,6 +8,7 @@ use portcullis_policy::Fault;
 use portcullis_policy::PolicySet;
 use portcullis_policy::lint::{Level, LintContext, Warning, lint};
 use portcullis_types::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::recorded::{Recorded, recorded};
@@ -20,9 +21,9 @@ use crate::render::{count, plain};
 /// Widest line of the text.
 const WIDTH: usize = 100;
 
-#[derive(Default, Serialize)]
+#[derive(Default, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct Linted {
+pub(in crate::commands) struct Linted {
     policies: Vec<String>,
     faults: Vec<String>,
     /// Recorded starts that were decided again.
