@@ -19,7 +19,7 @@ use crate::render::{Printer, plain};
 type Schema = fn() -> Value;
 
 /// By the command, as it is typed.
-const SCHEMAS: [(&str, Schema); 27] = [
+const SCHEMAS: [(&str, Schema); 28] = [
     ("config check", of::<config::Checked>),
     ("decide", of::<decide::Answer<'static>>),
     ("events follow", of::<Event>),
@@ -39,6 +39,7 @@ const SCHEMAS: [(&str, Schema); 27] = [
     ("policy list", of::<policy::Listed<'static>>),
     ("policy show", of::<ProtectionPolicy>),
     ("policy template", of::<Vec<policy::template::Row>>),
+    ("policy template NAME", of::<policy::template::Template>),
     ("simulate", of::<simulate::Simulated>),
     ("status", of::<status::Status>),
     ("verdict list", of::<Vec<verdict::Row>>),

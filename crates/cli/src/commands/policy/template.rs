@@ -10,7 +10,7 @@ use crate::render::{Printer, Table, plain};
 
 /// A policy file that is shipped.
 #[derive(Serialize, JsonSchema)]
-struct Template {
+pub(in crate::commands) struct Template {
     name: &'static str,
     text: &'static str,
 }
