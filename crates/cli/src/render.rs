@@ -89,7 +89,8 @@ pub(crate) fn action(word: &str, width: usize) -> String {
     format!("{style}{word}{style:#}{space}")
 }
 
-/// A table whose columns are as wide as their widest cell.
+/// A table whose columns are as wide as their widest cell; where that is too much for a line, the
+/// widest are cut.
 #[derive(Debug)]
 pub(crate) struct Table {
     rows: Vec<Vec<String>>,
@@ -117,10 +118,16 @@ impl Table {
         let width = |column: usize| {
             self.rows.iter().filter_map(|r| r.get(column)).map(|c| c.chars().count()).max()
         };
-        let widths: Vec<usize> = (0..columns).map(|c| width(c).unwrap_or(0)).collect();
+        let mut widths: Vec<usize> = (0..columns).map(|c| width(c).unwrap_or(0)).collect();
+        let between = 2 * columns.saturating_sub(1);
+        while widths.iter().sum::<usize>() + between > WIDTH {
+            let Some(widest) = widths.iter_mut().max().filter(|width| **width > 3) else { break };
+            *widest -= 1;
+        }
         for row in &self.rows {
             let mut line = String::new();
             for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
+                let cell = &cut(cell, *width);
                 match column < self.actions {
                     true => line.push_str(&action(cell, *width)),
                     false => line.push_str(&format!("{cell:width$}")),
@@ -198,6 +205,42 @@ mod tests {
         let mut out = Vec::new();
         table.write(&mut out).unwrap();
         assert_eq!(String::from_utf8(out).unwrap(), "NAME    N\na?[2Jb  1\n");
+    }
+
+    #[test]
+    fn wide_tables_are_cut_where_they_are_widest() {
+        for (cells, expected) in [
+            (["a".repeat(40), "b".repeat(58)], [40, 58]),
+            (["a".repeat(41), "b".repeat(90)], [41, 57]),
+            (["a".repeat(4000), "b".repeat(90)], [49, 49]),
+        ] {
+            let mut table = Table::new(&["A", "B"]);
+            table.row(cells);
+            let mut out = Vec::new();
+            table.write(&mut out).unwrap();
+            let text = String::from_utf8(out).unwrap();
+            let row = text.lines().nth(1).unwrap();
+            let widths: Vec<usize> = row.split_whitespace().map(str::len).collect();
+            assert_eq!(widths, expected, "{row}");
+        }
+    }
+
+    #[test]
+    fn only_actions_are_coloured_and_columns_stay() {
+        for (word, expected) in [
+            ("block", "\u{1b}[31mblock\u{1b}[0m  "),
+            ("alarm", "\u{1b}[33malarm\u{1b}[0m  "),
+            ("allow", "\u{1b}[32mallow\u{1b}[0m  "),
+            ("notice", "notice "),
+        ] {
+            assert_eq!(action(word, 7), expected);
+        }
+        let mut table = Table::new(&["WAS", "N"]).actions(1);
+        table.row(["block".into(), "block".into()]);
+        let mut out = Vec::new();
+        table.write(&mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert_eq!(text, "WAS    N\n\u{1b}[31mblock\u{1b}[0m  block\n");
     }
 
     #[test]

@@ -49,7 +49,16 @@ fn filled() -> Node {
     node.run(&["policy", "apply"], 0);
     let mut long = report(1, &["CVE-2024-0001", "CVE-2024-0002"]);
     long["ArtifactName"] = json!(format!("registry.example.com/{}/web:1.4", "team".repeat(12)));
-    long["Results"][0]["Vulnerabilities"][0]["PkgName"] = json!("a-package-".repeat(5) + "x");
+    let vulnerabilities = &mut long["Results"][0]["Vulnerabilities"];
+    for severity in ["CRITICAL", "MEDIUM", "LOW", "UNKNOWN"] {
+        let mut more = vulnerabilities[1].clone();
+        more["Severity"] = json!(severity);
+        more["VulnerabilityID"] = json!(format!("CVE-2025-{}", severity.len() + 1000));
+        more["InstalledVersion"] = json!("2:1.2.3.4-5+deb12u6+really".repeat(2));
+        more["FixedVersion"] = json!("2:1.2.3.5-5+deb12u7+really".repeat(2));
+        vulnerabilities.as_array_mut().unwrap().push(more);
+    }
+    vulnerabilities[0]["PkgName"] = json!("a-package-".repeat(5) + "x");
     node.file("report-1.json", long.to_string());
     let report = node.path("report-1.json").display().to_string();
     node.run(&["import", &report], 0);
@@ -139,20 +148,24 @@ fn borrowed(args: &[String]) -> Vec<&str> {
 #[test]
 fn no_line_is_wider_than_a_hundred_columns() {
     let node = filled();
+    let mut wide = Vec::new();
     for (args, code, name) in commands(&node) {
         // These are JSON and YAML, as they stand.
         if ["policy show", "policy template NAME"].contains(&name) {
             continue;
         }
-        let said = node.run(&borrowed(&args), code);
+        let [said, _] = node.told(&borrowed(&args), code);
         for line in said.lines().filter(|line| line.chars().count() > 100) {
-            // Digests, paths and the like are never broken: they are for copying.
-            let is_unbreakable = line
-                .split_whitespace()
-                .any(|word| word.chars().count() > 60 && word.contains(['/', ':']));
-            assert!(is_unbreakable && line.split_whitespace().count() <= 4, "{name}: {line}");
+            // Digests, references and paths are never broken: they are for copying.
+            let is_for_copying = |word: &str| word.contains(['/', ':']);
+            let longest = line.split_whitespace().max_by_key(|word| word.len()).unwrap();
+            let rest = line.chars().count() - longest.chars().count();
+            if !(is_for_copying(longest) && rest <= 40 && longest.len() > 60) {
+                wide.push(format!("{name}: {line}"));
+            }
         }
     }
+    assert!(wide.is_empty(), "{wide:#?}");
 }
 
 #[test]
@@ -189,19 +202,20 @@ fn colours_are_where_they_are_wanted() {
 #[test]
 fn json_is_as_its_schema_says() {
     let node = filled();
+    let mut all = Vec::new();
     let mut seen = vec!["events follow".to_owned()];
     for (args, code, name) in commands(&node) {
         let printed = node.json(&borrowed(&args), code);
         let words: Vec<&str> = ["schema"].into_iter().chain(name.split(' ')).collect();
         let schema: Value = serde_json::from_str(&node.run(&words, 0)).unwrap();
+        fits(&schema, &schema, &printed, name, &mut all);
         let mut misfits = Vec::new();
-        fits(&schema, &schema, &printed, name, &mut misfits);
-        assert!(misfits.is_empty(), "{misfits:#?}\n{printed:#}");
         // A schema that takes anything would pass too.
         fits(&schema, &schema, &json!(1), name, &mut misfits);
         assert!(!misfits.is_empty(), "{name} takes a number");
         seen.push(name.to_owned());
     }
+    assert!(all.is_empty(), "{all:#?}");
     let told = node.run(&["schema"], 0);
     let documented = include_str!("../../../docs/json.md");
     for name in told.lines() {

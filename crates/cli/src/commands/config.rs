@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::args::{Config, Global};
 use crate::exit::Exit;
-use crate::render::Printer;
+use crate::render::{Printer, wrapped};
 
 #[derive(Serialize, JsonSchema)]
 pub(in crate::commands) struct Checked {
@@ -17,6 +17,8 @@ pub(in crate::commands) struct Checked {
     present: bool,
     faults: Vec<String>,
 }
+
+const NONE: &str = "does not exist: the shipped settings are in force";
 
 pub(super) fn run(global: &Global, command: &Config) -> Result<Exit> {
     let Config::Check { file } = command;
@@ -35,9 +37,11 @@ pub(super) fn run(global: &Global, command: &Config) -> Result<Exit> {
     Printer::new(global).print(&checked, |out| {
         let file = checked.file.display();
         match (checked.present, checked.faults.as_slice()) {
-            (false, _) => writeln!(out, "{file} does not exist: the shipped settings are in force"),
+            (false, _) => writeln!(out, "{}", wrapped(&format!("{file} {NONE}"), 2)),
             (true, []) => writeln!(out, "{file} is well"),
-            (true, faults) => faults.iter().try_for_each(|f| writeln!(out, "{file}: {f}")),
+            (true, faults) => faults
+                .iter()
+                .try_for_each(|f| writeln!(out, "{}", wrapped(&format!("{file}: {f}"), 2))),
         }
     })?;
     Ok(if checked.faults.is_empty() { Exit::Done } else { Exit::Failed })

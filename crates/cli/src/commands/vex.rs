@@ -73,7 +73,7 @@ fn list(context: &Context) -> Result<Exit> {
         }
         for Document { file, format, statements, warnings } in &listed.documents {
             let statements_count = count(statements.len(), "statement");
-            writeln!(out, "{} ({format}, {statements_count})", file.display())?;
+            write_line(out, 0, &format!("{} ({format}, {statements_count})", file.display()))?;
             for statement in statements {
                 write_line(out, 2, &listed_as(statement))?;
             }
@@ -170,7 +170,8 @@ fn check(context: &Context, paths: &[PathBuf]) -> Result<Exit> {
                 (Some(error), _) => write_line(out, 0, error)?,
                 (None, format) => {
                     let (file, format) = (file.display(), format.as_deref().unwrap_or_default());
-                    writeln!(out, "{file}: {format}, {}", count(*statements, "statement"))?;
+                    let statements = count(*statements, "statement");
+                    write_line(out, 0, &format!("{file}: {format}, {statements}"))?;
                 }
             }
             for warning in warnings {

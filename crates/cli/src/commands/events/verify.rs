@@ -14,7 +14,7 @@ use self::journal::Journal;
 use crate::args::Verify;
 use crate::context::Context;
 use crate::exit::Exit;
-use crate::render::{count, plain};
+use crate::render::{count, plain, wrapped};
 
 /// Most faults after the first, and most closed lines, that the text lists.
 const MOST: usize = 10;
@@ -143,18 +143,19 @@ impl Verified {
     fn write(&self, out: &mut dyn Write) -> io::Result<()> {
         if let Some(first) = self.faults.first() {
             writeln!(out, "the ledger is not whole")?;
-            writeln!(out, "{:10}{}", "file", plain(&first.at.file.display().to_string()))?;
+            writeln!(out, "{}", wrapped(&format!("{:10}{}", "file", first.at.file.display()), 10))?;
             writeln!(out, "{:10}{}", "line", first.at.line)?;
             writeln!(out, "{:10}{}", "byte", first.at.byte)?;
             if let Some(record) = first.at.record {
                 writeln!(out, "{:10}{record}", "record")?;
             }
-            writeln!(out, "{:10}{}", "fault", first.what)?;
-            writeln!(out, "{:10}{}", "means", first.meaning)?;
-            writeln!(out, "{:10}{}\n", "do", first.remedy)?;
+            writeln!(out, "{}", wrapped(&format!("{:10}{}", "fault", first.what), 10))?;
+            writeln!(out, "{}", wrapped(&format!("{:10}{}", "means", first.meaning), 10))?;
+            writeln!(out, "{}\n", wrapped(&format!("{:10}{}", "do", first.remedy), 10))?;
         }
         for fault in self.faults.iter().skip(1).take(MOST) {
-            writeln!(out, "also: {}: {}", fault.at.line(), fault.what)?;
+            let line = format!("also: {}: {}", fault.at.line(), fault.what);
+            writeln!(out, "{}", wrapped(&line, 2))?;
         }
         let unlisted = self.faults.len().saturating_sub(1 + MOST) as u64 + self.more_faults;
         if unlisted > 0 {
@@ -205,7 +206,7 @@ impl Verified {
             writeln!(out, "the journal knows no record of this ledger")?;
         }
         match &self.journal.note {
-            Some(note) => writeln!(out, "note: {}", plain(note)),
+            Some(note) => writeln!(out, "{}", wrapped(&format!("note: {note}"), 2)),
             None => Ok(()),
         }
     }

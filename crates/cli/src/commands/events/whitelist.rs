@@ -23,7 +23,7 @@ use super::mark::{self, Marked};
 use crate::args::Whitelist;
 use crate::context::Context;
 use crate::exit::Exit;
-use crate::render::plain;
+use crate::render::{plain, wrapped};
 
 /// Lines shown before and after what is put in.
 const AROUND: usize = 2;
@@ -408,7 +408,8 @@ impl Change {
     }
 
     fn write(&self, out: &mut dyn Write) -> io::Result<()> {
-        writeln!(out, "{} (policy {}):", plain(&self.file.display().to_string()), self.policy)?;
+        let place = format!("{} (policy {}):", self.file.display(), self.policy);
+        writeln!(out, "{}", wrapped(&place, 2))?;
         let new = self.line..self.line + self.added.len();
         for (number, line) in &self.around {
             let sign = if new.contains(number) { '+' } else { ' ' };
@@ -424,6 +425,7 @@ impl Whitelisted {
         for policy in &self.already {
             writeln!(out, "policy {policy} has such an entry already")?;
         }
-        writeln!(out, "with it, the same start is: {}", plain(&self.would_say))
+        let line = format!("with it, the same start is: {}", self.would_say);
+        writeln!(out, "{}", wrapped(&line, 2))
     }
 }

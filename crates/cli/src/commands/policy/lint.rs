@@ -71,7 +71,7 @@ fn linted(context: &Context, set: &PolicySet, since: Option<Timestamp>) -> Linte
 
 fn write(linted: &Linted, out: &mut dyn Write) -> std::io::Result<()> {
     if !linted.faults.is_empty() {
-        linted.faults.iter().try_for_each(|fault| writeln!(out, "{fault}"))?;
+        linted.faults.iter().try_for_each(|fault| write_wrapped(out, "", "  ", fault))?;
         let faults = count(linted.faults.len(), "fault");
         return writeln!(out, "{faults}: lint looks at policies without any");
     }
