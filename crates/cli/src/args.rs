@@ -33,14 +33,12 @@ pub(crate) struct Global {
     pub(crate) color: Color,
 }
 
-/// When actions are coloured.
+/// When actions are coloured. The values have no documentation of their own, with which every help
+/// would have its long form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Color {
-    /// On a terminal, unless NO_COLOR is set
     Auto,
-    /// Wherever it goes
     Always,
-    /// Not at all
     Never,
 }
 
