@@ -28,6 +28,18 @@ pub(crate) struct Global {
     /// Print for people or for programs
     #[arg(long, short, global = true, value_enum, default_value_t = Output::Text)]
     pub(crate) output: Output,
+    /// Colour the actions; on a terminal alone, and not where NO_COLOR is set, if it is left out
+    #[arg(long, global = true, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
+    pub(crate) color: Color,
+}
+
+/// When actions are coloured. The values have no documentation of their own, with which every help
+/// would have its long form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Color {
+    Auto,
+    Always,
+    Never,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -39,9 +51,10 @@ pub(crate) enum Output {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Say whether this node is protected, and by what
-    #[command(after_help = "Example:\n  portcullis status --output json")]
+    #[command(after_help = "Examples:\n  portcullis status\n  portcullis status --output json")]
     Status,
     /// Check, publish and show policies
+    #[command(after_help = "Examples:\n  portcullis policy check\n  portcullis policy apply")]
     #[command(subcommand)]
     Policy(Policy),
     /// Take in scanners' reports: JSON of Trivy and Grype, SARIF, CycloneDX
@@ -54,15 +67,27 @@ pub(crate) enum Command {
     )]
     Import(Import),
     /// Take in what changes daily: EPSS and KEV
+    #[command(
+        after_help = "Examples:\n  portcullis feed update epss_scores-current.csv.gz\n  portcullis feed status"
+    )]
     #[command(subcommand)]
     Feed(Feed),
     /// Check VEX documents, and say what their statements do
+    #[command(
+        after_help = "Examples:\n  portcullis vex check web.openvex.json\n  portcullis vex explain CVE-2024-3094"
+    )]
     #[command(subcommand)]
     Vex(Vex),
     /// Look at what is known about images
+    #[command(
+        after_help = "Examples:\n  portcullis verdict list\n  portcullis verdict show sha256:1f2e..."
+    )]
     #[command(subcommand)]
     Verdict(Verdict),
     /// Look at what was decided
+    #[command(
+        after_help = "Examples:\n  portcullis events list --status open\n  portcullis events show 01JD3V8Q2M"
+    )]
     #[command(subcommand)]
     Events(Events),
     /// Say what a door would decide about an image
@@ -74,10 +99,11 @@ pub(crate) enum Command {
         portcullis explain --image sha256:1f2e... --namespace prod-web --all")]
     Explain(Box<Explain>),
     /// Replay recorded starts against other policies, and say what would change
-    #[command(after_help = "Example:\n  \
-        portcullis simulate --policies ./policies --since 30d")]
+    #[command(after_help = "Examples:\n  portcullis simulate --policies ./policies --since 7d\n  \
+        portcullis simulate --policies ./policies --since 2026-11-01T00:00:00Z --exit-code")]
     Simulate(Simulate),
     /// Check the settings file
+    #[command(after_help = "Example:\n  portcullis config check")]
     #[command(subcommand)]
     Config(Config),
     /// Print a completion script for a shell
@@ -91,7 +117,16 @@ pub(crate) enum Command {
     #[command(after_help = "Example:\n  portcullis man /usr/local/share/man/man1")]
     Man {
         /// Into this folder
+        #[arg(value_name = "DIR")]
         folder: PathBuf,
+    },
+    /// Print the JSON Schema of what a command prints with --output json
+    #[command(after_help = "Examples:\n  portcullis schema\n  portcullis schema events list\n\n\
+        Without a command, those that have a schema are listed.")]
+    Schema {
+        /// The command, as it is typed
+        #[arg(value_name = "COMMAND")]
+        command: Vec<String>,
     },
 }
 
@@ -135,7 +170,7 @@ Examples:
         name: Option<String>,
     },
     /// Check the node's policies and VEX documents, and put them into force
-    #[command(after_help = "Example:\n  portcullis policy check && portcullis policy apply")]
+    #[command(after_help = "Example:\n  portcullis policy apply")]
     Apply,
     /// List the policies in force, and say what differs from the files
     #[command(after_help = "Example:\n  portcullis policy list")]
@@ -494,7 +529,7 @@ fn key_value(text: &str) -> Result<(String, String), String> {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Config {
     /// Check the settings file, and report every fault with its key
-    #[command(after_help = "Example:\n  portcullis config check portcullis.toml")]
+    #[command(after_help = "Example:\n  portcullis config check /etc/portcullis/settings.toml")]
     Check {
         /// The file; the node's if it is not given
         file: Option<PathBuf>,
@@ -504,29 +539,73 @@ pub(crate) enum Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::CommandFactory;
+
+    /// All commands with their subcommands, built as for a command line.
+    fn every(check: &mut impl FnMut(&str, &mut clap::Command)) {
+        fn walk(
+            name: &str,
+            command: &mut clap::Command,
+            check: &mut impl FnMut(&str, &mut clap::Command),
+        ) {
+            check(name, command);
+            for below in command.get_subcommands_mut().filter(|c| c.get_name() != "help") {
+                walk(&format!("{name} {}", below.get_name()), below, check);
+            }
+        }
+        let mut cli = Cli::command();
+        cli.build();
+        walk("portcullis", &mut cli, check);
+    }
 
     #[test]
     fn the_command_line_is_consistent() {
-        use clap::CommandFactory;
         Cli::command().debug_assert();
     }
 
-    fn check(command: &mut clap::Command) {
-        let name = command.get_name().to_owned();
-        let help = command.render_long_help().to_string();
-        for line in help.lines() {
-            assert!(line.chars().count() <= 100, "{name}: {line}");
-        }
-        let is_leaf = command.get_subcommands().next().is_none();
-        assert!(!is_leaf || help.contains("Example"), "{name} has no example:\n{help}");
-        command.get_subcommands_mut().filter(|c| c.get_name() != "help").for_each(check);
+    #[test]
+    fn every_command_has_an_example_and_narrow_help() {
+        let mut seen = 0;
+        every(&mut |name, command| {
+            for help in [command.render_help(), command.render_long_help()] {
+                let help = help.to_string();
+                let wide = help.lines().find(|line| line.chars().count() > 100);
+                assert_eq!(wide, None, "{name}");
+                let example = format!("\n  {name}");
+                assert!(help.contains("Example") && help.contains(&example), "{name}: {help}");
+            }
+            let about = command.get_about().unwrap().to_string();
+            assert!(!about.ends_with('.') || name == "portcullis", "{name}: {about}");
+            assert!(about.starts_with(|c: char| c.is_uppercase()), "{name}: {about}");
+            seen += 1;
+        });
+        assert!(seen > 35, "only {seen} commands");
     }
 
     #[test]
-    fn every_command_has_an_example_and_fits_the_width() {
-        use clap::CommandFactory;
-        let mut command = Cli::command().term_width(100);
-        command.build();
-        check(&mut command);
+    fn completions_and_man_pages_are_about_every_command() {
+        let folder = tempfile::tempdir().unwrap();
+        crate::commands::write_man(folder.path()).unwrap();
+        let shells =
+            [clap_complete::Shell::Bash, clap_complete::Shell::Zsh, clap_complete::Shell::Fish];
+        let scripts = shells.map(|shell| {
+            (shell, String::from_utf8(crate::commands::completion_script(shell)).unwrap())
+        });
+        every(&mut |name, command| {
+            let page = folder.path().join(format!("{}.1", name.replace(' ', "-")));
+            let text = std::fs::read_to_string(&page).unwrap_or_else(|e| panic!("{name}: {e}"));
+            assert!(text.contains("Example"), "{name} has no example in its page");
+            for (shell, script) in &scripts {
+                let has = |word: &str| script.contains(word);
+                assert!(has(command.get_name()), "{shell}: {name}");
+                for long in command.get_arguments().filter_map(clap::Arg::get_long) {
+                    assert!(has(long), "{shell}: {name} --{long}");
+                }
+            }
+        });
+        let bash = folder.path().join("bash");
+        std::fs::write(&bash, &scripts[0].1).unwrap();
+        let parsed = std::process::Command::new("bash").arg("-n").arg(&bash).status().unwrap();
+        assert!(parsed.success());
     }
 }

@@ -9,6 +9,7 @@ mod feed;
 mod generate;
 mod import;
 mod policy;
+mod schema;
 mod simulate;
 mod situation;
 mod sources;
@@ -17,6 +18,9 @@ mod verdict;
 mod vex;
 
 use anyhow::Result;
+
+#[cfg(test)]
+pub(crate) use generate::{completion_script, write_man};
 
 use crate::args::{Cli, Command};
 use crate::context::Context;
@@ -28,6 +32,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit> {
     match &cli.command {
         Command::Completions { shell } => return generate::completions(*shell),
         Command::Man { folder } => return generate::man(folder),
+        Command::Schema { command } => return schema::run(&cli.global, command),
         Command::Config(command) => return config::run(&cli.global, command),
         Command::Policy(command) if policy::is_fixed(command) => {
             return policy::run_fixed(&cli.global, command);
@@ -46,6 +51,9 @@ pub(crate) fn run(cli: Cli) -> Result<Exit> {
         Command::Decide(args) => decide::run(&context, &args),
         Command::Explain(args) => explain::run(&context, &args),
         Command::Simulate(args) => simulate::run(&context, &args),
-        Command::Completions { .. } | Command::Man { .. } | Command::Config(_) => Ok(Exit::Done),
+        Command::Completions { .. }
+        | Command::Man { .. }
+        | Command::Schema { .. }
+        | Command::Config(_) => Ok(Exit::Done),
     }
 }

@@ -33,7 +33,7 @@ impl Context {
             }
         };
         let paths = settings.paths();
-        Ok(Self { settings, paths, print: Printer::new(global.output) })
+        Ok(Self { settings, paths, print: Printer::new(global) })
     }
 
     pub(crate) fn store(&self) -> FileStore {

@@ -21,12 +21,19 @@ pub(crate) enum Exit {
 
 /// For the help.
 pub(crate) const HELP: &str = "\
+Examples:
+  portcullis status
+  portcullis import web.json
+  portcullis policy apply
+  portcullis events list --status open
+  portcullis help events list
+
 Exit codes:
   0  done (decide --exit-code: allow)
-  1  failed; the reason is on stderr
+  1  failed, or what was checked has faults; the reason is printed
   2  the command line is wrong
   3  decide --exit-code: alarm
-  4  decide --exit-code: block";
+  4  decide --exit-code: block; simulate --exit-code: a start would newly be blocked";
 
 impl Exit {
     /// The code of a decision.

@@ -14,6 +14,7 @@ use crate::document::Rule;
 
 /// A decision with what became of each finding.
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Explanation {
     /// The decision.
@@ -24,6 +25,7 @@ pub struct Explanation {
 
 /// One finding.
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Explained {
     /// Which.
@@ -34,6 +36,7 @@ pub struct Explained {
 
 /// What one policy says of one finding.
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct PolicySays {
     /// The policy's name.
@@ -45,6 +48,7 @@ pub struct PolicySays {
 
 /// Whether a rule speaks of a finding.
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub enum Says {
     /// A rule does; what softens it stands in the reason.
@@ -58,6 +62,7 @@ pub enum Says {
 
 /// Why a rule does not match a finding.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Miss {
     /// `rules[2]`.

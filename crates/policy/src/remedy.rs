@@ -30,6 +30,7 @@ use relaxing::{Means, Relaxed, relaxed};
 
 /// What would let the image start.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "answer", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Remedies {
     /// It is not blocked.
@@ -47,6 +48,7 @@ pub enum Remedies {
 
 /// Things to do, all of them.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Plan {
     /// What to do, in order.

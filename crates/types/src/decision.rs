@@ -51,6 +51,7 @@ words! {
 
 /// A cause that came to pass, with what exactly happened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Failure {
     /// Which.
     pub cause: Cause,
@@ -67,6 +68,7 @@ impl Failure {
 
 /// What a reason is about.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub enum Subject {
     /// A finding.
@@ -91,6 +93,7 @@ words! {
 
 /// Why a finding does not count.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Waiver {
     /// What kind of entry.
@@ -115,18 +118,22 @@ words! {
 
 /// A `block` that is an alarm until a date.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Grace {
     /// Which date it counts from.
     pub clock: GraceClock,
     /// That date.
+    #[cfg_attr(feature = "schema", schemars(with = "crate::TimeSchema"))]
     pub since: Timestamp,
     /// From then on it blocks.
+    #[cfg_attr(feature = "schema", schemars(with = "crate::TimeSchema"))]
     pub until: Timestamp,
 }
 
 /// One reason of one policy.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Reason {
     /// What it is about.
@@ -148,6 +155,7 @@ pub struct Reason {
 
 /// An exception that has ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Expired {
     /// Which entry: `exceptions[2]`.
@@ -185,6 +193,7 @@ impl Reason {
 
 /// What one policy in scope answers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct PolicyAnswer {
     /// The policy's name.
@@ -203,6 +212,7 @@ pub struct PolicyAnswer {
 
 /// What the node's settings answer where no policy does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct SettingsAnswer {
     /// The settings' key: `defaultAction`, `policyInvalid`, `internal`, `sandboxImages`.
@@ -215,6 +225,7 @@ pub struct SettingsAnswer {
 
 /// Allow, alarm or block, with every reason.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Decision {
     /// The strictest answer.

@@ -37,6 +37,7 @@ impl Algorithm {
 /// Ordering and equality are those of the text. An unknown algorithm, upper case or a wrong length
 /// is an error, so that one content has one spelling.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(try_from = "String", into = "String")]
 pub struct Digest {
     algorithm: Algorithm,

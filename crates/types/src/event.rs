@@ -31,11 +31,13 @@ words! {
 
 /// What is written to the journal and the ledger.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Event {
     /// Identifier.
     pub id: EventId,
     /// When, UTC.
+    #[cfg_attr(feature = "schema", schemars(with = "crate::TimeSchema"))]
     pub time: Timestamp,
     /// What it records.
     pub kind: EventKind,
@@ -102,6 +104,7 @@ words! {
 
 /// What was said of an event, and by whom.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Mark {
     /// What was done.

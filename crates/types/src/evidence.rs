@@ -20,10 +20,12 @@ pub enum Lookup {
 ///
 /// Whoever made the image wrote it: good for a condition, never for an identity.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ImageConfig {
     /// `created`.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<crate::TimeSchema>"))]
     pub created: Option<Timestamp>,
     /// `config.User`; empty means root.
     #[serde(default)]

@@ -125,6 +125,7 @@ pub type Text = Arc<str>;
 ///
 /// Times are UTC. Fields that a scanner does not know are `None`; an empty text is never stored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Finding {
     /// Kind of problem.
@@ -170,12 +171,15 @@ pub struct Finding {
     pub kev: bool,
     /// When the advisory was published.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<crate::TimeSchema>"))]
     pub published: Option<Timestamp>,
     /// When a fixed version appeared.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<crate::TimeSchema>"))]
     pub fixed: Option<Timestamp>,
     /// When this node first heard of it in this image; set by the store.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<crate::TimeSchema>"))]
     pub first_seen: Option<Timestamp>,
     /// Which scanner or rule spoke, for example `trivy`; several are separated by `, `.
     pub source: Text,

@@ -21,6 +21,7 @@ words! {
 
 /// A name under which the image was seen.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Name {
     /// The reference.
@@ -37,6 +38,7 @@ pub struct Name {
 /// its diff IDs give the chain ID, and a manifest is proven if it leads to that config. A name
 /// proves nothing; see [`Name::held`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Identity {
     /// How surely the digests below are known.

@@ -16,6 +16,8 @@ mod identity;
 mod purl;
 mod reference;
 mod request;
+#[cfg(feature = "schema")]
+mod schema;
 mod verdict;
 mod vex;
 
@@ -34,5 +36,7 @@ pub use jiff::Timestamp;
 pub use purl::{Purl, PurlError};
 pub use reference::{ImageRef, ReferenceError};
 pub use request::{Engine, Kind, Request};
+#[cfg(feature = "schema")]
+pub use schema::TimeSchema;
 pub use verdict::{Binding, Coverage, ImageFacts, ScanReport, Scanner, Verdict};
 pub use vex::{NotAVexImage, VexImage, VexProduct, VexStatement, VexStatus};

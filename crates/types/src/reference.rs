@@ -16,6 +16,7 @@ const MAX_LENGTH: usize = 512;
 /// lower case, since registries' names are host names; an upper-case path is an error, as it is
 /// for the engines.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(try_from = "String", into = "String")]
 pub struct ImageRef {
     /// Host with optional port, for example `registry.example.com:5000`.

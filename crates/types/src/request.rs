@@ -33,6 +33,7 @@ words! {
 
 /// One start. What comes from annotations is context for scopes and log lines, never identity.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Request {
     /// What asked.

@@ -10,6 +10,7 @@ use crate::{Class, Digest, Finding, Severity, Text};
 
 /// Who scanned.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Scanner {
     /// Name, lower case: `trivy`, `portcullis`.
     pub name: String,
@@ -20,6 +21,7 @@ pub struct Scanner {
 
 /// How a report is known to speak of its image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub enum Binding {
     /// The report itself names the image's config digest, a repository digest or its diff IDs.
@@ -30,6 +32,7 @@ pub enum Binding {
 
 /// What a report looked at, and how far its silence means anything.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Coverage {
     /// Classes of findings that were looked for.
@@ -59,16 +62,20 @@ impl Coverage {
 
 /// What one scanner said about one image, at one time.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ScanReport {
     /// Who.
     pub scanner: Scanner,
     /// When the scan was made, as the report says.
+    #[cfg_attr(feature = "schema", schemars(with = "crate::TimeSchema"))]
     pub scanned_at: Timestamp,
     /// Date of the advisories it used.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<crate::TimeSchema>"))]
     pub database_at: Option<Timestamp>,
     /// When it came into the store, by this node's clock.
+    #[cfg_attr(feature = "schema", schemars(with = "crate::TimeSchema"))]
     pub imported_at: Timestamp,
     /// How it is tied to the image.
     pub binding: Binding,
@@ -142,6 +149,7 @@ const MAX_ALIASES: usize = 64;
 
 /// The names by which an image is found and shown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ImageFacts {
     /// Digest of the image configuration: the image ID.
@@ -159,6 +167,7 @@ pub struct ImageFacts {
 
 /// What is known about one image.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Verdict {
     /// Which image.

@@ -33,6 +33,7 @@ impl VexStatus {
 
 /// One statement about one vulnerability.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct VexStatement {
     /// Where it stands, for people: the file's name and the number of the statement.
@@ -46,6 +47,7 @@ pub struct VexStatement {
     pub justification: Option<Text>,
     /// Since when it is said; of two statements about one finding the later counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<crate::TimeSchema>"))]
     pub stated_at: Option<Timestamp>,
     /// Of what. A statement without a product says nothing.
     pub products: Vec<VexProduct>,
@@ -62,6 +64,7 @@ impl VexStatement {
 
 /// What a statement is about: an image, packages of any image, or packages within an image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct VexProduct {
     /// As the document writes it, for people, where that is not the package's URL.
@@ -96,6 +99,7 @@ impl VexProduct {
 /// Written as one text: a digest; a repository with or without a tag, normalised and so always
 /// with a `/`; or `?`. [`VexImage::Any`] is written by leaving the field out.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(try_from = "String", into = "String")]
 pub enum VexImage {
     /// Any: the statement speaks of packages, wherever they are.

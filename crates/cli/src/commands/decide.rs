@@ -1,19 +1,22 @@
 //! `portcullis decide`: the decision a door would make, from the same library.
 
+use std::io::{self, Write};
+
 use anyhow::Result;
-use portcullis_types::{Decision, Identity, Reason, Request, Subject};
+use portcullis_types::{Decision, Identity, Reason, Request, SettingsAnswer, Subject};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::situation::{Judge, Situation};
 use crate::args::Decide;
 use crate::context::Context;
 use crate::exit::Exit;
-use crate::render::plain;
+use crate::render::{action, wrapped};
 
 /// The answer: the decision, and what it was made from.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct Answer<'a> {
+pub(in crate::commands) struct Answer<'a> {
     #[serde(flatten)]
     decision: &'a Decision,
     message: String,
@@ -31,22 +34,22 @@ pub(super) fn run(context: &Context, args: &Decide) -> Result<Exit> {
     context.print.print(&answer, |out| {
         let line =
             answer.message.rsplit_once("; see: ").map_or(answer.message.as_str(), |(l, _)| l);
-        writeln!(out, "{line}")?;
+        writeln!(out, "{}", wrapped(line, 2))?;
         for policy in &decision.policies {
             let observing = if policy.observing { ", observing" } else { "" };
-            writeln!(out, "policy {}: {}{observing}", policy.policy, policy.action)?;
+            let answer = action(policy.action.as_str(), 0);
+            writeln!(out, "policy {}: {answer}{observing}", policy.policy)?;
             policy.reasons.iter().try_for_each(|reason| write_reason(reason, out))?;
         }
         for setting in &decision.settings {
-            let detail = plain(&setting.detail);
-            writeln!(out, "settings {}: {} ({detail})", setting.setting, setting.action)?;
+            write_setting(setting, out)?;
         }
         Ok(())
     })?;
     Ok(if args.exit_code { Exit::of_action(decision.action) } else { Exit::Done })
 }
 
-pub(super) fn write_reason(reason: &Reason, out: &mut dyn std::io::Write) -> std::io::Result<()> {
+pub(super) fn write_reason(reason: &Reason, out: &mut dyn Write) -> io::Result<()> {
     let what = match &reason.subject {
         Subject::Finding(finding) => format!("{} {} {finding}", finding.class, finding.severity),
         Subject::Failure(failure) => format!("{}: {}", failure.cause, failure.detail),
@@ -65,5 +68,28 @@ pub(super) fn write_reason(reason: &Reason, out: &mut dyn std::io::Write) -> std
         softened +=
             &format!(", {} of {} ended on {}", expired.entry, expired.owner, expired.expires);
     }
-    writeln!(out, "  {:5}  {}  {}{}", reason.action, reason.rule, plain(&what), plain(&softened))
+    let word = reason.action.as_str();
+    let line = wrapped(&format!("  {word:5}  {}  {what}{softened}", reason.rule), 9);
+    write_colored(&line, "  ", word, out)
+}
+
+/// What the settings answer.
+pub(super) fn write_setting(setting: &SettingsAnswer, out: &mut dyn Write) -> io::Result<()> {
+    let SettingsAnswer { setting, action, detail } = setting;
+    let before = format!("settings {setting}: ");
+    let line = wrapped(&format!("{before}{action} ({detail})"), 2);
+    write_colored(&line, &before, action.as_str(), out)
+}
+
+/// Writes a line in which this word, an action, stands behind `before`.
+pub(super) fn write_colored(
+    line: &str,
+    before: &str,
+    word: &str,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    match line.strip_prefix(before).and_then(|rest| rest.strip_prefix(word)) {
+        Some(rest) => writeln!(out, "{before}{}{rest}", action(word, 0)),
+        None => writeln!(out, "{line}"),
+    }
 }

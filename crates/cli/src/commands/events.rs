@@ -1,11 +1,11 @@
 //! `portcullis events …`: what was decided, what became of it, and what is done about it.
 
 mod follow;
-mod list;
-mod mark;
-mod show;
-mod verify;
-mod whitelist;
+pub(super) mod list;
+pub(super) mod mark;
+pub(super) mod show;
+pub(super) mod verify;
+pub(super) mod whitelist;
 
 use anyhow::{Result, bail};
 use portcullis_types::{Event, EventKind, Status};

@@ -10,22 +10,23 @@ use jiff::tz::Offset;
 use portcullis_policy::explain::{Explained, Explanation, Says, explain};
 use portcullis_policy::remedy::{Change, Plan, Relax, Remedies, remedies};
 use portcullis_types::{Event, Reason, Timestamp};
+use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::decide::write_reason;
+use super::decide::{write_reason, write_setting};
 use super::events;
 use super::situation::{Judge, Situation};
 use crate::args::Explain;
 use crate::context::Context;
 use crate::exit::Exit;
-use crate::render::{count, plain, wrapped};
+use crate::render::{action, count, plain, wrapped};
 
 /// How long an exception that is proposed lasts.
 const PROPOSED_DAYS: i64 = 30;
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct Answer<'a> {
+pub(in crate::commands) struct Answer<'a> {
     /// The event that is explained.
     #[serde(skip_serializing_if = "Option::is_none")]
     event: Option<&'a Event>,
@@ -95,7 +96,7 @@ fn write(answer: &Answer<'_>, all: bool, out: &mut dyn Write) -> io::Result<()> 
         writeln!(out, "event {}, decided {}", event.id, event.time.strftime("%F %T UTC"))?;
     }
     for change in &answer.changed {
-        writeln!(out, "note: {change}")?;
+        writeln!(out, "{}", wrapped(&format!("note: {change}"), 2))?;
     }
     let explanation = answer.explanation;
     for policy in &explanation.decision.policies {
@@ -104,7 +105,8 @@ fn write(answer: &Answer<'_>, all: bool, out: &mut dyn Write) -> io::Result<()> 
             true => ", observing",
             false => "",
         };
-        writeln!(out, "\npolicy {}: {}{observing}", policy.policy, policy.action)?;
+        let answer = action(policy.action.as_str(), 0);
+        writeln!(out, "\npolicy {}: {answer}{observing}", policy.policy)?;
         let (softened, counting): (Vec<_>, Vec<_>) =
             policy.reasons.iter().partition(|reason| reason.effective() < reason.action);
         write_reasons("counts", &counting, out)?;
@@ -112,8 +114,8 @@ fn write(answer: &Answer<'_>, all: bool, out: &mut dyn Write) -> io::Result<()> 
         write_unmatched(&policy.policy, &explanation.findings, all, out)?;
     }
     for setting in &explanation.decision.settings {
-        let detail = plain(&setting.detail);
-        writeln!(out, "\nsettings {}: {} ({detail})", setting.setting, setting.action)?;
+        writeln!(out)?;
+        write_setting(setting, out)?;
     }
     Ok(())
 }
@@ -139,7 +141,7 @@ fn write_remedies(remedies: &Remedies, expires: Date, out: &mut dyn Write) -> io
 
 fn write_plan(plan: &Plan, expires: Date, out: &mut dyn Write) -> io::Result<()> {
     for change in &plan.changes {
-        writeln!(out, "  {}", plain(&change.to_string()))?;
+        writeln!(out, "{}", wrapped(&format!("  {change}"), 4))?;
         let list = match change {
             Change::Relax(Relax::Exception { .. }) => "spec.exceptions",
             Change::Relax(Relax::Whitelist { .. }) => "spec.whitelist",
@@ -203,7 +205,7 @@ fn write_unmatched(
             }
         };
         let what = format!("{} {} {finding}: {why}", finding.class, finding.severity);
-        writeln!(out, "  {}", plain(&what))?;
+        writeln!(out, "{}", wrapped(&format!("  {what}"), 4))?;
     }
     Ok(())
 }

@@ -15,6 +15,7 @@ use portcullis_report::feeds::{Feed as Read, FeedError, FeedFile, FeedLimits, Fe
 use portcullis_report::feeds::{read_feed, stored};
 use portcullis_store::{Annotated, Depth, VerdictStore};
 use portcullis_types::{Digest, Timestamp};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::args::Feed;
@@ -44,11 +45,12 @@ const DAMAGED: &str =
     "a feed of this node is damaged: fetch it and run portcullis feed update FILE";
 
 /// A feed as it lies on the node.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Lying {
     path: PathBuf,
     name: Option<&'static str>,
+    #[schemars(with = "Option<portcullis_types::TimeSchema>")]
     date: Option<Timestamp>,
     /// CVEs that it lists.
     rows: Option<usize>,
@@ -118,9 +120,9 @@ fn status(context: &Context) -> Result<Exit> {
     Ok(if is_damaged { Exit::Failed } else { Exit::Done })
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct Updated {
+pub(in crate::commands) struct Updated {
     /// Files that were stored.
     stored: Vec<PathBuf>,
     feeds: Vec<Lying>,
@@ -131,7 +133,7 @@ struct Updated {
     damaged: Vec<Damaged>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Damaged {
     image: Digest,
     error: String,

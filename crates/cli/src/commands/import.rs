@@ -13,6 +13,7 @@ use portcullis_report::feeds::Feeds;
 use portcullis_report::{Imported, Limits, read_file};
 use portcullis_store::{Change, VerdictStore};
 use portcullis_types::{Binding, Digest, ImageFacts, ScanReport, Severity, Timestamp};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::feed;
@@ -31,9 +32,9 @@ struct Bound {
     report: ScanReport,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct Stored {
+pub(in crate::commands) struct Stored {
     file: PathBuf,
     image: Digest,
     change: &'static str,

@@ -1,8 +1,8 @@
 //! `portcullis policy check|lint|schema|template|apply|list|show`.
 
-mod lint;
+pub(super) mod lint;
 mod recorded;
-mod template;
+pub(super) mod template;
 
 use std::fs::{File, TryLockError};
 use std::io::Write;
@@ -14,6 +14,7 @@ use portcullis_gate::published;
 use portcullis_policy::lint::{Level, LintContext};
 use portcullis_policy::{Fault, PolicySet, ProtectionPolicy, schema};
 use portcullis_types::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::sources;
@@ -40,7 +41,7 @@ pub(super) fn is_fixed(command: &Policy) -> bool {
 
 /// Runs a command that [`is_fixed`].
 pub(super) fn run_fixed(global: &Global, command: &Policy) -> Result<Exit> {
-    fixed(Printer::new(global.output), command)
+    fixed(Printer::new(global), command)
 }
 
 fn fixed(print: Printer, command: &Policy) -> Result<Exit> {
@@ -63,9 +64,9 @@ fn sources_of(context: &Context, paths: &[PathBuf]) -> Vec<PathBuf> {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct Checked {
+pub(in crate::commands) struct Checked {
     policies: Vec<String>,
     policy_set: Option<String>,
     faults: Vec<String>,
@@ -114,7 +115,7 @@ impl Checked {
     }
 
     fn write_faults(&self, out: &mut dyn Write) -> std::io::Result<()> {
-        self.faults.iter().try_for_each(|fault| writeln!(out, "{fault}"))
+        self.faults.iter().try_for_each(|fault| writeln!(out, "{}", wrapped(fault, 2)))
     }
 }
 
@@ -194,7 +195,8 @@ fn apply(context: &Context) -> Result<Exit> {
     };
     context.print.print(&checked, |out| {
         checked.write_warnings(out)?;
-        writeln!(out, "in force: {} ({})", names(&checked.policies), set.digest())?;
+        let line = format!("in force: {} ({})", names(&checked.policies), set.digest());
+        writeln!(out, "{}", wrapped(&line, 2))?;
         match checked.vex_statements {
             0 => Ok(()),
             some => writeln!(out, "and {}", count(some, "VEX statement")),
@@ -230,9 +232,9 @@ fn names(policies: &[String]) -> String {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct Listed<'a> {
+pub(in crate::commands) struct Listed<'a> {
     policy_set: String,
     policies: Vec<Row<'a>>,
     vex_statements: usize,
@@ -240,7 +242,7 @@ struct Listed<'a> {
     drift: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Row<'a> {
     name: &'a str,
     mode: &'static str,
@@ -266,17 +268,20 @@ fn list(context: &Context) -> Result<Exit> {
         drift: drift(context, &set),
     };
     context.print.print(&listed, |out| {
+        let names = listed.policies.iter().map(|row| row.name.chars().count().min(63));
+        let longest = names.max().unwrap_or_default();
         let mut table = Table::new(&["NAME", "MODE", "RULES", "DESCRIPTION"]);
         for row in &listed.policies {
-            let description = cut(row.description, 60);
-            table.row([row.name.into(), row.mode.into(), row.rules.to_string(), description]);
+            let name = cut(row.name, 63);
+            let description = cut(row.description, 82 - name.chars().count().max(longest));
+            table.row([name, row.mode.into(), row.rules.to_string(), description]);
         }
         table.write(out)?;
         if listed.vex_statements > 0 {
             writeln!(out, "\n{} with them", count(listed.vex_statements, "VEX statement"))?;
         }
         match &listed.drift {
-            Some(drift) => writeln!(out, "\n{drift}"),
+            Some(drift) => writeln!(out, "\n{}", wrapped(drift, 2)),
             None => Ok(()),
         }
     })?;

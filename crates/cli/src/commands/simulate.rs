@@ -6,16 +6,17 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 use portcullis_types::{Action, Decision, EventKind, Timestamp};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::situation::{Judge, Situation};
 use crate::args::Simulate;
 use crate::context::Context;
 use crate::exit::Exit;
-use crate::render::{Table, count, cut, wrapped};
+use crate::render::{Table, action, count, cut, wrapped};
 
 /// Starts that were decided alike and would be decided alike.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct Row {
     was: Action,
@@ -24,7 +25,9 @@ struct Row {
     namespace: String,
     /// How many starts.
     starts: usize,
+    #[schemars(with = "portcullis_types::TimeSchema")]
     first: Timestamp,
+    #[schemars(with = "portcullis_types::TimeSchema")]
     latest: Timestamp,
     /// The event of the latest.
     event: String,
@@ -32,9 +35,9 @@ struct Row {
     message: String,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct Simulated {
+pub(in crate::commands) struct Simulated {
     policy_set: String,
     starts: usize,
     would_change: usize,
@@ -91,7 +94,7 @@ pub(super) fn run(context: &Context, args: &Simulate) -> Result<Exit> {
         if simulated.rows.is_empty() {
             return Ok(());
         }
-        let mut table = Table::new(&["WAS", "WOULD BE", "STARTS", "NAMESPACE", "IMAGE"]);
+        let mut table = Table::new(&["WAS", "WOULD BE", "STARTS", "NAMESPACE", "IMAGE"]).actions(2);
         for row in &simulated.rows {
             table.row([
                 row.was.to_string(),
@@ -103,8 +106,11 @@ pub(super) fn run(context: &Context, args: &Simulate) -> Result<Exit> {
         }
         table.write(out)?;
         for row in simulated.rows.iter().filter(|r| r.would_be != r.was) {
-            let line = format!("{} -> {}: {}", row.was, row.would_be, row.message);
-            writeln!(out, "\n{}", wrapped(&line, 2))?;
+            let change = format!("{} -> {}:", row.was, row.would_be);
+            let line = wrapped(&format!("{change} {}", row.message), 2);
+            let [was, would_be] = [row.was, row.would_be].map(|a| action(a.as_str(), 0));
+            let rest = line.strip_prefix(&change).unwrap_or_default();
+            writeln!(out, "\n{was} -> {would_be}:{rest}")?;
         }
         Ok(())
     })?;

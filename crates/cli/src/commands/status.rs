@@ -7,16 +7,17 @@ use anyhow::Result;
 use portcullis_gate::published;
 use portcullis_store::{Depth, VerdictStore};
 use portcullis_types::{Action, EventKind};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::feed::{self, Lying};
 use super::policy;
 use crate::context::Context;
 use crate::exit::Exit;
-use crate::render::count as count_of;
+use crate::render::{count as count_of, wrapped};
 
 /// The states that HSS shows for a node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 enum State {
     /// A policy is in force and the door is installed.
@@ -40,9 +41,9 @@ impl State {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct Status {
+pub(in crate::commands) struct Status {
     state: State,
     node: String,
     policy_set: Option<String>,
@@ -133,7 +134,7 @@ fn write_status(status: &Status, out: &mut dyn std::io::Write) -> std::io::Resul
         [] => "none in force".to_owned(),
         some => some.join(", "),
     };
-    writeln!(out, "policies   {policies}")?;
+    writeln!(out, "{}", wrapped(&format!("policies   {policies}"), 11))?;
     if let Some(set) = &status.policy_set {
         writeln!(out, "set        {set}")?;
     }
@@ -157,5 +158,8 @@ fn write_status(status: &Status, out: &mut dyn std::io::Write) -> std::io::Resul
         count(Action::Alarm),
         count(Action::Allow),
     )?;
-    status.problems.iter().try_for_each(|p| writeln!(out, "problem    {p}"))
+    status
+        .problems
+        .iter()
+        .try_for_each(|p| writeln!(out, "{}", wrapped(&format!("problem    {p}"), 11)))
 }

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, Result, bail};
 use portcullis_store::{Depth, Detail, Listed, VerdictStore};
 use portcullis_types::{Binding, Digest, Severity, Verdict as Stored};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::args::Verdict;
 use crate::context::Context;
 use crate::exit::Exit;
-use crate::render::{Table, count, cut};
+use crate::render::{Table, count, cut, wrapped};
 
 pub(super) fn run(context: &Context, command: &Verdict) -> Result<Exit> {
     match command {
@@ -20,13 +21,14 @@ pub(super) fn run(context: &Context, command: &Verdict) -> Result<Exit> {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct Row {
+pub(in crate::commands) struct Row {
     image: Digest,
     references: Vec<String>,
     findings: BTreeMap<Severity, usize>,
     scanners: Vec<String>,
+    #[schemars(with = "Option<portcullis_types::TimeSchema>")]
     as_of: Option<portcullis_types::Timestamp>,
     error: Option<String>,
 }
@@ -75,7 +77,9 @@ fn list(context: &Context) -> Result<Exit> {
             ]);
         }
         table.write(out)?;
-        rows.iter().filter_map(|r| r.error.as_ref()).try_for_each(|e| writeln!(out, "damaged: {e}"))
+        rows.iter()
+            .filter_map(|r| r.error.as_ref())
+            .try_for_each(|e| writeln!(out, "{}", wrapped(&format!("damaged: {e}"), 2)))
     })?;
     Ok(if damaged == 0 { Exit::Done } else { Exit::Failed })
 }
@@ -116,11 +120,18 @@ fn write_verdict(verdict: &Stored, out: &mut dyn std::io::Write) -> std::io::Res
         let end = if coverage.end_of_life { ", past its end of life" } else { "" };
         writeln!(
             out,
-            "report      {} ({version}) of {}, {}, {binding}; looked for: {}; {distribution}{end}",
-            report.scanner.name,
-            report.scanned_at.strftime("%F"),
-            count(report.findings.len(), "finding"),
-            classes.join(", "),
+            "{}",
+            wrapped(
+                &format!(
+                    "report      {} ({version}) of {}, {}, {binding}; looked for: {}; \
+                     {distribution}{end}",
+                    report.scanner.name,
+                    report.scanned_at.strftime("%F"),
+                    count(report.findings.len(), "finding"),
+                    classes.join(", "),
+                ),
+                12
+            )
         )?;
     }
     let mut findings = Stored::merged([verdict]);
@@ -141,6 +152,15 @@ fn write_verdict(verdict: &Stored, out: &mut dyn std::io::Write) -> std::io::Res
     table.write(out)
 }
 
+/// What was forgotten.
+#[derive(Serialize, JsonSchema)]
+pub(in crate::commands) struct Removed<'a> {
+    /// How many images.
+    removed: usize,
+    /// Those of which nothing was known.
+    missing: &'a [&'a Digest],
+}
+
 fn remove(context: &Context, images: &[Digest]) -> Result<Exit> {
     let store = context.store();
     let mut missing = Vec::new();
@@ -151,7 +171,7 @@ fn remove(context: &Context, images: &[Digest]) -> Result<Exit> {
         }
     }
     let removed = images.len() - missing.len();
-    context.print.print(&serde_json::json!({ "removed": removed, "missing": missing }), |out| {
+    context.print.print(&Removed { removed, missing: &missing }, |out| {
         missing.iter().try_for_each(|m| writeln!(out, "nothing was known about {m}"))?;
         writeln!(out, "forgot {}", count(removed, "image"))
     })?;

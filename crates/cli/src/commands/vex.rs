@@ -17,6 +17,7 @@ use portcullis_types::{
     Class, Digest, Event, Finding, Identity, Lookup, Surety, Timestamp, Verdict, VexStatement,
     VexStatus,
 };
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::events;
@@ -38,15 +39,15 @@ pub(super) fn run(context: &Context, command: &Vex) -> Result<Exit> {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct Listed {
+pub(in crate::commands) struct Listed {
     documents: Vec<Document>,
     /// How the documents differ from what decides.
     drift: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Document {
     file: PathBuf,
     format: String,
@@ -72,7 +73,7 @@ fn list(context: &Context) -> Result<Exit> {
         }
         for Document { file, format, statements, warnings } in &listed.documents {
             let statements_count = count(statements.len(), "statement");
-            writeln!(out, "{} ({format}, {statements_count})", file.display())?;
+            write_line(out, 0, &format!("{} ({format}, {statements_count})", file.display()))?;
             for statement in statements {
                 write_line(out, 2, &listed_as(statement))?;
             }
@@ -117,8 +118,8 @@ fn drift(context: &Context, documents: &[VexDocument]) -> Option<String> {
     }
 }
 
-#[derive(Serialize)]
-struct Checked {
+#[derive(Serialize, JsonSchema)]
+pub(in crate::commands) struct Checked {
     file: PathBuf,
     format: Option<String>,
     statements: usize,
@@ -169,7 +170,8 @@ fn check(context: &Context, paths: &[PathBuf]) -> Result<Exit> {
                 (Some(error), _) => write_line(out, 0, error)?,
                 (None, format) => {
                     let (file, format) = (file.display(), format.as_deref().unwrap_or_default());
-                    writeln!(out, "{file}: {format}, {}", count(*statements, "statement"))?;
+                    let statements = count(*statements, "statement");
+                    write_line(out, 0, &format!("{file}: {format}, {statements}"))?;
                 }
             }
             for warning in warnings {
@@ -186,9 +188,9 @@ fn check(context: &Context, paths: &[PathBuf]) -> Result<Exit> {
 }
 
 /// What the statements do for the findings of some images.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct Explanation {
+pub(in crate::commands) struct Explanation {
     /// The event that is explained.
     #[serde(skip_serializing_if = "Option::is_none")]
     event: Option<Event>,
@@ -197,7 +199,7 @@ struct Explanation {
     images: Vec<ImageSays>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct ImageSays {
     image: Identity,
@@ -212,7 +214,7 @@ struct ImageSays {
     other_statements: Vec<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct FindingSays {
     finding: Arc<Finding>,
@@ -220,12 +222,13 @@ struct FindingSays {
     statements: Vec<StatementSays>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct StatementSays {
     source: String,
     status: VexStatus,
     justification: Option<String>,
+    #[schemars(with = "Option<portcullis_types::TimeSchema>")]
     stated_at: Option<Timestamp>,
     /// Whether some product of it is this image or package.
     applies: bool,

@@ -53,18 +53,24 @@ impl Node {
     /// Runs the command, which must end with this code, and returns all that it said.
     #[track_caller]
     pub(crate) fn run(&self, args: &[&str], code: i32) -> String {
+        self.told(args, code).concat()
+    }
+
+    /// Like [`Self::run`]: the data, and the talk beside it.
+    #[track_caller]
+    pub(crate) fn told(&self, args: &[&str], code: i32) -> [String; 2] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
         let output = command.arg("--root").arg(self.root.path()).args(args).output().unwrap();
-        let said = [output.stdout, output.stderr].map(|b| String::from_utf8(b).unwrap()).concat();
-        assert_eq!(output.status.code(), Some(code), "{args:?} said {said}");
-        assert!(!said.contains("panicked"), "{said}");
+        let said = [output.stdout, output.stderr].map(|b| String::from_utf8(b).unwrap());
+        assert_eq!(output.status.code(), Some(code), "{args:?} said {said:?}");
+        assert!(!said[1].contains("panicked"), "{said:?}");
         said
     }
 
     /// What the command prints for programs.
     #[track_caller]
     pub(crate) fn json(&self, args: &[&str], code: i32) -> Value {
-        let said = self.run(&[args, &["--output", "json"]].concat(), code);
+        let [said, _] = self.told(&[args, &["--output", "json"]].concat(), code);
         serde_json::from_str(&said).unwrap_or_else(|e| panic!("{e}: {said}"))
     }
 

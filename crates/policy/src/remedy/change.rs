@@ -12,6 +12,7 @@ use crate::fault::shown;
 
 /// One thing to do. As JSON: the fields of the variant and its name as `change`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(untagged)]
 pub enum Change {
     /// Mends what is wrong.
@@ -22,6 +23,7 @@ pub enum Change {
 
 /// What mends an image, a start or the node.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "change", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Mend {
     /// Bring a package to a version.
@@ -36,6 +38,7 @@ pub enum Mend {
         path: Option<Text>,
         /// Blocking findings that this mends; as JSON their ids.
         #[serde(rename = "mends", serialize_with = "as_ids")]
+        #[cfg_attr(feature = "schema", schemars(with = "Vec<String>"))]
         findings: Vec<Arc<Finding>>,
     },
     /// Remove a malicious file from the image.
@@ -44,6 +47,7 @@ pub enum Mend {
         path: Option<Text>,
         /// What it was found to be; as JSON the ids.
         #[serde(rename = "mends", serialize_with = "as_ids")]
+        #[cfg_attr(feature = "schema", schemars(with = "Vec<String>"))]
         findings: Vec<Arc<Finding>>,
     },
     /// Build the image without a secret or a setting that no baseline allows.
@@ -80,6 +84,7 @@ pub enum Mend {
 /// What to do about a failure cause. What then comes to light is not known now: a plan takes it to
 /// be clean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub enum Repair {
     /// Pull the image, so that it is more than a name.
@@ -137,6 +142,7 @@ impl Repair {
 
 /// What makes one policy, or the node's settings, bear with what is found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "change", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Relax {
     /// An entry of `spec.exceptions`.

@@ -8,6 +8,7 @@ use super::{action, fits, in_container, warn_damaged, what};
 use crate::args::Filter;
 use crate::context::Context;
 use crate::exit::Exit;
+use crate::render;
 
 /// How often a follower looks.
 const LOOK: Duration = Duration::from_millis(200);
@@ -20,7 +21,8 @@ pub(super) fn run(context: &Context, filter: &Filter) -> Result<Exit> {
         for event in read.events.iter().filter(|e| fits(filter, e) && in_container(filter, e)) {
             context.print.line(event, |out| {
                 let time = event.time.strftime("%F %T");
-                writeln!(out, "{time}  {:7}  {}  {}", action(event), event.id, what(event))
+                let action = render::action(action(event), 8);
+                writeln!(out, "{time}  {action} {}  {}", event.id, what(event))
             })?;
         }
         warn_damaged(read.damaged);

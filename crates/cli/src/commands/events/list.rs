@@ -6,13 +6,14 @@ use std::io::{self, Write};
 use anyhow::Result;
 use portcullis_audit::{Repeated, fold};
 use portcullis_types::{Action, Event, EventKind, Mark, Status, Timestamp};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{action, fits, in_container, place, warn_damaged, what};
 use crate::args::{Filter, Handling};
 use crate::context::Context;
 use crate::exit::Exit;
-use crate::render::{cut, plain};
+use crate::render::{self, cut, plain};
 
 /// Widest line of the table, in characters.
 const WIDTH: usize = 100;
@@ -29,14 +30,16 @@ pub(super) struct Shape {
 }
 
 /// A row: the latest of equal decisions with all its fields, or one event.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct Row<'a> {
+pub(in crate::commands) struct Row<'a> {
     #[serde(flatten)]
     event: &'a Event,
     /// When the first of them was made.
+    #[schemars(with = "portcullis_types::TimeSchema")]
     first: Timestamp,
     /// When the latest was made.
+    #[schemars(with = "portcullis_types::TimeSchema")]
     latest: Timestamp,
     /// How many there are.
     count: usize,
@@ -154,7 +157,8 @@ fn write(rows: &[Row<'_>], out: &mut dyn Write) -> io::Result<()> {
     let line = |out: &mut dyn Write, [time, count, action, status, event, place]: &[String; 6]| {
         let [t, c, a, s, e] = widths;
         let place = cut(place, left);
-        writeln!(out, "{time:t$}  {count:>c$}  {action:a$}  {status:s$}  {event:e$}  {place}")
+        let action = render::action(action, a);
+        writeln!(out, "{time:t$}  {count:>c$}  {action}  {status:s$}  {event:e$}  {place}")
     };
     line(out, &head)?;
     writeln!(out, "{BELOW}WHAT")?;

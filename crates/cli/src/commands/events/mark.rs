@@ -5,6 +5,7 @@ use std::io::Read;
 use anyhow::{Result, bail};
 use portcullis_audit::{Audit, new_id};
 use portcullis_types::{Action, Event, EventId, EventKind, Mark, Status, Timestamp};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::by_id;
@@ -17,9 +18,9 @@ use crate::render::plain;
 const MAX_NAME: usize = 64;
 
 /// A mark that was recorded.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Marked {
+pub(in crate::commands) struct Marked {
     /// The decision.
     event: EventId,
     /// The event that records the mark.

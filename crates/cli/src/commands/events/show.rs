@@ -6,18 +6,19 @@ use std::io::{self, Write};
 use anyhow::Result;
 use portcullis_audit::{Repeated, fold};
 use portcullis_types::{Digest, Event, EventId, EventKind, Timestamp};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::list::{status, word};
 use super::{by_id, place, warn_damaged};
 use crate::context::Context;
 use crate::exit::Exit;
-use crate::render::plain;
+use crate::render::{action, wrapped};
 
 /// An event with what belongs to it.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct Shown<'a> {
+pub(in crate::commands) struct Shown<'a> {
     event: &'a Event,
     /// What became of it, if it is a decision.
     outcome: Option<&'a Event>,
@@ -28,14 +29,16 @@ struct Shown<'a> {
 }
 
 /// Equal decisions.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct Equal<'a> {
     /// When the first was made.
+    #[schemars(with = "portcullis_types::TimeSchema")]
     first: Timestamp,
     /// The id of the first.
     first_id: &'a EventId,
     /// When the latest was made.
+    #[schemars(with = "portcullis_types::TimeSchema")]
     latest: Timestamp,
     /// The id of the latest.
     latest_id: &'a EventId,
@@ -96,7 +99,7 @@ impl Lines<'_> {
     fn line(&mut self, name: &str, text: impl AsRef<str>) -> io::Result<()> {
         match text.as_ref() {
             "" => Ok(()),
-            text => writeln!(self.out, "{name:12}{}", plain(text)),
+            text => writeln!(self.out, "{}", wrapped(&format!("{name:12}{text}"), 12)),
         }
     }
 }
@@ -107,7 +110,7 @@ impl Shown<'_> {
         lines.line("event", &event.id)?;
         lines.line("kind", event.kind.as_str())?;
         lines.line("time", event.time.to_string())?;
-        lines.line("action", event.action.as_str())?;
+        writeln!(lines.out, "{:12}{}", "action", action(event.action.as_str(), 0))?;
         lines.line("message", &event.message)?;
         lines.line("decision", event.decision.as_deref().unwrap_or_default())?;
         if let Some(mark) = &event.mark {

@@ -7,21 +7,22 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use portcullis_audit::{FaultKind, Head, Known, Place, Verification};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use self::journal::Journal;
 use crate::args::Verify;
 use crate::context::Context;
 use crate::exit::Exit;
-use crate::render::{count, plain};
+use crate::render::{count, plain, wrapped};
 
 /// Most faults after the first, and most closed lines, that the text lists.
 const MOST: usize = 10;
 
 /// What the check found.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct Verified {
+pub(in crate::commands) struct Verified {
     /// The ledger's folder.
     ledger: PathBuf,
     /// Nothing is wrong.
@@ -33,7 +34,7 @@ struct Verified {
     /// Number of the first record that is kept.
     first: Option<u64>,
     /// The last record; whoever keeps it can give it to a later check.
-    last: Option<Head>,
+    last: Option<Last>,
     /// Lines from before there was a chain, of which nothing can be said.
     before_the_chain: u64,
     /// What the journal was good for.
@@ -50,8 +51,15 @@ struct Verified {
     more_faults: u64,
 }
 
+/// A record by its number and its hash.
+#[derive(Serialize, JsonSchema)]
+struct Last {
+    seq: u64,
+    hash: String,
+}
+
 /// A place in the ledger.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct At {
     file: PathBuf,
     /// From 1.
@@ -63,7 +71,7 @@ struct At {
 }
 
 /// A torn line that was closed.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct ClosedLine {
     #[serde(flatten)]
     at: At,
@@ -72,7 +80,7 @@ struct ClosedLine {
 }
 
 /// A fault.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct FaultLine {
     #[serde(flatten)]
     at: At,
@@ -117,7 +125,7 @@ impl Verified {
             files: found.files,
             records: found.records,
             first: found.first,
-            last: found.last,
+            last: found.last.map(|Head { seq, hash }| Last { seq, hash: hash.to_string() }),
             before_the_chain: found.before_the_chain,
             journal,
             heads_given,
@@ -135,18 +143,19 @@ impl Verified {
     fn write(&self, out: &mut dyn Write) -> io::Result<()> {
         if let Some(first) = self.faults.first() {
             writeln!(out, "the ledger is not whole")?;
-            writeln!(out, "{:10}{}", "file", plain(&first.at.file.display().to_string()))?;
+            writeln!(out, "{}", wrapped(&format!("{:10}{}", "file", first.at.file.display()), 10))?;
             writeln!(out, "{:10}{}", "line", first.at.line)?;
             writeln!(out, "{:10}{}", "byte", first.at.byte)?;
             if let Some(record) = first.at.record {
                 writeln!(out, "{:10}{record}", "record")?;
             }
-            writeln!(out, "{:10}{}", "fault", first.what)?;
-            writeln!(out, "{:10}{}", "means", first.meaning)?;
-            writeln!(out, "{:10}{}\n", "do", first.remedy)?;
+            writeln!(out, "{}", wrapped(&format!("{:10}{}", "fault", first.what), 10))?;
+            writeln!(out, "{}", wrapped(&format!("{:10}{}", "means", first.meaning), 10))?;
+            writeln!(out, "{}\n", wrapped(&format!("{:10}{}", "do", first.remedy), 10))?;
         }
         for fault in self.faults.iter().skip(1).take(MOST) {
-            writeln!(out, "also: {}: {}", fault.at.line(), fault.what)?;
+            let line = format!("also: {}: {}", fault.at.line(), fault.what);
+            writeln!(out, "{}", wrapped(&line, 2))?;
         }
         let unlisted = self.faults.len().saturating_sub(1 + MOST) as u64 + self.more_faults;
         if unlisted > 0 {
@@ -167,7 +176,7 @@ impl Verified {
     fn write_extent(&self, out: &mut dyn Write) -> io::Result<()> {
         let folder = plain(&self.ledger.display().to_string());
         let whole = if self.whole { ", whole" } else { "" };
-        match (self.first, self.last) {
+        match (self.first, &self.last) {
             (Some(first), Some(last)) => {
                 let files = count(self.files, "file");
                 writeln!(out, "{folder}: {files}, records {first} to {}{whole}", last.seq)?;
@@ -197,7 +206,7 @@ impl Verified {
             writeln!(out, "the journal knows no record of this ledger")?;
         }
         match &self.journal.note {
-            Some(note) => writeln!(out, "note: {}", plain(note)),
+            Some(note) => writeln!(out, "{}", wrapped(&format!("note: {note}"), 2)),
             None => Ok(()),
         }
     }

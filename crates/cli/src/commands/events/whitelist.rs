@@ -11,6 +11,7 @@ use portcullis_policy::yaml::{self, SourceFile};
 use portcullis_policy::{Fault, ImagePattern, PolicySet, ProtectionPolicy};
 use portcullis_settings::trusted;
 use portcullis_types::{Action, Event, EventId, EventKind, Status, Timestamp};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::super::edit::{self, Edited, Entry};
@@ -21,15 +22,15 @@ use super::mark::{self, Marked};
 use crate::args::Whitelist;
 use crate::context::Context;
 use crate::exit::Exit;
-use crate::render::plain;
+use crate::render::{plain, wrapped};
 
 /// Lines shown before and after what is put in.
 const AROUND: usize = 2;
 
 /// What was done, or would be.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct Whitelisted {
+pub(in crate::commands) struct Whitelisted {
     event: EventId,
     /// The entry's image.
     image: String,
@@ -54,7 +55,7 @@ struct Whitelisted {
 }
 
 /// Lines put into one policy.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Change {
     policy: String,
     file: PathBuf,
@@ -401,7 +402,8 @@ impl Change {
     }
 
     fn write(&self, out: &mut dyn Write) -> io::Result<()> {
-        writeln!(out, "{} (policy {}):", plain(&self.file.display().to_string()), self.policy)?;
+        let place = format!("{} (policy {}):", self.file.display(), self.policy);
+        writeln!(out, "{}", wrapped(&place, 2))?;
         let new = self.line..self.line + self.added.len();
         for (number, line) in &self.around {
             let sign = if new.contains(number) { '+' } else { ' ' };
@@ -417,6 +419,7 @@ impl Whitelisted {
         for policy in &self.already {
             writeln!(out, "policy {policy} has such an entry already")?;
         }
-        writeln!(out, "with it, the same start is: {}", plain(&self.would_say))
+        let line = format!("with it, the same start is: {}", self.would_say);
+        writeln!(out, "{}", wrapped(&line, 2))
     }
 }

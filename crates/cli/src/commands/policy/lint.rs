@@ -8,6 +8,7 @@ use portcullis_policy::Fault;
 use portcullis_policy::PolicySet;
 use portcullis_policy::lint::{Level, LintContext, Warning, lint};
 use portcullis_types::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::recorded::{Recorded, recorded};
@@ -20,9 +21,9 @@ use crate::render::{count, plain};
 /// Widest line of the text.
 const WIDTH: usize = 100;
 
-#[derive(Default, Serialize)]
+#[derive(Default, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct Linted {
+pub(in crate::commands) struct Linted {
     policies: Vec<String>,
     faults: Vec<String>,
     /// Recorded starts that were decided again.
@@ -70,7 +71,7 @@ fn linted(context: &Context, set: &PolicySet, since: Option<Timestamp>) -> Linte
 
 fn write(linted: &Linted, out: &mut dyn Write) -> std::io::Result<()> {
     if !linted.faults.is_empty() {
-        linted.faults.iter().try_for_each(|fault| writeln!(out, "{fault}"))?;
+        linted.faults.iter().try_for_each(|fault| write_wrapped(out, "", "  ", fault))?;
         let faults = count(linted.faults.len(), "fault");
         return writeln!(out, "{faults}: lint looks at policies without any");
     }

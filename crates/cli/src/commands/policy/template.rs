@@ -2,14 +2,15 @@
 
 use anyhow::{Context as _, Result, bail};
 use portcullis_policy::yaml::{self, SourceFile};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::exit::Exit;
 use crate::render::{Printer, Table, plain};
 
 /// A policy file that is shipped.
-#[derive(Serialize)]
-struct Template {
+#[derive(Serialize, JsonSchema)]
+pub(in crate::commands) struct Template {
     name: &'static str,
     text: &'static str,
 }
@@ -31,8 +32,8 @@ const TEMPLATES: [Template; 4] = [
     },
 ];
 
-#[derive(Serialize)]
-struct Row {
+#[derive(Serialize, JsonSchema)]
+pub(in crate::commands) struct Row {
     name: &'static str,
     description: String,
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use portcullis_audit::{Head, SYSLOG_IDENTIFIER, heads_from_journal};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::args::Verify;
@@ -19,8 +20,8 @@ const MAX_BYTES: u64 = 4 << 30;
 const BOUND: Duration = Duration::from_secs(120);
 
 /// What the journal was good for.
-#[derive(Default, Serialize)]
-pub(super) struct Journal {
+#[derive(Default, Serialize, JsonSchema)]
+pub(in crate::commands) struct Journal {
     /// It was read.
     pub(super) compared: bool,
     /// How many records of this ledger it knows.
