@@ -421,28 +421,15 @@ fn notices(base: &Base, time: Timestamp) -> Vec<Notice> {
 
 /// An event of the ledger itself, at the time of the one that made it look.
 fn say(message: String, on: &Event) -> Event {
-    Event {
-        id: crate::new_id(),
-        time: on.time,
-        kind: EventKind::Notice,
-        action: Action::Alarm,
+    Event::new(
+        crate::new_id(),
+        on.time,
+        EventKind::Notice,
+        Action::Alarm,
         message,
-        request: Request::new(on.request.engine, &on.request.node, ""),
-        image: Identity::unknown("this is about the ledger"),
-        policies: Vec::new(),
-        policy_set: None,
-        causes: Vec::new(),
-        would_block: false,
-        whitelisted: false,
-        counted: Default::default(),
-        findings: 0,
-        failures: Vec::new(),
-        workload: None,
-        image_config: None,
-        mark: None,
-        decision: None,
-        gate_micros: 0,
-    }
+        Request::new(on.request.engine, &on.request.node, ""),
+        Identity::unknown("this is about the ledger"),
+    )
 }
 
 fn seq_of(line: &[u8]) -> Option<u64> {

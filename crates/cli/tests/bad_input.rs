@@ -3,10 +3,13 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
+mod common;
+
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output};
 
+use common::contents;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -56,20 +59,6 @@ impl Node {
         fs::write(&path, content).unwrap();
         path.display().to_string()
     }
-}
-
-/// All files below a folder with what they hold.
-fn contents(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        let path = entry.path();
-        match path.is_dir() {
-            true => found.extend(contents(&path)),
-            false => found.push((path.clone(), fs::read(path).unwrap_or_default())),
-        }
-    }
-    found.sort();
-    found
 }
 
 fn digest(n: u8) -> String {

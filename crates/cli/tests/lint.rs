@@ -69,34 +69,25 @@ fn event(reference: &str, kind: Kind, container: &str) -> Event {
         pod: container.to_owned(),
         ..Request::new(Engine::Containerd, "node-1", container)
     };
+    let image = Identity {
+        surety: Surety::Bound,
+        chain_id: None,
+        config: Some(Digest::sha256([7; 32])),
+        manifests: Default::default(),
+        names: [name].into(),
+        note: None,
+    };
     Event {
-        id: portcullis_audit::new_id(),
-        time: Timestamp::now(),
-        kind: EventKind::Decision,
-        action: Action::Alarm,
-        message: "portcullis: alarm".to_owned(),
-        request,
-        image: Identity {
-            surety: Surety::Bound,
-            chain_id: None,
-            config: Some(Digest::sha256([7; 32])),
-            manifests: Default::default(),
-            names: [name].into(),
-            note: None,
-        },
-        policies: Vec::new(),
-        policy_set: None,
-        causes: Vec::new(),
-        would_block: false,
-        whitelisted: false,
-        counted: Default::default(),
-        findings: 0,
-        failures: Vec::new(),
         workload: Some(Vec::new()),
-        image_config: None,
-        mark: None,
-        decision: None,
-        gate_micros: 0,
+        ..Event::new(
+            portcullis_audit::new_id(),
+            Timestamp::now(),
+            EventKind::Decision,
+            Action::Alarm,
+            "portcullis: alarm".to_owned(),
+            request,
+            image,
+        )
     }
 }
 

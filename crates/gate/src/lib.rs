@@ -128,17 +128,12 @@ impl Gate {
         let now = self.audit.ledger().judged_now(clock);
 
         let id = portcullis_audit::new_id();
-        let mut decision = self.judge(set.as_ref(), &request, identity, &evidence, now);
-        let mut message = portcullis_policy::refusal(&decision, identity, &id);
-        let mut event = Event::of_decision(
-            id.clone(),
-            clock,
-            message.clone(),
-            &request,
-            identity,
-            &evidence,
-            &decision,
-        );
+        let decided = |evidence: &Evidence| {
+            let decision = self.judge(set.as_ref(), &request, identity, evidence, now);
+            let line = portcullis_policy::refusal(&decision, identity, &id);
+            Event::of_decision(id.clone(), clock, line, &request, identity, evidence, &decision)
+        };
+        let mut event = decided(&evidence);
         event.gate_micros = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
         let outcome = self.audit.record(&event);
         for problem in &outcome.problems {
@@ -148,20 +143,10 @@ impl Gate {
             evidence
                 .failures
                 .push(Failure::new(Cause::AuditUnavailable, outcome.problems.join("; ")));
-            decision = self.judge(set.as_ref(), &request, identity, &evidence, now);
-            message = portcullis_policy::refusal(&decision, identity, &id);
-            event = Event::of_decision(
-                id.clone(),
-                clock,
-                message.clone(),
-                &request,
-                identity,
-                &evidence,
-                &decision,
-            );
+            event = decided(&evidence);
         }
-        match decision.action {
-            Action::Block => Err(Refusal::new(message, id)),
+        match event.action {
+            Action::Block => Err(Refusal::new(event.message, id)),
             Action::Allow | Action::Alarm => Ok(Permit::new(ask.container_id.clone(), event)),
         }
     }
@@ -219,6 +204,10 @@ impl Gate {
             action,
             message: portcullis_policy::one_line(&line),
             decision: Some(decided.id.clone()),
+            // They stand in the decision, which is in the same ledger.
+            failures: Vec::new(),
+            workload: None,
+            image_config: None,
             ..Event::clone(decided)
         };
         for problem in self.audit.record(&event).problems {

@@ -56,7 +56,7 @@ pub(crate) struct Asked {
 const NO_VALUE: f32 = -1.0;
 
 impl Candidate {
-    fn new(number: u32, rule: &Rule) -> Self {
+    pub(crate) fn new(number: u32, rule: &Rule) -> Self {
         Self {
             rule: number,
             action: rule.action,
@@ -67,12 +67,19 @@ impl Candidate {
         }
     }
 
-    /// Whether the rule matches, `when` aside.
-    pub(crate) fn matches(&self, finding: &Asked) -> bool {
-        self.fixable.is_none_or(|wanted| wanted == finding.fixable)
-            && self.kev.is_none_or(|wanted| wanted == finding.kev)
-            && self.cvss <= finding.cvss
-            && self.epss <= finding.epss
+    /// The first value of the finding that the rule does not match, by its field.
+    pub(crate) fn unmet(&self, finding: &Asked) -> Option<&'static str> {
+        if self.fixable.is_some_and(|wanted| wanted != finding.fixable) {
+            Some("fixable")
+        } else if finding.cvss < self.cvss {
+            Some("cvss")
+        } else if finding.epss < self.epss {
+            Some("epss")
+        } else if self.kev.is_some_and(|wanted| wanted != finding.kev) {
+            Some("kev")
+        } else {
+            None
+        }
     }
 }
 

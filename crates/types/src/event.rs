@@ -178,6 +178,40 @@ fn counted(decision: &Decision) -> BTreeMap<String, usize> {
 }
 
 impl Event {
+    /// A record of this kind with nothing decided in it.
+    pub fn new(
+        id: EventId,
+        time: Timestamp,
+        kind: EventKind,
+        action: Action,
+        message: String,
+        request: Request,
+        image: Identity,
+    ) -> Self {
+        Self {
+            id,
+            time,
+            kind,
+            action,
+            message,
+            request,
+            image,
+            policies: Vec::new(),
+            policy_set: None,
+            causes: Vec::new(),
+            would_block: false,
+            whitelisted: false,
+            counted: BTreeMap::new(),
+            findings: 0,
+            failures: Vec::new(),
+            workload: None,
+            image_config: None,
+            mark: None,
+            decision: None,
+            gate_micros: 0,
+        }
+    }
+
     /// The record of a decision.
     pub fn of_decision(
         id: EventId,
@@ -189,13 +223,6 @@ impl Event {
         decision: &Decision,
     ) -> Self {
         Self {
-            id,
-            time,
-            kind: EventKind::Decision,
-            action: decision.action,
-            message,
-            request: bounded(request),
-            image: image.clone(),
             policies: decision
                 .policies
                 .iter()
@@ -223,9 +250,15 @@ impl Event {
                 user: cut(&config.user),
                 labels: cut_labels(&config.labels),
             }),
-            mark: None,
-            decision: None,
-            gate_micros: 0,
+            ..Self::new(
+                id,
+                time,
+                EventKind::Decision,
+                decision.action,
+                message,
+                bounded(request),
+                image.clone(),
+            )
         }
     }
 }

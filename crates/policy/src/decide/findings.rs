@@ -13,7 +13,7 @@ use super::{Judged, Start};
 use crate::cel::{Cost, Expression, Input};
 use crate::compiled::Policy;
 use crate::document::{Authorized, Exception, GracePeriod, Rule, Spec, WhitelistEntry};
-use crate::index::IdHash;
+use crate::index::{Asked, Candidate, IdHash};
 
 /// Id of the finding that no pattern of `authorized.images` covers the image.
 pub(crate) const UNAUTHORIZED_IMAGE: &str = "unauthorized-image";
@@ -179,7 +179,7 @@ impl<'a> Judge<'a> {
             if best.is_some_and(|b| b.weight().0 > candidate.action) {
                 break;
             }
-            if candidate.matches(&judged.asked)
+            if candidate.unmet(&judged.asked).is_none()
                 && self.speaks(candidate.rule as usize, finding, &mut best)
             {
                 break;
@@ -256,27 +256,14 @@ impl<'a> Judge<'a> {
 /// The first field of the rule that the finding does not meet; none if the rule matches, `when`
 /// aside. Class and severity are looked at too, since an id alone may have led here.
 pub(crate) fn unmet_field(rule: &Rule, finding: &Finding) -> Option<&'static str> {
-    let Rule { class, severity, ids, fixable, cvss, epss, kev, grace: _, when: _, action: _ } =
-        rule;
-    let reaches = |threshold: &Option<f32>, value: Option<f32>| {
-        threshold.is_none_or(|least| value.is_some_and(|v| v >= least))
-    };
-    if *class != Some(finding.class) {
+    if rule.class != Some(finding.class) {
         Some("class")
-    } else if !severity.is_empty() && !severity.contains(&finding.severity) {
+    } else if !rule.severity.is_empty() && !rule.severity.contains(&finding.severity) {
         Some("severity")
-    } else if !ids.is_empty() && !ids.iter().any(|id| finding.is_called(id)) {
+    } else if !rule.ids.is_empty() && !rule.ids.iter().any(|id| finding.is_called(id)) {
         Some("ids")
-    } else if fixable.is_some_and(|wanted| wanted != finding.is_fixable()) {
-        Some("fixable")
-    } else if !reaches(cvss, finding.cvss) {
-        Some("cvss")
-    } else if !reaches(epss, finding.epss) {
-        Some("epss")
-    } else if kev.is_some_and(|wanted| wanted != finding.kev) {
-        Some("kev")
     } else {
-        None
+        Candidate::new(0, rule).unmet(&Asked::of(finding))
     }
 }
 

@@ -71,26 +71,17 @@ pub(super) fn append(
     let message =
         plain(&format!("portcullis: event {}: {status} by {}{why}", decision.id, mark.by));
     let event = Event {
-        id: new_id(),
-        time: Timestamp::now(),
-        kind: EventKind::Mark,
-        action: Action::Allow,
-        message,
-        request: decision.request.clone(),
-        image: decision.image.clone(),
-        policies: Vec::new(),
-        policy_set: None,
-        causes: Vec::new(),
-        would_block: false,
-        whitelisted: false,
-        counted: Default::default(),
-        findings: 0,
-        failures: Vec::new(),
-        workload: None,
-        image_config: None,
         mark: Some(mark.clone()),
         decision: Some(decision.id.clone()),
-        gate_micros: 0,
+        ..Event::new(
+            new_id(),
+            Timestamp::now(),
+            EventKind::Mark,
+            Action::Allow,
+            message,
+            decision.request.clone(),
+            decision.image.clone(),
+        )
     };
     // Marks are few: the journal gets them even where it gets no allowed starts.
     let audit = Audit::new(context.paths.events(), context.settings.max_event_bytes, true);
