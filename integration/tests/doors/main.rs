@@ -22,10 +22,13 @@ struct Ctx<'a> {
     images: &'a Images,
 }
 
+/// What a case does.
+type Act = dyn Fn(&Ctx) -> Result<()> + Send + Sync;
+
 /// One case: its name, and what it does, which leaves nothing behind.
 struct Case {
     name: String,
-    run: Box<dyn Fn(&Ctx) -> Result<()> + Send + Sync>,
+    run: Box<Act>,
     fits: fn(&Way) -> bool,
 }
 
