@@ -1,7 +1,8 @@
 //! The doors: the binaries that container managers start.
 //!
 //! `containerd-shim-portcullis-v2` is a containerd shim around runc that asks the gate before a
-//! container is created. The binaries are thin; what they do is here.
+//! container is created; `portcullis-runc` stands in an OCI runtime's place and asks the same gate.
+//! The binaries are thin; what they do is here.
 
 mod args;
 mod bootstrap;
@@ -12,6 +13,8 @@ mod info;
 mod io;
 mod logger;
 mod mounts;
+mod oci_args;
+mod oci_bundle;
 mod options;
 mod process;
 mod reaper;
@@ -21,11 +24,13 @@ mod serve;
 mod status;
 mod sys;
 mod task;
+mod wrapper;
 
 pub use args::{Args, ArgsError};
 pub use bootstrap::{StartError, start};
 pub use info::info;
 pub use remove::delete;
+pub use wrapper::wrapper;
 
 /// An error with all its causes, on one line, as containerd shows what a shim prints.
 pub fn in_one_line(error: &(dyn std::error::Error + 'static)) -> String {

@@ -1,10 +1,15 @@
 //! The only `unsafe` of this crate, for what has no safe form: the fork that makes the daemon, the
-//! prctl that gives it a scheduling core of its own, and a descriptor in the runtime's reactor.
+//! prctl that gives it a scheduling core of its own, a descriptor in the runtime's reactor, and the
+//! exec by which the wrapper becomes the runtime with all that it was given.
 
 #![allow(unsafe_code, reason = "see each block; this file holds nothing else")]
 
+use std::ffi::{CString, OsString, c_char};
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::ptr;
 
 use tokio::io::unix::AsyncFd;
 
@@ -71,4 +76,75 @@ pub(crate) fn watched(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an `OwnedFd` stays the same open descriptor for as long as it lives, and the
     // registration owns it.
     Ok(unsafe { AsyncFd::register(fd) }?)
+}
+
+/// Opens `/dev/null` for each of the three streams that is closed, so that nothing else that is
+/// opened takes its number. It closes again with an exec.
+pub(crate) fn fill_streams() {
+    for stream in 0..=2 {
+        // SAFETY: F_GETFD takes integers only, and a closed descriptor is an error and no harm.
+        let closed = unsafe { libc::fcntl(stream, libc::F_GETFD) } == -1;
+        if closed {
+            // SAFETY: the path is a C string that lives for ever. The lowest free number, which is
+            // this stream's, is meant to stay open: nothing owns it.
+            let _taken =
+                unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR | libc::O_CLOEXEC) };
+        }
+    }
+}
+
+/// What SIGPIPE did before it was ignored.
+pub(crate) struct PipeSignal(libc::sigaction);
+
+impl PipeSignal {
+    /// Ignores SIGPIPE.
+    pub(crate) fn ignored() -> Self {
+        // SAFETY: a sigaction of zeros is the default action with an empty mask, a valid value; the
+        // kernel reads the first and writes the second, and both live through the call.
+        unsafe {
+            let mut ignore: libc::sigaction = std::mem::zeroed();
+            ignore.sa_sigaction = libc::SIG_IGN;
+            let mut before: libc::sigaction = std::mem::zeroed();
+            libc::sigaction(libc::SIGPIPE, &raw const ignore, &raw mut before);
+            Self(before)
+        }
+    }
+
+    /// As it was before.
+    pub(crate) fn put_back(self) {
+        // SAFETY: the value came from the kernel; nothing is written.
+        unsafe { libc::sigaction(libc::SIGPIPE, &raw const self.0, ptr::null_mut()) };
+    }
+}
+
+/// Becomes another program, with its path as its name, these arguments and this process'
+/// environment, to which `mark` (`NAME=value`) is added. Signals, masks and descriptors stay as
+/// they are. Returns only why it failed.
+pub(crate) fn exec(program: &Path, args: &[OsString], mark: Option<&str>) -> io::Error {
+    let text = |bytes: &[u8]| CString::new(bytes);
+    let pointers = |texts: &[CString]| -> Vec<*const c_char> {
+        texts.iter().map(|text| text.as_ptr()).chain([ptr::null()]).collect()
+    };
+    let words = std::iter::once(text(program.as_os_str().as_bytes()))
+        .chain(args.iter().map(|arg| text(arg.as_bytes())))
+        .collect::<Result<Vec<_>, _>>();
+    let Ok(words) = words else {
+        return io::Error::new(io::ErrorKind::InvalidInput, "an argument has a NUL byte");
+    };
+    let argv = pointers(&words);
+    let Some(mark) = mark else {
+        // SAFETY: the list ends with a null pointer, and it and the texts that it points to live
+        // through the call; it does not return unless it fails, and then nothing has changed.
+        unsafe { libc::execv(argv[0], argv.as_ptr()) };
+        return io::Error::last_os_error();
+    };
+    let environment = std::env::vars_os()
+        .map(|(name, value)| text(&[name.as_bytes(), b"=", value.as_bytes()].concat()))
+        .chain([text(mark.as_bytes())])
+        .collect::<Result<Vec<_>, _>>()
+        .unwrap_or_default();
+    let envp = pointers(&environment);
+    // SAFETY: as above, for both lists.
+    unsafe { libc::execve(argv[0], argv.as_ptr(), envp.as_ptr()) };
+    io::Error::last_os_error()
 }

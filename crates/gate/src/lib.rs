@@ -27,6 +27,7 @@ use portcullis_types::{
     Action, Cause, Decision, Engine, Event, EventKind, Evidence, Failure, Identity, Lookup,
     Request, Timestamp, Workload, with_causes,
 };
+pub use portcullis_workload::root as root_of;
 
 /// A start that asks for a permit.
 #[derive(Debug, Clone)]
@@ -182,6 +183,25 @@ impl Gate {
                 None
             }
         }
+    }
+
+    /// Refuses a start that cannot even be described, whatever the policies say, and records it.
+    pub fn turn_away(&self, engine: Engine, container_id: &str, why: &str) -> Refusal {
+        let message = portcullis_policy::one_line(&format!("portcullis: refused: {why}"));
+        let id = portcullis_audit::new_id();
+        let event = Event::new(
+            id.clone(),
+            Timestamp::now(),
+            EventKind::Notice,
+            Action::Block,
+            message.clone(),
+            Request::new(engine, &self.settings.node, container_id),
+            Identity::unknown(why),
+        );
+        for problem in self.audit.record(&event).problems {
+            log::warn!("event {id}: {problem}");
+        }
+        Refusal::new(message, id)
     }
 
     /// Records that an admitted container was created and started.

@@ -10,9 +10,11 @@
 mod paths;
 mod read;
 pub mod trusted;
+mod wrapper;
 
 pub use paths::Paths;
 pub use read::{Allows, Fault, RuntimeSettings, Settings, SettingsError, SystemdCgroup};
+pub use wrapper::{RuntimeError, WRAPPER, WrapperSettings};
 
 use std::path::{Path, PathBuf};
 
@@ -26,7 +28,12 @@ pub const MAX_DEADLINE: std::time::Duration = std::time::Duration::from_millis(1
 /// lost its name.
 #[derive(Debug, Clone)]
 pub struct Door {
+    /// The settings file.
     file: PathBuf,
+    /// The file that runs.
+    program: PathBuf,
+    /// Its name.
+    name: String,
 }
 
 /// Settings of a door, and what was wrong with them.
@@ -46,7 +53,15 @@ impl Door {
 
     fn of_binary(exe: Option<&Path>) -> Self {
         let file = exe.map(beside).filter(|p| p.exists());
-        Self { file: file.unwrap_or_else(|| PathBuf::from(SETTINGS_FILE)) }
+        let program = exe.map(Path::to_owned).unwrap_or_default();
+        let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Self { file: file.unwrap_or_else(|| PathBuf::from(SETTINGS_FILE)), program, name }
+    }
+
+    /// The name of the file that runs: links to it do not count, and what its caller names it does
+    /// not either.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Reads the settings as they are now; total, since a door must go on answering.

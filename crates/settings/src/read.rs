@@ -1,16 +1,16 @@
 //! From the text of `portcullis.toml` to settings that cannot be wrong; all faults together.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use portcullis_types::{Action, Digest};
+use portcullis_types::{Action, Digest, UnknownWord};
 use serde::Deserialize;
 
 use crate::trusted::{self, TrustError};
-use crate::{MAX_DEADLINE, Paths};
+use crate::{MAX_DEADLINE, Paths, WrapperSettings};
 
 /// Settings are a page, not a book.
 const MAX_BYTES: u64 = 256 * 1024;
@@ -68,6 +68,8 @@ pub struct Settings {
     pub max_event_bytes: u64,
     /// What the shim runs.
     pub runtime: RuntimeSettings,
+    /// The wrappers that the file names.
+    wrappers: BTreeMap<String, WrapperSettings>,
 }
 
 impl Default for Settings {
@@ -87,6 +89,7 @@ impl Default for Settings {
                 root: "/run/containerd/runc".into(),
                 systemd_cgroup: SystemdCgroup::Detect,
             },
+            wrappers: BTreeMap::new(),
         }
     }
 }
@@ -155,6 +158,16 @@ impl Settings {
         Paths::below(&self.root)
     }
 
+    /// The settings of the wrapper that is installed under this name.
+    pub fn wrapper(&self, name: &str) -> WrapperSettings {
+        self.wrappers.get(name).cloned().unwrap_or_else(|| WrapperSettings::by_name(name))
+    }
+
+    /// The wrappers that the file names, by name.
+    pub fn wrappers(&self) -> impl Iterator<Item = (&str, &WrapperSettings)> {
+        self.wrappers.iter().map(|(name, wrapper)| (name.as_str(), wrapper))
+    }
+
     /// The same settings for an installation below another root.
     #[must_use]
     pub fn below(self, root: impl Into<PathBuf>) -> Self {
@@ -175,6 +188,7 @@ struct Raw {
     gate: RawGate,
     events: RawEvents,
     runtime: RawRuntime,
+    wrapper: BTreeMap<String, RawWrapper>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -196,6 +210,16 @@ struct RawRuntime {
     binary: Option<String>,
     root: Option<String>,
     systemd_cgroup: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+struct RawWrapper {
+    engine: Option<String>,
+    runtime: Option<String>,
+    socket: Option<String>,
+    storage: Vec<String>,
+    data: Option<String>,
 }
 
 impl FromStr for Settings {
@@ -226,7 +250,7 @@ fn check(raw: Raw) -> Result<Settings, Vec<Fault>> {
     };
     let mut action = |key: &str, word: Option<String>, otherwise: Action| match word {
         None => otherwise,
-        Some(word) => word.parse().unwrap_or_else(|e: portcullis_types::UnknownWord| {
+        Some(word) => word.parse().unwrap_or_else(|e: UnknownWord| {
             fault(key, e.to_string());
             otherwise
         }),
@@ -305,6 +329,11 @@ fn check(raw: Raw) -> Result<Settings, Vec<Fault>> {
             SystemdCgroup::Detect
         }
     };
+    let mut wrappers = BTreeMap::new();
+    for (name, raw) in raw.wrapper {
+        let checked = wrapper(&name, raw, &mut faults);
+        wrappers.insert(name, checked);
+    }
     let node = raw.node.filter(|n| !n.is_empty()).unwrap_or(shipped.node);
     if !faults.is_empty() {
         return Err(faults);
@@ -320,7 +349,42 @@ fn check(raw: Raw) -> Result<Settings, Vec<Fault>> {
         allows,
         max_event_bytes,
         runtime: RuntimeSettings { binary, root: runtime_root, systemd_cgroup },
+        wrappers,
     })
+}
+
+/// One table of a wrapper, with what it leaves out filled in.
+fn wrapper(name: &str, raw: RawWrapper, faults: &mut Vec<Fault>) -> WrapperSettings {
+    let shipped = WrapperSettings::by_name(name);
+    let mut fault = |key: &str, message: String| {
+        faults.push(Fault { place: format!("wrapper.{name}.{key}"), message });
+    };
+    let mut absolute = |key: &str, path: String| {
+        if !path.starts_with('/') {
+            fault(key, format!("\"{path}\" is not an absolute path"));
+        }
+        PathBuf::from(path)
+    };
+    let runtime = raw.runtime.map(|path| absolute("runtime", path));
+    let socket = raw.socket.map(|path| {
+        let path = path.strip_prefix("unix://").unwrap_or(&path).to_owned();
+        absolute("socket", path)
+    });
+    let storage = raw.storage.into_iter().map(|path| absolute("storage", path)).collect();
+    let data = raw.data.map(|path| absolute("data", path));
+    let engine = raw.engine.map(|word| {
+        word.parse().unwrap_or_else(|e: UnknownWord| {
+            fault("engine", e.to_string());
+            shipped.engine
+        })
+    });
+    WrapperSettings {
+        engine: engine.unwrap_or(shipped.engine),
+        runtime,
+        socket: socket.unwrap_or(shipped.socket),
+        storage,
+        data: data.unwrap_or(shipped.data),
+    }
 }
 
 fn milliseconds(text: &str) -> Option<u64> {
@@ -334,6 +398,7 @@ fn milliseconds(text: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use portcullis_types::Engine;
 
     #[test]
     fn an_empty_file_is_the_shipped_settings() {
@@ -354,6 +419,9 @@ mod tests {
             [runtime]
             binary = "./runc"
             systemdCgroup = "yes"
+            [wrapper.portcullis-runc]
+            engine = "rkt"
+            runtime = "crun"
         "#;
         let faults = text.parse::<Settings>().unwrap_err();
         let places: Vec<&str> = faults.iter().map(|f| f.place.as_str()).collect();
@@ -367,7 +435,9 @@ mod tests {
                 "gate.deadline",
                 "events.allows",
                 "events.maxBytes",
-                "runtime.systemdCgroup"
+                "runtime.systemdCgroup",
+                "wrapper.portcullis-runc.runtime",
+                "wrapper.portcullis-runc.engine"
             ]
         );
     }
@@ -389,6 +459,10 @@ mod tests {
             [runtime]
             binary = "/usr/bin/crun"
             systemdCgroup = "on"
+            [wrapper.runc]
+            engine = "podman"
+            runtime = "/usr/bin/runc.real"
+            storage = ["/srv/containers"]
         "#
         .parse()
         .unwrap();
@@ -396,5 +470,10 @@ mod tests {
         assert_eq!(settings.default_action, Action::Block);
         assert_eq!(settings.deadline, Duration::from_secs(1));
         assert_eq!(settings.runtime.systemd_cgroup, SystemdCgroup::On);
+        let wrapper = settings.wrapper("runc");
+        assert_eq!(wrapper.engine, Engine::Podman);
+        assert_eq!(wrapper.runtime.as_deref(), Some(Path::new("/usr/bin/runc.real")));
+        assert_eq!(wrapper.storage, [Path::new("/srv/containers")]);
+        assert_eq!(settings.wrapper("portcullis-runc-crio").engine, Engine::CriO);
     }
 }

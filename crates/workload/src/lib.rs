@@ -91,6 +91,20 @@ pub fn read(bundle: &Path) -> Result<Vec<Finding>, WorkloadError> {
     judge(&bundle::read(bundle)?, &bundle::is_hosts)
 }
 
+/// The root filesystem that a bundle's specification names (runtime-spec `config.md`, `root.path`),
+/// as it is written: absolute, or relative to the bundle.
+///
+/// # Errors
+/// As [`read`].
+pub fn root(bundle: &Path) -> Result<PathBuf, WorkloadError> {
+    let json = bundle::read(bundle)?;
+    if json.len() > MAX_BYTES {
+        return Err(WorkloadError::TooLarge);
+    }
+    let spec: Spec = json::read(&json)?;
+    Ok(spec.root.path.into())
+}
+
 /// The dangerous settings that a runtime specification (runtime-spec `config.md`) says, in order
 /// of their keys: at most 256, each id and place once.
 ///
