@@ -17,10 +17,12 @@
 mod containerd;
 mod documents;
 mod grpc;
+mod mounted;
 mod notes;
 mod rootfs;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Instant;
 
 use portcullis_types::{Identity, ImageConfig, Kind};
@@ -36,6 +38,22 @@ pub struct Start<'a> {
     pub container_id: &'a str,
     /// The mounts that make its root filesystem, in order.
     pub rootfs: &'a [RootfsMount],
+    /// When the answer has to be there.
+    pub deadline: Instant,
+}
+
+/// A container that an OCI runtime is told to create: what its command line and bundle say.
+#[derive(Debug, Clone, Copy)]
+pub struct OciStart<'a> {
+    /// Id of the container.
+    pub container_id: &'a str,
+    /// The bundle's folder, absolute and without links.
+    pub bundle: &'a Path,
+    /// The root filesystem that the bundle's specification names, absolute and without links.
+    pub root: &'a Path,
+    /// The runtime's state folder (`--root`), if the command line names one. containerd's last part
+    /// of it is its namespace.
+    pub state: Option<&'a Path>,
     /// When the answer has to be there.
     pub deadline: Instant,
 }
