@@ -17,7 +17,6 @@
 mod containerd;
 mod documents;
 mod grpc;
-#[cfg_attr(not(test), expect(dead_code, reason = "those who start by a command line come next"))]
 mod mounted;
 mod notes;
 mod rootfs;
