@@ -8,12 +8,13 @@ use portcullis_types::{Digest, Identity, ImageConfig, ImageRef, Name, Surety};
 use super::Starting;
 use super::api;
 use super::client::{Client, together};
-use super::cri::{self, ContainerMetadata};
+use super::cri::ContainerMetadata;
 use super::image::{ConfigError, Configuration, Reading, Way, configuration, ways, with_chain};
 use super::snapshot::{ChainError, chain_below};
 use super::spec::Spec;
 use crate::documents::{Descriptor, DocumentError};
 use crate::grpc::GrpcError;
+use crate::names;
 use crate::notes::{Notes, is_deadline};
 use crate::rootfs::{Compared, Given, compare, compare_once_activated, needs_activation};
 
@@ -49,7 +50,7 @@ pub(super) async fn identify(
         record,
         recorded_config: metadata.and_then(|m| m.config.clone()),
         recorded_target: metadata.and_then(|m| m.target.clone()),
-        asked: metadata.and_then(|m| m.asked.clone()).or_else(|| cri::reference(&record.image)),
+        asked: metadata.and_then(|m| m.asked.clone()).or_else(|| names::asked(&record.image)),
         notes: Notes::default(),
         reading: Reading::of_at_most(DOCUMENTS),
         identity: Identity::unknown(""),
@@ -400,7 +401,7 @@ impl Identification<'_> {
         let mut held: BTreeSet<ImageRef> = records
             .into_iter()
             .filter(|(_, target)| proven.contains(&target.digest))
-            .filter_map(|(name, _)| reference_of(&name))
+            .filter_map(|(name, _)| names::recorded(&name))
             // A name with a digest is only true of that digest.
             .filter(|name| name.digest().is_none_or(|digest| proven.contains(digest)))
             .collect();
@@ -447,7 +448,8 @@ impl Identification<'_> {
                 let found =
                     with_chain(self.client, configs, chain, &mut reading, &mut unsaid).await;
                 if !found.is_empty() {
-                    for reference in recorded_names.iter().filter_map(|name| reference_of(name)) {
+                    for reference in recorded_names.iter().filter_map(|name| names::recorded(name))
+                    {
                         if names.len() < MAX_NAMES {
                             names.entry(reference).or_default();
                         }
@@ -473,14 +475,4 @@ async fn images(
         true => Ok(Vec::new()),
         false => client.images(targets).await,
     }
-}
-
-/// The reference that an image record's name is. Only a name in normal form is one: `nginx` as
-/// some clients store it is another record than `docker.io/library/nginx:latest`.
-fn reference_of(name: &str) -> Option<ImageRef> {
-    if name.parse::<Digest>().is_ok() {
-        return None;
-    }
-    let reference: ImageRef = name.parse().ok()?;
-    (reference.to_string() == name).then_some(reference)
 }
