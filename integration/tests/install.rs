@@ -890,17 +890,15 @@ fn the_shipped_settings_are_well_and_so_is_every_key_in_them() {
     let file = project().join("config/portcullis.toml");
     let folder = tempfile::tempdir().unwrap();
     let shipped = fs::read_to_string(file).unwrap();
-    // `#key = value` is a setting, `# text` is talk.
-    let keys: Vec<&str> = shipped
-        .lines()
-        .filter_map(|line| line.strip_prefix('#'))
-        .filter(|line| line.starts_with(char::is_alphabetic))
-        .collect();
-    assert_eq!(keys.len(), 12, "{keys:?}");
+    // `#key = value` and `#[table]` are settings, `# text` is talk.
+    let is_setting = |line: &str| line.starts_with(|c: char| c.is_alphabetic() || c == '[');
+    let settings = shipped.lines().filter_map(|line| line.strip_prefix('#'));
+    let settings: Vec<&str> = settings.filter(|line| is_setting(line)).collect();
+    assert_eq!(settings.len(), 18, "{settings:?}");
     let all: String = shipped
         .lines()
         .map(|line| match line.strip_prefix('#') {
-            Some(key) if key.starts_with(char::is_alphabetic) => format!("{key}\n"),
+            Some(key) if is_setting(key) => format!("{key}\n"),
             _ => format!("{line}\n"),
         })
         .collect();

@@ -14,8 +14,9 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use portcullis_gate::{Ask, Gate, Permit, Refusal};
-use portcullis_resolve::{OciStart, Resolved};
+use portcullis_resolve::{ContainerdResolver, OciStart, Resolved, StorageEngine, StorageResolver};
 use portcullis_settings::{Door, RuntimeError, WrapperSettings};
+use portcullis_types::Engine;
 use serde::Serialize;
 
 use crate::oci_args::{self, CreatesNothing, Creation, Line, Told, Unclear};
@@ -112,7 +113,7 @@ fn permit(door: &Door, creation: &Creation) -> Result<(Permit, Bundle), WrapperE
     let permit = gate.admit(&ask, move |deadline| match root {
         Err(why) => Resolved::unknown(&why),
         Ok(root) => resolve(
-            &settings,
+            settings,
             &OciStart {
                 container_id: &id,
                 bundle: &path,
@@ -125,10 +126,23 @@ fn permit(door: &Door, creation: &Creation) -> Result<(Permit, Bundle), WrapperE
     Ok((permit, bundle))
 }
 
-/// Which image it is: not known yet for any engine.
-fn resolve(settings: &WrapperSettings, start: &OciStart<'_>) -> Resolved {
-    let (engine, id) = (settings.engine, start.container_id);
-    Resolved::unknown(&format!("the image of {engine}'s container {id} is not looked for"))
+/// Which image it is, asked where the engine keeps its records.
+fn resolve(settings: WrapperSettings, start: &OciStart<'_>) -> Resolved {
+    let storage = |engine, settings: WrapperSettings| {
+        let roots = match settings.storage.is_empty() {
+            true => StorageResolver::default_roots(engine),
+            false => settings.storage,
+        };
+        StorageResolver::new(engine, roots).resolve(start)
+    };
+    match settings.engine {
+        Engine::Containerd => {
+            ContainerdResolver::new(&settings.socket.display().to_string()).resolve_oci(start)
+        }
+        Engine::CriO => storage(StorageEngine::CriO, settings),
+        Engine::Podman => storage(StorageEngine::Podman, settings),
+        Engine::Docker => Resolved::unknown("the image of a container of Docker is not looked for"),
+    }
 }
 
 /// Consumes the leave: nothing comes back from a success.

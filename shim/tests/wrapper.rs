@@ -1,5 +1,7 @@
 //! The wrapper as an engine calls it: what reaches the runtime, and how a refusal is told.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;

@@ -4,11 +4,12 @@
 //! several win. A document that could mean one thing to the engine and another to this crate is
 //! therefore refused, as is one that could be both an index and a manifest (CVE-2021-41190).
 
+use std::borrow::Cow;
 use std::fmt;
 
 use portcullis_types::{Digest, ImageConfig};
 use serde::Deserialize;
-use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 /// Most layers that a configuration may name; engines stop far below.
@@ -18,11 +19,13 @@ const MAX_LABELS: usize = 512;
 /// Most manifests that an index may name.
 const MAX_MANIFESTS: usize = 128;
 
-const INDEXES: [&str; 2] = [
+/// Media types of indexes, the OCI's first.
+pub(crate) const INDEXES: [&str; 2] = [
     "application/vnd.oci.image.index.v1+json",
     "application/vnd.docker.distribution.manifest.list.v2+json",
 ];
-const MANIFESTS: [&str; 2] = [
+/// Media types of manifests, the OCI's first.
+pub(crate) const MANIFESTS: [&str; 2] = [
     "application/vnd.oci.image.manifest.v1+json",
     "application/vnd.docker.distribution.manifest.v2+json",
 ];
@@ -162,42 +165,120 @@ pub(crate) fn members<'a, const N: usize>(
     json: &'a [u8],
     wanted: [&'static str; N],
 ) -> Result<[Option<&'a RawValue>; N], DocumentError> {
-    struct Members<const N: usize>([&'static str; N]);
-
-    impl<'de, const N: usize> Visitor<'de> for Members<N> {
-        type Value = [Option<&'de RawValue>; N];
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("an object")
-        }
-
-        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-            let mut found = [None; N];
-            while let Some(key) = map.next_key::<std::borrow::Cow<'de, str>>()? {
-                let value: &RawValue = map.next_value()?;
-                let Some(at) = self.0.iter().position(|name| folded(name) == folded(&key)) else {
-                    continue;
-                };
-                if key != self.0[at] || found[at].is_some() {
-                    let name = self.0[at];
-                    return Err(A::Error::custom(format_args!(
-                        "\"{name}\" is written twice or in another case"
-                    )));
-                }
-                found[at] = Some(value);
-            }
-            Ok(found)
-        }
-    }
-
     let mut reader = serde_json::Deserializer::from_slice(json);
-    reader
-        .deserialize_map(Members(wanted))
+    Members(wanted)
+        .deserialize(&mut reader)
         .and_then(|found| reader.end().map(|()| found))
         .map_err(DocumentError::Malformed)
 }
 
-/// Folds case as far as Go's `encoding/json` does: for `s` and `k` beyond ASCII too.
+/// The wanted members of each object in a JSON list, as [`members`] gives them; nothing is copied.
+///
+/// A file without a list (`null`) has no objects.
+pub(crate) fn each<'a, const N: usize>(
+    json: &'a [u8],
+    wanted: [&'static str; N],
+    mut take: impl FnMut([Option<&'a RawValue>; N]) -> Result<(), DocumentError>,
+) -> Result<(), DocumentError> {
+    let mut trouble = Ok(());
+    let mut reader = serde_json::Deserializer::from_slice(json);
+    let list = Each(wanted, |found| match take(found) {
+        Ok(()) => true,
+        Err(error) => {
+            trouble = Err(error);
+            false
+        }
+    });
+    let read = reader.deserialize_option(list).and_then(|()| reader.end());
+    trouble.and(read.map_err(DocumentError::Malformed))
+}
+
+/// Reads an object's wanted members.
+#[derive(Clone, Copy)]
+struct Members<const N: usize>([&'static str; N]);
+
+impl<'de, const N: usize> DeserializeSeed<'de> for Members<N> {
+    type Value = [Option<&'de RawValue>; N];
+
+    fn deserialize<D: Deserializer<'de>>(self, reader: D) -> Result<Self::Value, D::Error> {
+        reader.deserialize_map(self)
+    }
+}
+
+impl<'de, const N: usize> Visitor<'de> for Members<N> {
+    type Value = [Option<&'de RawValue>; N];
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        /// Borrowed unless it has escapes.
+        #[derive(Deserialize)]
+        struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+
+        let mut found = [None; N];
+        while let Some(Key(key)) = map.next_key()? {
+            let value: &RawValue = map.next_value()?;
+            let Some(at) = self.0.iter().position(|name| is_taken_for(&key, name)) else {
+                continue;
+            };
+            if key != self.0[at] || found[at].is_some() {
+                let name = self.0[at];
+                return Err(A::Error::custom(format_args!(
+                    "\"{name}\" is written twice or in another case"
+                )));
+            }
+            found[at] = Some(value);
+        }
+        Ok(found)
+    }
+}
+
+/// Reads a list of objects; the function says whether to go on.
+struct Each<const N: usize, F>([&'static str; N], F);
+
+impl<'de, const N: usize, F> Visitor<'de> for Each<N, F>
+where
+    F: FnMut([Option<&'de RawValue>; N]) -> bool,
+{
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of objects")
+    }
+
+    fn visit_none<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, reader: D) -> Result<(), D::Error> {
+        reader.deserialize_seq(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<(), A::Error> {
+        while let Some(found) = list.next_element_seed(Members(self.0))? {
+            if !(self.1)(found) {
+                return Err(A::Error::custom("stopped"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether Go's `encoding/json` takes this key for the name, which is ASCII.
+fn is_taken_for(key: &str, name: &str) -> bool {
+    match key.is_ascii() {
+        true => key.eq_ignore_ascii_case(name),
+        // `s` and `k` have forms beyond ASCII.
+        false => folded(key) == folded(name),
+    }
+}
+
 fn folded(key: &str) -> String {
     key.to_uppercase().to_lowercase()
 }

@@ -17,10 +17,11 @@
 mod containerd;
 mod documents;
 mod grpc;
-#[cfg_attr(not(test), expect(dead_code, reason = "those who start by a command line come next"))]
 mod mounted;
+mod names;
 mod notes;
 mod rootfs;
+mod storage;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -29,6 +30,7 @@ use std::time::Instant;
 use portcullis_types::{Identity, ImageConfig, Kind};
 
 pub use containerd::ContainerdResolver;
+pub use storage::{StorageEngine, StorageResolver};
 
 /// A container that is about to start, as the engine's call names it.
 #[derive(Debug, Clone, Copy)]

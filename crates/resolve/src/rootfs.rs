@@ -1,50 +1,91 @@
 //! Whether the mounts that a container gets are the ones its snapshot has.
 //!
 //! A chain ID says which layers lie below a snapshot; only this comparison ties the snapshot to
-//! the root filesystem that the runtime will mount.
+//! the root filesystem that the runtime will mount, or that the engine has mounted for it.
+
+mod live;
+
+use std::path::Path;
 
 use crate::RootfsMount;
 use crate::containerd::api::{ActiveMount, Mount};
+use crate::mounted::Mounted;
+
+/// What a container is given for a root filesystem.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Given<'a> {
+    /// These mounts, which the runtime has yet to make.
+    Requested(&'a [RootfsMount]),
+    /// This mount at this place, which the engine has made and the kernel tells of.
+    Mounted(&'a Path, &'a Mounted),
+    /// Nothing that could be compared, for the reason given.
+    Nothing(&'a str),
+}
+
+/// What a comparison of two root filesystems shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Compared {
+    /// They are the same.
+    Same,
+    /// They are not.
+    Other,
+    /// The kernel does not tell enough of what is mounted.
+    Untold,
+}
+
+/// Whether what is given is what the engine's snapshot `recorded`.
+pub(crate) fn compare(recorded: &[Mount], given: Given<'_>) -> Compared {
+    match (recorded, given) {
+        (_, Given::Requested(mounts)) if same(recorded, mounts) => Compared::Same,
+        // A mount below the root cannot be compared, and no snapshotter makes one; of several at
+        // the root only the last is seen.
+        ([recorded], Given::Mounted(at, mounted)) if is_at_root(recorded) => {
+            live::compare(recorded, at, mounted)
+        }
+        _ => Compared::Other,
+    }
+}
+
+/// Whether what is given is what is left of `recorded` once the engine's mount manager (containerd
+/// 2.2 and later) has mounted the rest at `active`.
+///
+/// The manager mounts the first ones itself, as it must for erofs layers or file system images,
+/// and fills their mount points into the first that is left. It records mount points and types,
+/// not sources: that it mounted what it was told is taken from the engine.
+pub(crate) fn compare_once_activated(
+    recorded: &[Mount],
+    active: &[ActiveMount],
+    given: Given<'_>,
+) -> Compared {
+    once_activated(recorded, active).map_or(Compared::Other, |left| compare(&left, given))
+}
+
+fn is_at_root(mount: &Mount) -> bool {
+    matches!(mount.target.as_str(), "" | "/")
+}
 
 /// Whether `given` mounts what the engine's snapshot `recorded`.
 ///
 /// Both lists come from the same engine, but through a client: the order of options may differ,
 /// lower directories may be written one by one, and a client adds the SELinux context.
-pub(crate) fn same(recorded: &[Mount], given: &[RootfsMount]) -> bool {
+fn same(recorded: &[Mount], given: &[RootfsMount]) -> bool {
     recorded.len() == given.len()
         && recorded.iter().zip(given).all(|(recorded, given)| {
-            // A mount below the root cannot be compared, and no snapshotter makes one.
-            matches!(recorded.target.as_str(), "" | "/")
+            is_at_root(recorded)
                 && Normal::of(&recorded.kind, &recorded.source, &recorded.options)
                     == Normal::of(&given.kind, &given.source, &given.options)
         })
 }
 
-/// Whether `given` is what is left of `recorded` once the engine's mount manager (containerd 2.2
-/// and later) has mounted the rest at `active`.
-///
-/// The manager mounts the first ones itself, as it must for erofs layers or file system images,
-/// and fills their mount points into the first that is left. It records mount points and types,
-/// not sources: that it mounted what it was told is taken from the engine.
-pub(crate) fn same_once_activated(
-    recorded: &[Mount],
-    active: &[ActiveMount],
-    given: &[RootfsMount],
-) -> bool {
-    let Some((mounted, left)) = recorded.split_at_checked(active.len()) else {
-        return false;
-    };
+/// The mounts that the mount manager leaves to the runtime.
+fn once_activated(recorded: &[Mount], active: &[ActiveMount]) -> Option<Vec<Mount>> {
+    let (mounted, left) = recorded.split_at_checked(active.len())?;
     let types_agree = mounted.iter().zip(active).all(|(recorded, active)| {
         active.mount.as_ref().is_some_and(|m| bare(&m.kind) == bare(&recorded.kind))
     });
-    let Some((first, rest)) = left.split_first() else {
-        return false;
-    };
-    let Some(first) = filled_in(first, active) else {
-        return false;
-    };
-    let left: Vec<Mount> = std::iter::once(first).chain(rest.iter().cloned()).collect();
-    types_agree && same(&left, given)
+    let (first, rest) = left.split_first()?;
+    let first = filled_in(first, active)?;
+    types_agree.then(|| std::iter::once(first).chain(rest.iter().cloned()).collect())
 }
 
 /// Whether the mount manager has to do with these mounts at all.
@@ -160,6 +201,14 @@ mod tests {
 
     fn active(kind: &str, mount_point: &str) -> ActiveMount {
         ActiveMount { mount: Some(recorded(kind, "", &[])), mount_point: mount_point.into() }
+    }
+
+    fn same_once_activated(
+        recorded: &[Mount],
+        active: &[ActiveMount],
+        given: &[RootfsMount],
+    ) -> bool {
+        compare_once_activated(recorded, active, Given::Requested(given)) == Compared::Same
     }
 
     #[test]

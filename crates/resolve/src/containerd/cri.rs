@@ -13,6 +13,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::api;
+use crate::names;
 
 const CONTAINER: &str = "io.cri-containerd.container.metadata";
 const SANDBOX: &str = "io.cri-containerd.sandbox.metadata";
@@ -185,7 +186,7 @@ impl From<RawContainer> for ContainerMetadata {
         let config = raw.config.unwrap_or_default();
         let image = config.image.unwrap_or_default();
         let asked =
-            [image.user_specified_image, image.image].iter().find_map(|name| reference(name));
+            [image.user_specified_image, image.image].iter().find_map(|name| names::asked(name));
         Self {
             pod: pod_in_name(&raw.name),
             name: config.metadata.unwrap_or_default().name,
@@ -208,20 +209,6 @@ fn pod_in_name(name: &str) -> Option<Pod> {
             labels: BTreeMap::new(),
         }),
         _ => None,
-    }
-}
-
-/// An image's name; none for a digest, by which engines name images too.
-///
-/// As the plug-in does when it pulls, a digest drops the tag beside it.
-pub(crate) fn reference(name: &str) -> Option<ImageRef> {
-    if name.parse::<Digest>().is_ok() {
-        return None;
-    }
-    let reference: ImageRef = name.parse().ok()?;
-    match (reference.tag(), reference.digest()) {
-        (Some(_), Some(digest)) => format!("{}@{digest}", reference.repository()).parse().ok(),
-        _ => Some(reference),
     }
 }
 
@@ -305,14 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_images() {
-        let digest = format!("sha256:{}", "a".repeat(64));
-        assert_eq!(reference(&digest), None);
-        assert_eq!(reference(""), None);
-        assert_eq!(
-            reference(&format!("a.io/b:1@{digest}")).unwrap().to_string(),
-            format!("a.io/b@{digest}")
-        );
+    fn a_pod_in_a_containers_name() {
         assert_eq!(pod_in_name("a_b_c"), None);
     }
 }

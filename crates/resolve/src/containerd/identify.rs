@@ -5,17 +5,18 @@ use std::time::{Duration, Instant};
 
 use portcullis_types::{Digest, Identity, ImageConfig, ImageRef, Name, Surety};
 
+use super::Starting;
 use super::api;
 use super::client::{Client, together};
-use super::cri::{self, ContainerMetadata};
+use super::cri::ContainerMetadata;
 use super::image::{ConfigError, Configuration, Reading, Way, configuration, ways, with_chain};
 use super::snapshot::{ChainError, chain_below};
 use super::spec::Spec;
 use crate::documents::{Descriptor, DocumentError};
 use crate::grpc::GrpcError;
+use crate::names;
 use crate::notes::{Notes, is_deadline};
-use crate::rootfs::{needs_activation, same, same_once_activated};
-use crate::{RootfsMount, Start};
+use crate::rootfs::{Compared, Given, compare, compare_once_activated, needs_activation};
 
 /// Documents that are read for the image that a start names: an index for many platforms, all
 /// pulled, has about thirty manifests and as many configurations.
@@ -39,7 +40,7 @@ pub(super) struct Identified {
 /// Which image the container runs.
 pub(super) async fn identify(
     client: &Client,
-    start: &Start<'_>,
+    start: &Starting<'_>,
     record: &api::Container,
     metadata: Option<&ContainerMetadata>,
 ) -> Identified {
@@ -49,7 +50,7 @@ pub(super) async fn identify(
         record,
         recorded_config: metadata.and_then(|m| m.config.clone()),
         recorded_target: metadata.and_then(|m| m.target.clone()),
-        asked: metadata.and_then(|m| m.asked.clone()).or_else(|| cri::reference(&record.image)),
+        asked: metadata.and_then(|m| m.asked.clone()).or_else(|| names::asked(&record.image)),
         notes: Notes::default(),
         reading: Reading::of_at_most(DOCUMENTS),
         identity: Identity::unknown(""),
@@ -92,7 +93,7 @@ enum LayersError {
 /// What is known so far; each step adds to it, so that whatever ends the steps leaves the rest.
 struct Identification<'a> {
     client: &'a Client,
-    start: &'a Start<'a>,
+    start: &'a Starting<'a>,
     record: &'a api::Container,
     /// The configuration that the CRI plug-in resolved when it created the container.
     recorded_config: Option<Digest>,
@@ -145,11 +146,24 @@ impl Identification<'_> {
             }
         };
         match self.is_mounted(mounts).await {
-            Ok(true) => {}
-            Ok(false) => {
+            Ok(Compared::Same) => {}
+            Ok(Compared::Other) => {
+                return self.notes.say(match self.start.given {
+                    Given::Mounted(..) => {
+                        "what is mounted is not the container's snapshot, so the layers that \
+                         containerd recorded say nothing"
+                    }
+                    _ => {
+                        "what will be mounted is not the container's snapshot, so the layers that \
+                         containerd recorded say nothing"
+                    }
+                });
+            }
+            Ok(Compared::Untold) => {
+                self.claim(Some(chain));
                 return self.notes.say(
-                    "what will be mounted is not the container's snapshot, so the layers that \
-                     containerd recorded say nothing",
+                    "the kernel does not tell which layers are mounted: that they are the \
+                     container's snapshot is containerd's word alone",
                 );
             }
             Err(error) => {
@@ -178,14 +192,20 @@ impl Identification<'_> {
             );
             return false;
         }
-        if self.start.rootfs.is_empty() {
-            self.notes.say("containerd mounts no root filesystem for the container");
-            return false;
+        match self.start.given {
+            Given::Requested([]) => {
+                self.notes.say("containerd mounts no root filesystem for the container");
+                false
+            }
+            Given::Nothing(why) => {
+                self.notes.say(why);
+                false
+            }
+            Given::Requested(_) | Given::Mounted(..) => true,
         }
-        true
     }
 
-    /// The time was up: what the engine's record claims is kept, unchecked.
+    /// It could not be checked: what the engine's record claims is kept.
     fn claim(&mut self, chain: Option<Digest>) {
         self.identity.chain_id = chain;
         self.identity.config.clone_from(&self.recorded_config);
@@ -226,21 +246,18 @@ impl Identification<'_> {
         Some(configuration(self.client, config).await)
     }
 
-    /// Whether the start mounts what the snapshot records.
+    /// Whether what the container is given is what the snapshot records.
     async fn is_mounted(
         &self,
         recorded: Result<Vec<api::Mount>, GrpcError>,
-    ) -> Result<bool, GrpcError> {
+    ) -> Result<Compared, GrpcError> {
         let recorded = recorded?;
-        let given: &[RootfsMount] = self.start.rootfs;
-        if same(&recorded, given) {
-            return Ok(true);
-        }
-        if !needs_activation(&recorded) {
-            return Ok(false);
+        let compared = compare(&recorded, self.start.given);
+        if compared == Compared::Same || !needs_activation(&recorded) {
+            return Ok(compared);
         }
         let active = self.client.activation(self.start.container_id).await?;
-        Ok(same_once_activated(&recorded, &active, given))
+        Ok(compare_once_activated(&recorded, &active, self.start.given))
     }
 
     /// The targets of the names that have an image record.
@@ -384,7 +401,7 @@ impl Identification<'_> {
         let mut held: BTreeSet<ImageRef> = records
             .into_iter()
             .filter(|(_, target)| proven.contains(&target.digest))
-            .filter_map(|(name, _)| reference_of(&name))
+            .filter_map(|(name, _)| names::recorded(&name))
             // A name with a digest is only true of that digest.
             .filter(|name| name.digest().is_none_or(|digest| proven.contains(digest)))
             .collect();
@@ -431,7 +448,8 @@ impl Identification<'_> {
                 let found =
                     with_chain(self.client, configs, chain, &mut reading, &mut unsaid).await;
                 if !found.is_empty() {
-                    for reference in recorded_names.iter().filter_map(|name| reference_of(name)) {
+                    for reference in recorded_names.iter().filter_map(|name| names::recorded(name))
+                    {
                         if names.len() < MAX_NAMES {
                             names.entry(reference).or_default();
                         }
@@ -457,14 +475,4 @@ async fn images(
         true => Ok(Vec::new()),
         false => client.images(targets).await,
     }
-}
-
-/// The reference that an image record's name is. Only a name in normal form is one: `nginx` as
-/// some clients store it is another record than `docker.io/library/nginx:latest`.
-fn reference_of(name: &str) -> Option<ImageRef> {
-    if name.parse::<Digest>().is_ok() {
-        return None;
-    }
-    let reference: ImageRef = name.parse().ok()?;
-    (reference.to_string() == name).then_some(reference)
 }

@@ -4,16 +4,17 @@ use std::path::Path;
 
 use portcullis_types::Kind;
 
+use super::Starting;
 use super::api;
 use super::client::Client;
 use super::cri::{self, Cri, Pod};
 use super::identify::{Identified, identify};
+use crate::Resolved;
 use crate::grpc::GrpcError;
 use crate::notes::Notes;
-use crate::{Resolved, Start};
 
 /// Everything that is known of the container by the deadline.
-pub(super) async fn resolve(address: &Path, start: &Start<'_>) -> Resolved {
+pub(super) async fn resolve(address: &Path, start: &Starting<'_>) -> Resolved {
     let mut resolved = Resolved::unknown("");
     let mut notes = Notes::default();
     match record(address, start, &mut notes).await {
@@ -28,7 +29,7 @@ pub(super) async fn resolve(address: &Path, start: &Start<'_>) -> Resolved {
 /// A connection and the container's record.
 async fn record(
     address: &Path,
-    start: &Start<'_>,
+    start: &Starting<'_>,
     notes: &mut Notes,
 ) -> Option<(Client, api::Container)> {
     let client = Client::connect(address, start.namespace, start.deadline)
@@ -45,7 +46,7 @@ async fn record(
 
 async fn learn(
     client: &Client,
-    start: &Start<'_>,
+    start: &Starting<'_>,
     record: &api::Container,
     resolved: &mut Resolved,
     notes: &mut Notes,

@@ -342,6 +342,139 @@ mod layers {
     }
 }
 
+/// As containerd's shim calls an OCI runtime.
+mod command_line {
+    use std::path::Path;
+
+    use super::*;
+    use crate::OciStart;
+
+    const BUNDLE: &str = "/run/containerd/io.containerd.runtime.v2.task/k8s.io/c1";
+    const STATE: &str = "/run/containerd/runc/k8s.io";
+
+    fn resolve(world: World, root: &str, options: &str) -> Resolved {
+        let table = format!("40 21 0:49 / {BUNDLE}/rootfs rw - overlay overlay {options}\n");
+        let start = OciStart {
+            container_id: "c1",
+            bundle: Path::new(BUNDLE),
+            root: Path::new(root),
+            state: Some(Path::new(STATE)),
+            deadline: Instant::now() + Duration::from_secs(5),
+        };
+        world.resolve_oci(&start, &table)
+    }
+
+    fn resolve_with(world: World, options: &str) -> Resolved {
+        resolve(world, &format!("{BUNDLE}/rootfs"), options)
+    }
+
+    #[test]
+    fn a_container_of_a_pod() {
+        let (world, image) = of_pod();
+        let resolved = resolve_with(world, "rw,lowerdir=/s/1/fs,upperdir=/s/2/fs,index=off");
+        assert_bound(&resolved, &image);
+        assert_eq!(resolved.identity.note, None);
+        assert_eq!((&*resolved.namespace, &*resolved.container), ("prod", "web"));
+        assert!(resolved.pod_known);
+    }
+
+    #[test]
+    fn a_sandbox() {
+        let (mut world, image) = plain();
+        world.extend("c1", SANDBOX, sandbox("c1"));
+        let resolved = resolve_with(world, "rw,lowerdir=/s/1/fs,upperdir=/s/2/fs");
+        assert_bound(&resolved, &image);
+        assert_eq!(resolved.kind, Kind::Sandbox);
+    }
+
+    #[test]
+    fn another_root_is_not_the_snapshot() {
+        let upper = "upperdir=/s/2/fs";
+        for (root, options, note) in [
+            ("rootfs", format!("lowerdir=/s/9/fs,{upper}"), "what is mounted is not"),
+            ("rootfs", format!("lowerdir=/s/9/fs:/s/1/fs,{upper}"), "what is mounted is not"),
+            ("other", format!("lowerdir=/s/1/fs,{upper}"), "the bundle's root is"),
+            ("", format!("lowerdir=/s/1/fs,{upper}"), "the bundle's root is"),
+        ] {
+            let (world, _) = of_pod();
+            let resolved = resolve(world, &format!("{BUNDLE}/{root}"), &options);
+            assert_unknown(&resolved, note);
+            // Which policies count is known all the same.
+            assert_eq!(resolved.namespace, "prod");
+        }
+    }
+
+    #[test]
+    fn no_mount_is_no_snapshot() {
+        let (world, _) = plain();
+        let start = OciStart {
+            container_id: "c1",
+            bundle: Path::new(BUNDLE),
+            root: &Path::new(BUNDLE).join("rootfs"),
+            state: None,
+            deadline: Instant::now() + Duration::from_secs(5),
+        };
+        assert_unknown(&world.resolve_oci(&start, ""), "nothing is mounted");
+    }
+
+    #[test]
+    fn namespaces_that_differ_are_none() {
+        let (world, _) = plain();
+        let start = OciStart {
+            container_id: "c1",
+            bundle: Path::new(BUNDLE),
+            root: &Path::new(BUNDLE).join("rootfs"),
+            state: Some(Path::new("/run/containerd/runc/default")),
+            deadline: Instant::now() + Duration::from_secs(5),
+        };
+        let resolved = world.resolve_oci(&start, "");
+        assert_unknown(&resolved, "\"default\"");
+        assert!(!resolved.pod_known);
+    }
+
+    #[test]
+    fn what_the_kernel_does_not_tell_is_only_claimed() {
+        let (mut world, image) = of_pod();
+        let maps = ["uidmap=0:7:9", "gidmap=0:7:9"].map(str::to_owned);
+        world.mounts[0].options.extend(maps);
+        let lower = "lowerdir=/tmp/ovl-idmapped1/fs";
+        let resolved = resolve_with(world, &format!("rw,{lower},upperdir=/s/2/fs"));
+        assert_eq!(resolved.identity.surety, Surety::Claimed);
+        assert_eq!(resolved.identity.chain_id, Some(image.chain));
+        assert_eq!(resolved.identity.config, Some(image.config));
+        assert_eq!(names(&resolved), [format!("{APP}?")]);
+        assert_note(&resolved, "the kernel does not tell");
+    }
+
+    #[test]
+    fn mounts_of_the_mount_manager() {
+        let (mut world, image) = plain();
+        let mount = |kind: &str, options: &[&str]| Mount {
+            kind: kind.to_owned(),
+            source: "overlay".to_owned(),
+            target: String::new(),
+            options: options.iter().map(|&o| o.to_owned()).collect(),
+        };
+        world.mounts = vec![
+            mount("erofs", &["ro", "loop"]),
+            mount("erofs", &["ro", "loop"]),
+            mount("format/overlay", &["lowerdir={{ overlay 0 1 }}", "upperdir=/s/2/fs"]),
+        ];
+        world.active = ["/t/1/1", "/t/1/2"]
+            .map(|point| ActiveMount {
+                mount: Some(mount("erofs", &[])),
+                mount_point: point.to_owned(),
+            })
+            .to_vec();
+        let right = "rw,lowerdir=/t/1/1:/t/1/2,upperdir=/s/2/fs";
+        assert_bound(&resolve_with(world.clone(), right), &image);
+        let wrong = "rw,lowerdir=/t/1/2:/t/1/1,upperdir=/s/2/fs";
+        assert_unknown(&resolve_with(world.clone(), wrong), "what is mounted is not");
+        world.active.clear();
+        assert_unknown(&resolve_with(world, right), "what is mounted is not");
+    }
+}
+
 mod images {
     use super::*;
 

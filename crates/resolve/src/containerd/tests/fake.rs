@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use tokio::net::UnixListener;
 
 use crate::containerd::api::*;
-use crate::{ContainerdResolver, Resolved, RootfsMount, Start};
+use crate::{ContainerdResolver, OciStart, Resolved, RootfsMount, Start};
 
 pub(super) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 pub(super) const INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -145,6 +145,14 @@ impl World {
     /// Resolves the container `c1` at a fake with these tables.
     pub(super) fn resolve(self) -> Resolved {
         self.resolve_within(Duration::from_secs(5)).0
+    }
+
+    /// Resolves it as an OCI runtime's command line names it, with this table of mounts.
+    pub(super) fn resolve_oci(self, start: &OciStart<'_>, table: &str) -> Resolved {
+        let fake = Fake::start(self);
+        let mounted = crate::mounted::find(table.as_bytes(), start.root);
+        ContainerdResolver::new(fake.socket().to_str().unwrap())
+            .resolve_mounted(start, Ok(mounted.as_ref()))
     }
 
     /// The same with less time; also which calls were made.

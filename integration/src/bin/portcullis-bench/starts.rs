@@ -1,8 +1,6 @@
 //! What a gated start on our shim costs beside an ungated one on the stock shim: the whole
 //! `ctr run --rm`, interleaved, and the memory of each shim beside a running container.
 //!
-//! `cargo run --release -p portcullis-integration --bin portcullis-bench [STARTS]`
-//!
 //! Prints medians and the median of the paired ratios with the middle half of them. The machine is
 //! noisy: only ratios of one run mean something.
 
@@ -19,8 +17,8 @@ const DOORS: [Door; 2] = [Door::Stock, Door::Portcullis];
 /// Containers that run while memory is measured.
 const RUNNING: usize = 20;
 
-fn main() -> Result<()> {
-    let starts: usize = std::env::args().nth(1).map_or(Ok(40), |n| n.parse()).context("STARTS")?;
+/// Measures this many pairs on each engine.
+pub(crate) fn measure(starts: usize) -> Result<()> {
     let starts = starts.max(4);
     let folder = tempfile::tempdir()?;
     let image = ImageBuilder::new("registry.example.com/bench:1").layer(busybox_layer()?);
@@ -52,7 +50,7 @@ fn main() -> Result<()> {
 }
 
 /// A policy in force and a verdict in the store, so that the gate does all of its work.
-fn prepare(running: &RunningEngine, image: &BuiltImage) -> Result<()> {
+pub(crate) fn prepare(running: &RunningEngine, image: &BuiltImage) -> Result<()> {
     let policies = running.node().etc_portcullis().join("policies");
     std::fs::create_dir_all(&policies)?;
     let policy = include_str!("../../../config/policies/watch.yaml");
@@ -82,7 +80,7 @@ fn times(running: &RunningEngine, image: &BuiltImage, starts: usize) -> Result<[
     Ok(times)
 }
 
-fn median(mut times: Vec<Duration>) -> Duration {
+pub(crate) fn median(mut times: Vec<Duration>) -> Duration {
     times.sort();
     times[times.len() / 2]
 }

@@ -1,0 +1,25 @@
+//! The benchmarks that need an engine, each beside a reference in the same run.
+//!
+//! `portcullis-bench starts [N]`   whole starts on our shim beside the stock one
+//! `portcullis-bench wrapper [N]`  what the wrapper adds to a call of the runtime
+//!
+//! Called by `integration/bench`.
+
+mod starts;
+mod wrapper;
+
+use anyhow::{Context as _, Result, bail};
+
+fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let count = |at: usize, otherwise| match arguments.get(at) {
+        None => Ok(otherwise),
+        Some(text) => text.parse::<usize>().with_context(|| format!("{text} is no number")),
+    };
+    match arguments.first().map(String::as_str) {
+        Some("starts") => starts::measure(count(1, 40)?),
+        Some("wrapper") => wrapper::measure(count(1, 400)?),
+        Some(wrapper::INSIDE) => wrapper::inside(count(1, 0)?, &arguments[2..]),
+        _ => bail!("use: portcullis-bench starts|wrapper [N]"),
+    }
+}
