@@ -20,7 +20,6 @@ use crate::wait_for;
 pub struct Ctr {
     engine: RunningEngine,
     door: Door,
-    settings: Settings,
     knows_annotations: bool,
 }
 
@@ -31,11 +30,10 @@ impl Ctr {
     /// When it is lacking, or does not come up.
     pub fn start(engine: &Engine, door: Door, sandbox_image: &BuiltImage) -> Result<Self> {
         let engine = engine.start_with(door, sandbox_image)?;
-        let settings = engine.settings().clone();
         // Debian's 1.6 has no such flag.
         let help = engine.ctr("default").args(["run", "--help"]).ok()?.text();
         let knows_annotations = help.contains("--annotation");
-        Ok(Self { engine, door, settings, knows_annotations })
+        Ok(Self { engine, door, knows_annotations })
     }
 
     fn ctr(&self, args: &[&str]) -> Run {
@@ -139,8 +137,12 @@ impl Starter for Ctr {
         self.ctr(&["containers", "delete", id]).ok().map(drop)
     }
 
+    fn tidy(&self) -> Result<()> {
+        Ok(())
+    }
+
     fn settings(&self) -> &Settings {
-        &self.settings
+        self.engine.settings()
     }
 
     fn complaints(&self) -> String {

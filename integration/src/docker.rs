@@ -265,6 +265,10 @@ impl Starter for Docker {
         self.docker(&["rm", "--force", id]).ok().map(drop)
     }
 
+    fn tidy(&self) -> Result<()> {
+        self.docker(&["image", "prune", "--force"]).ok().map(drop)
+    }
+
     fn settings(&self) -> &Settings {
         &self.settings
     }

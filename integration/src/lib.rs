@@ -15,6 +15,7 @@ pub mod engine;
 pub mod evidence;
 pub mod image;
 pub mod journal;
+pub mod kube;
 pub mod leak;
 pub mod node;
 pub mod podman;

@@ -277,6 +277,10 @@ impl Starter for Podman {
         self.podman(&["rm", "--force", "--time", "0", id]).ok().map(drop)
     }
 
+    fn tidy(&self) -> Result<()> {
+        self.podman(&["image", "prune", "--force"]).ok().map(drop)
+    }
+
     fn settings(&self) -> &Settings {
         &self.settings
     }

@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result};
 use crate::ctr::Ctr;
 use crate::docker::{self, Docker};
 use crate::engine::Engine;
+use crate::kube::Kube;
 use crate::leak::Snapshot;
 use crate::podman::{self, Podman};
 use crate::starter::{Start, Starter};
@@ -16,6 +17,7 @@ use crate::suite::{Door, Images};
 #[derive(Debug, Clone)]
 enum Peer {
     Ctr(Engine),
+    Kube(Engine),
     Podman(podman::Kind),
     Docker(docker::Kind),
 }
@@ -32,7 +34,9 @@ impl Way {
     /// All that there are, engine by engine; each engine's stock door first.
     pub fn all() -> Vec<Self> {
         let mut peers = Vec::new();
-        peers.extend(Engine::all().into_iter().map(Peer::Ctr));
+        for engine in Engine::all() {
+            peers.extend([Peer::Ctr(engine.clone()), Peer::Kube(engine)]);
+        }
         peers.extend(podman::Kind::ALL.map(Peer::Podman));
         peers.extend(docker::Kind::ALL.map(Peer::Docker));
         let with_doors = peers.into_iter().flat_map(|peer| {
@@ -45,7 +49,7 @@ impl Way {
     /// The engine's name, such as `podman-4.3-crun`.
     pub fn engine(&self) -> &str {
         match &self.peer {
-            Peer::Ctr(engine) => engine.name(),
+            Peer::Ctr(engine) | Peer::Kube(engine) => engine.name(),
             Peer::Podman(kind) => kind.name(),
             Peer::Docker(kind) => kind.name(),
         }
@@ -54,15 +58,17 @@ impl Way {
     /// Its whole version, or why it cannot be told.
     pub fn version(&self) -> String {
         match &self.peer {
-            Peer::Ctr(engine) => engine.version().to_owned(),
+            Peer::Ctr(engine) | Peer::Kube(engine) => engine.version().to_owned(),
             Peer::Podman(_) => Podman::version(),
             Peer::Docker(kind) => kind.version(),
         }
     }
 
-    /// Its name in the names of trials: `podman-4.3-crun::wrapper`.
+    /// Its name in the names of trials, such as `containerd-1.6::wrapper` or, where pods are run,
+    /// `containerd-1.6::wrapper-pods`.
     pub fn name(&self) -> String {
-        format!("{}::{}", self.engine(), self.door.name())
+        let pods = if matches!(self.peer, Peer::Kube(_)) { "-pods" } else { "" };
+        format!("{}::{}{pods}", self.engine(), self.door.name())
     }
 
     /// Whether the user who starts containers could as well start the runtime himself, so that no
@@ -71,9 +77,9 @@ impl Way {
         matches!(self.peer, Peer::Podman(podman::Kind::Rootless))
     }
 
-    /// Whether it starts containers on folders: Docker always wants an image.
+    /// Whether it starts containers on folders: Docker and Kubernetes always want an image.
     pub fn starts_folders(&self) -> bool {
-        !matches!(self.peer, Peer::Docker(_))
+        !matches!(self.peer, Peer::Docker(_) | Peer::Kube(_))
     }
 
     /// Starts it in a node of its own, with the images that every engine has.
@@ -83,6 +89,7 @@ impl Way {
     pub fn start(&self, images: &Images) -> Result<Box<dyn Starter>> {
         let starter: Box<dyn Starter> = match &self.peer {
             Peer::Ctr(engine) => Box::new(Ctr::start(engine, self.door, &images.sandbox)?),
+            Peer::Kube(engine) => Box::new(Kube::start(engine, self.door, &images.sandbox)?),
             Peer::Podman(kind) => Box::new(Podman::start(*kind, self.door)?),
             Peer::Docker(kind) => Box::new(Docker::start(*kind, self.door)?),
         };
@@ -96,7 +103,7 @@ impl Way {
 impl Peer {
     fn doors(&self) -> &'static [Door] {
         match self {
-            Self::Ctr(_) => &[Door::Stock, Door::Portcullis, Door::Wrapper],
+            Self::Ctr(_) | Self::Kube(_) => &[Door::Stock, Door::Portcullis, Door::Wrapper],
             Self::Podman(_) | Self::Docker(_) => &[Door::Stock, Door::Wrapper],
         }
     }
@@ -135,7 +142,9 @@ impl Stage {
             None => way.start(images)?,
         };
         let before = Snapshot::of(&*starter)?;
-        let played = act(&*starter, images).and_then(|()| before.expect_nothing_more(&*starter));
+        let played = act(&*starter, images)
+            .and_then(|()| starter.tidy())
+            .and_then(|()| before.expect_nothing_more(&*starter));
         played.with_context(|| format!("the engine logged: {}", starter.complaints()))?;
         held.running = Some((way.name(), starter));
         Ok(())

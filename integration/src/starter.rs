@@ -118,6 +118,13 @@ pub trait Starter: Watched {
     /// When the engine does not have it, or cannot.
     fn remove(&self, id: &str) -> Result<()>;
 
+    /// Lets go of the images that no name stands for any more, if the engine does not do it by
+    /// itself.
+    ///
+    /// # Errors
+    /// When the engine cannot.
+    fn tidy(&self) -> Result<()>;
+
     /// The file that the door reads its settings from.
     fn settings(&self) -> &Settings;
 

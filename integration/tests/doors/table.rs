@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Mutex;
 
 use anyhow::{Context as _, Result, ensure};
@@ -262,6 +263,8 @@ fn started(ctx: &Ctx, row: &Row, image: &BuiltImage, rules: &Rules) -> Result<To
             let folder = starter.node().folder().join("plain-root");
             for place in ["bin", "dev", "etc", "proc", "sys", "run"] {
                 fs::create_dir_all(folder.join(place))?;
+                // Podman without root makes links there.
+                fs::set_permissions(folder.join(place), PermissionsExt::from_mode(0o777))?;
             }
             fs::copy("/bin/busybox", folder.join("bin/busybox"))?;
             let told = starter.run(&Start { root: Root::Folder(&folder), ..plain })?;
