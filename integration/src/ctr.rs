@@ -41,7 +41,11 @@ impl Ctr {
     }
 
     fn with(&self, verb: &[&str], start: &Start) -> Run {
-        let mut run = self.ctr(verb).args(self.engine.runtime_flags(self.door));
+        let mut run = self.ctr(verb);
+        run = match verb {
+            ["run", ..] => run.args(self.engine.runtime_flags(self.door)),
+            _ => run.args(["--runtime", self.door.runtime()]),
+        };
         for (key, value) in start.notes {
             let note = format!("{key}={value}");
             run = run.args(["--label", &note]);

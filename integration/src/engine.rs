@@ -97,6 +97,9 @@ impl Engine {
                 let keys =
                     format!("runtime = \"/usr/sbin/runc\"\nsocket = \"{}\"\n", socket.display());
                 let (path, settings) = install_wrapper(&node, WRAPPER, &keys)?;
+                // `ctr containers create` cannot name a runtime's path, and some clients drop it: as
+                // on a real node the wrapper is also the first `runc` that containerd finds.
+                std::os::unix::fs::symlink(&path, path.with_file_name("runc"))?;
                 (Some(path), settings)
             }
         };
@@ -182,7 +185,7 @@ impl RunningEngine {
         &self.settings
     }
 
-    /// What `ctr` must be told to use a door.
+    /// What `ctr run` must be told to use a door.
     pub fn runtime_flags(&self, door: Door) -> Vec<String> {
         let mut flags = vec!["--runtime".to_owned(), door.runtime().to_owned()];
         if let Some(wrapper) = self.wrapper.as_ref().filter(|_| door == Door::Wrapper) {
@@ -243,6 +246,7 @@ impl RunningEngine {
     pub fn start_containerd(&self) -> Result<()> {
         ensure!(locked(&self.containerd).is_none(), "containerd runs already");
         let path = [
+            self.node.folder().join("bin").display().to_string(),
             own_binaries().display().to_string(),
             self.engine.bin.display().to_string(),
             "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned(),

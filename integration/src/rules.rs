@@ -34,10 +34,25 @@ impl<'a> Rules<'a> {
     /// When the policy is not valid, or the node's folders cannot be written.
     pub fn new(node: &'a Node, settings: &'a Settings, spec: &str) -> Result<Self> {
         let rules = Self { node, settings };
+        rules.forget();
         fs::create_dir_all(rules.policies())?;
         fs::create_dir_all(rules.verdicts())?;
         rules.apply(spec)?;
         Ok(rules)
+    }
+
+    /// Takes away all that Portcullis has and wrote on the node.
+    fn forget(&self) {
+        for folder in [self.node.etc_portcullis(), self.node.var_lib_portcullis()] {
+            for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+                let path = entry.path();
+                let _gone_is_well = match path.is_dir() && !path.is_symlink() {
+                    true => fs::remove_dir_all(path),
+                    false => fs::remove_file(path),
+                };
+            }
+        }
+        let _shown_by_the_next_case = self.settings.reset();
     }
 
     /// The folder of the policies.
@@ -127,16 +142,7 @@ impl Drop for Rules<'_> {
         if away.exists() {
             let _shown_by_the_next_case = fs::rename(away, socket);
         }
-        for folder in [self.node.etc_portcullis(), self.node.var_lib_portcullis()] {
-            for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-                let path = entry.path();
-                let _gone_is_well = match path.is_dir() && !path.is_symlink() {
-                    true => fs::remove_dir_all(path),
-                    false => fs::remove_file(path),
-                };
-            }
-        }
-        let _shown_by_the_next_case = self.settings.reset();
+        self.forget();
     }
 }
 
