@@ -77,6 +77,14 @@ impl Kube {
         ids.get(name).cloned().with_context(|| format!("no container {name}"))
     }
 
+    /// containerd's Kubernetes side hears of images a moment later.
+    fn wait_for_image(&self, name: &str, wanted: Option<&str>) -> Result<()> {
+        let client = self.client()?;
+        wait_for("an image's name to move", Duration::from_secs(10), || {
+            Ok((client.image(name)?.as_deref() == wanted).then_some(()))
+        })
+    }
+
     fn wait_for_exit(&self, name: &str) -> Result<Told> {
         let (client, id) = (self.client()?, self.id_of(name)?);
         let status = wait_for("the end of a container", Duration::from_secs(30), || {
@@ -116,12 +124,14 @@ impl Watched for Kube {
 
 impl Starter for Kube {
     fn import(&self, image: &BuiltImage) -> Result<()> {
-        self.engine.import("k8s.io", image)
+        self.engine.import("k8s.io", image)?;
+        self.wait_for_image(&image.name, Some(&image.config_digest))
     }
 
     fn forget(&self, name: &str) -> Result<()> {
         let ctr = self.engine.ctr("k8s.io");
-        ctr.args(["images", "delete", "--sync", name]).ok().map(drop)
+        ctr.args(["images", "delete", "--sync", name]).ok()?;
+        self.wait_for_image(name, None)
     }
 
     fn run(&self, start: &Start) -> Result<Told> {

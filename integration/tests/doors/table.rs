@@ -108,7 +108,7 @@ const TABLE: &[Row] = &[
         "rules: [{ class: vulnerability, action: block }]\n\
          exceptions: [{ id: CVE-2024-3094, package: xz-utils, expires: 2999-12-31, owner: me }]",
         &[CRITICAL],
-        ALLOW,
+        Wanted { action: "allow", words: "", ..BLOCK },
     ),
     row(
         "an_exception_that_has_expired_lets_nothing_pass",
@@ -135,7 +135,12 @@ const TABLE: &[Row] = &[
         "an_image_that_is_not_authorized_is_blocked",
         "authorized: { images: ['registry.example.com/**'], action: block }",
         &[],
-        Wanted { action: "block", words: "not among spec.authorized.images", ..ALLOW },
+        Wanted {
+            action: "block",
+            counted: &[("authorization/high", 1)],
+            words: "not among spec.authorized.images",
+            ..ALLOW
+        },
     ),
     row(
         "settings_of_the_start_are_judged",
