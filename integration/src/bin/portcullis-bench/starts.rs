@@ -53,7 +53,7 @@ pub(crate) fn measure(starts: usize) -> Result<()> {
 pub(crate) fn prepare(running: &RunningEngine, image: &BuiltImage) -> Result<()> {
     let policies = running.node().etc_portcullis().join("policies");
     std::fs::create_dir_all(&policies)?;
-    let policy = include_str!("../../../config/policies/watch.yaml");
+    let policy = include_str!("../../../../config/policies/watch.yaml");
     std::fs::write(policies.join("watch.yaml"), policy)?;
     let report = running.node().folder().join("bench.json");
     write_report(&report, image, &[MEDIUM])?;
