@@ -175,6 +175,9 @@ struct Raw {
     gate: RawGate,
     events: RawEvents,
     runtime: RawRuntime,
+    /// One table for each name of the wrapper, which reads them itself.
+    #[serde(rename = "wrapper")]
+    _wrapper: toml::Table,
 }
 
 #[derive(Debug, Default, Deserialize)]
