@@ -15,8 +15,12 @@ set -euo pipefail
 readonly packages=(
     busybox-static             # all that runs inside the test images
     containerd                 # the first generation under test, with its stock shim and ctr
+    conmon                     # Podman's monitor
     containernetworking-plugins
+    crun                       # Podman's usual runtime
+    docker.io                  # dockerd and docker, for the tests of the wrapper
     iproute2
+    podman
     runc
     systemd                    # for systemd-journald and journalctl
     util-linux                 # unshare, nsenter
