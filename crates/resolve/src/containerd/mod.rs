@@ -10,7 +10,7 @@ mod resolve;
 mod snapshot;
 mod spec;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;

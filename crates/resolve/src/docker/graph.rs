@@ -83,6 +83,10 @@ impl Graph<'_> {
         };
         self.resolved.identity.chain_id = Some(layers.chain.clone());
         if driver != OVERLAY {
+            let mut below = start.root.strip_prefix(self.data.join(driver)).into_iter().flatten();
+            if !below.any(|part| part == layers.own.as_str()) {
+                return self.is_elsewhere(start.root);
+            }
             return self.notes.say(format!(
                 "what Docker's driver {driver} gives a container cannot be compared with the \
                  image's layers: they are Docker's word alone"
@@ -90,11 +94,7 @@ impl Graph<'_> {
         }
         let home = self.data.join(OVERLAY);
         if start.root != home.join(&layers.own).join("merged") {
-            let root = start.root.display().to_string();
-            return self.is_another(&format!(
-                "the container's root is {}, not the folder on which Docker mounts its layers",
-                root.escape_debug()
-            ));
+            return self.is_elsewhere(start.root);
         }
         let same = match mounted {
             Ok(Some(mounted)) => is_overlay(self.files, &home, &layers, mounted),
@@ -115,6 +115,14 @@ impl Graph<'_> {
         }
         self.resolved.identity.surety = Surety::Bound;
         self.bind_config(&layers.chain);
+    }
+
+    fn is_elsewhere(&mut self, root: &Path) {
+        let root = root.display().to_string();
+        self.is_another(&format!(
+            "the container's root is {}, not the folder that Docker gives it",
+            root.escape_debug()
+        ));
     }
 
     /// The container runs something else than what is recorded.
