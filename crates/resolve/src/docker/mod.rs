@@ -1,7 +1,7 @@
 //! Resolving Docker's containers, from its own records (20.10 to 28).
 //!
-//! Docker keeps images and layers in one of two ways: with a graph driver of its own, or, since 23
-//! by choice and since 29 by default, in containerd. In both it mounts the root filesystem itself
+//! Docker keeps images and layers in one of two ways: with a graph driver of its own or, with its
+//! setting `containerd-snapshotter`, in containerd. In both it mounts the root filesystem itself
 //! and has containerd's shim run a bundle that names the mounted folder.
 
 mod files;

@@ -421,7 +421,7 @@ mod image_store {
         world.record(APP, INDEX, &index);
         tree.record["Image"] = json!(index);
         check(&resolve(&tree, &world), Surety::Bound, Some(&one.config), "");
-        // Before 28 none was recorded.
+        // Nothing else says which of the two it was.
         tree.record["ImageManifest"] = json!(null);
         check(&resolve(&tree, &world), Surety::Bound, None, "several configurations");
     }
