@@ -240,6 +240,10 @@ impl<'a> Attempt<'a> {
     /// What the engine says of the container and its pod.
     fn describe(&mut self, found: &Found) {
         let step = "the metadata of the container's record";
+        // Buildah's working containers have none.
+        if self.engine == StorageEngine::Podman && found.record.metadata.is_empty() {
+            return;
+        }
         let metadata = match pod::metadata(&found.record.metadata) {
             Ok(metadata) => metadata,
             Err(error) => return self.notes.trouble(step, &error),
@@ -320,6 +324,12 @@ impl<'a> Attempt<'a> {
 
     /// Which image the container runs.
     fn identify(&mut self, found: &Found, mounted: Option<Mounted>) {
+        if found.record.image.is_empty() {
+            return self.notes.say(
+                "the container was made without an image: with a root filesystem of its own \
+                 (--rootfs), or from nothing",
+            );
+        }
         let own = Place { root: found.root, layer: found.record.layer.clone() };
         let homes = Homes { roots: &self.paths, driver: found.driver };
         let tied = tie(homes, &own, self.start.root, mounted, &self.roots[found.root]);
@@ -386,10 +396,6 @@ impl<'a> Attempt<'a> {
     /// The image's folder and record: in the first store that has it.
     fn image(&mut self, found: &Found) -> Option<(Folder, ImageRecord)> {
         let id = &found.record.image;
-        if id.is_empty() {
-            self.notes.say("the container was made without an image");
-            return None;
-        }
         let mut troubles = Vec::new();
         let mut image_of = None;
         for root in &self.roots {
