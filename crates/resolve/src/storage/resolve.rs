@@ -14,7 +14,7 @@ use super::records::{
     ContainerRecord, ImageRecord, LayerRecord, Layers, RecordError, Wanted, add_layers, container,
     image, is_id,
 };
-use super::tie::{Homes, Place, Tie, tie, upper_layer};
+use super::tie::{Homes, Place, Tie, mounted_layer, tie};
 use crate::mounted::Mounted;
 use crate::names;
 use crate::notes::Notes;
@@ -177,10 +177,8 @@ impl<'a> Attempt<'a> {
                 return found;
             }
         }
-        let upper = mounted.and_then(|mounted| {
-            upper_layer(mounted, Homes { roots: &self.paths, driver: DRIVERS[0] })
-        });
-        let found = upper.and_then(|upper| self.find_by(Wanted::Layer(&upper.layer)));
+        let layer = mounted.and_then(mounted_layer);
+        let found = layer.and_then(|layer| self.find_by(Wanted::Layer(&layer)));
         if found.is_none() {
             self.notes.say(
                 "containers/storage has no record of the container: it has a root filesystem of \

@@ -386,6 +386,23 @@ fn the_vfs_driver_copies() {
         s.mounts.clear();
     };
     check("copied", copied, BOUND, "");
+    let bound = |s: &mut Scene, place: &str, at: &str| {
+        copied(s);
+        let layer = s.root.clone();
+        s.container = "buildah-buildah12345".into();
+        s.root = s.store.path(place);
+        // A link is as good as a bind mount here: it leads to the same folder.
+        symlink(s.store.path("graph").join(at).join(&s.layer), &s.root).unwrap();
+        let (root, layer) = (s.root.display(), layer.display());
+        s.mounts = format!("9 1 0:1 {layer} {root} rw - ext4 /dev/vda rw\n");
+    };
+    check("a step of a build", |s| bound(s, "rootfs", "vfs/dir"), BOUND, "");
+    check(
+        "a step of a build that is elsewhere",
+        |s| bound(s, "rootfs", "vfs/other"),
+        Known::Nothing,
+        "is mounted at the container's root",
+    );
     check(
         "another layer's folder",
         |s| {
@@ -454,7 +471,11 @@ fn records_of_layers() {
     );
     check(
         "none of the container's",
-        |s| s.store.layers("graph").retain(|layer| layer["id"] != *s.layer),
+        |s| {
+            s.store.layers("graph").retain(|layer| layer["id"] != *s.layer);
+            let folder = format!("overlay/{}/diff/file", s.layer);
+            s.store.instead("graph", &folder, "");
+        },
         Known::Nothing,
         "has no record",
     );

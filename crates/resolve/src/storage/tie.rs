@@ -10,6 +10,7 @@
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
 use super::files::{Folder, ReadError};
@@ -103,10 +104,15 @@ impl Homes<'_> {
     }
 }
 
-/// The layer whose `diff` is the upper folder of an overlay: the container's own.
-pub(super) fn upper_layer(mounted: &Mounted, homes: Homes<'_>) -> Option<Place> {
-    let upper = mounted.option("upperdir").filter(|_| mounted.kind == "overlay")?;
-    homes.layer_at(&upper)
+/// The id of the layer that is mounted as the container's own, if the mount shows one: to look for
+/// a record by, proven only by [`tie`].
+pub(super) fn mounted_layer(mounted: &Mounted) -> Option<String> {
+    let upper = mounted.option("upperdir").filter(|_| mounted.kind == "overlay");
+    let folder = match &upper {
+        Some(upper) => upper.parent()?,
+        None => &mounted.root,
+    };
+    folder.file_name()?.to_str().filter(|name| is_id(name)).map(str::to_owned)
 }
 
 /// What the root filesystem shows of the layers below `own`, the container's layer.
@@ -118,12 +124,7 @@ pub(super) fn tie(
     root: &Folder,
 ) -> Result<Tie, TieError> {
     if homes.driver == "vfs" {
-        let folder = homes.home(own.root).join("dir").join(&own.layer);
-        return match mounted {
-            None if place == folder => Ok(Tie::Copied),
-            None => Err(TieError::Elsewhere(place.to_owned())),
-            Some(mounted) => Err(TieError::Kind(mounted.kind)),
-        };
+        return copied(homes, own, place, mounted);
     }
     let mounted = mounted.ok_or_else(|| TieError::NotMounted(place.to_owned()))?;
     if mounted.root != Path::new("/") {
@@ -139,6 +140,35 @@ pub(super) fn tie(
         }
         other => Err(TieError::Kind(other.escape_debug().take(40).collect())),
     }
+}
+
+/// The driver that copies gives the folder itself; Buildah mounts it at a place of its own.
+fn copied(
+    homes: Homes<'_>,
+    own: &Place,
+    place: &Path,
+    mounted: Option<Mounted>,
+) -> Result<Tie, TieError> {
+    let folder = homes.home(own.root).join("dir").join(&own.layer);
+    let Some(mounted) = mounted else {
+        return match place == folder {
+            true => Ok(Tie::Copied),
+            false => Err(TieError::Elsewhere(place.to_owned())),
+        };
+    };
+    let is_bound = place != folder
+        && mounted.root.ends_with(Path::new("vfs/dir").join(&own.layer))
+        && is_one_folder(place, &folder);
+    match is_bound {
+        true => Ok(Tie::Copied),
+        false => Err(TieError::Kind(mounted.kind)),
+    }
+}
+
+/// Whether both paths lead to one folder of one file system.
+fn is_one_folder(one: &Path, other: &Path) -> bool {
+    let inode = |path| std::fs::metadata(path).map(|found| (found.dev(), found.ino())).ok();
+    inode(one).is_some() && inode(one) == inode(other)
 }
 
 fn overlay(
