@@ -7,7 +7,7 @@ use std::time::Instant;
 use portcullis_types::{Digest, ImageRef, Kind, Name, Surety, chain_id};
 
 use super::StorageEngine;
-use super::files::{Folder, ReadError, if_there};
+use super::files::{Folder, Owners, ReadError, if_there};
 use super::image::{Configuration, configurations, folder, leading_to};
 use super::pod::{self, Metadata};
 use super::records::{
@@ -148,7 +148,7 @@ impl<'a> Attempt<'a> {
         for root in roots {
             let opened = match std::fs::canonicalize(root) {
                 Ok(path) if self.paths.contains(&path) => continue,
-                Ok(path) => Folder::open(&path, self.start.deadline),
+                Ok(path) => Folder::open(&path, self.start.deadline, Owners::Ours),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) => Err(ReadError::Read(root.clone(), error)),
             };
@@ -574,7 +574,8 @@ fn transient(
         .and_then(Path::parent)
         .filter(|root| !roots.iter().any(|path| path == root));
     let Some(run_root) = run_root else { return Ok(None) };
-    if_there(Folder::open(&run_root.join(format!("{driver}-{kind}")), start.deadline))
+    let folder = run_root.join(format!("{driver}-{kind}"));
+    if_there(Folder::open(&folder, start.deadline, Owners::Ours))
 }
 
 /// The records of layers, per root.

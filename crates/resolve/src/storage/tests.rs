@@ -197,6 +197,18 @@ fn mounts_that_drivers_make() {
         "",
     );
     check(
+        "copies with other owners on top of what was there before",
+        |s| {
+            let mut lower = s.lower("l/");
+            lower.insert(1, format!("{}/../diff1", lower[0]));
+            lower.insert(2, format!("{}/../diff2", lower[0]));
+            lower.insert(0, format!("{}/{}/diff1", s.home(), s.layer));
+            s.mount(&lower.join(":"), &s.upper());
+        },
+        BOUND,
+        "",
+    );
+    check(
         "read-only, the container's layer first",
         |s| {
             let lower = s.lower("l/").join(":");
@@ -312,6 +324,16 @@ fn what_is_mounted_is_not_what_is_recorded() {
         },
         Known::Nothing,
         "is mounted where the records have",
+    );
+    check(
+        "a former folder of another layer",
+        |s| {
+            let mut lower = s.lower("l/");
+            lower.insert(1, format!("{}/../diff1", lower[1]));
+            s.mount(&lower.join(":"), &s.upper());
+        },
+        Known::Nothing,
+        "/../diff1 lies below",
     );
     check(
         "another upper folder",

@@ -4,7 +4,8 @@
 //! The options are those that the overlay driver of containers/storage makes (`drivers/overlay/
 //! overlay.go`, `get`, and `mount.go`): lower folders stand as `…/overlay/l/<short>`, links to
 //! `../<layer>/diff`; in a user namespace below `…/overlay/<layer>/mapped/<n>/`, where the driver
-//! mounted them with other owners and took the mounts away again; with composefs as
+//! mounted them with other owners and took the mounts away again, or, where it copied a layer to
+//! change its owners, with what was there before as `…/diff1` right below; with composefs as
 //! `…/overlay/<layer>/composefs-layers/<n>`, likewise; and as numbers of open files where their
 //! paths do not fit into one call of mount(2).
 
@@ -76,31 +77,33 @@ impl Homes<'_> {
         self.roots[root].join(self.driver)
     }
 
-    /// Which layer's `diff` an absolute path leads to.
-    fn layer_at(&self, path: &Path) -> Option<Place> {
+    /// Which layer's folder an absolute path leads to, and which of its folders that is: 0 for
+    /// `diff`, 1 for `diff1` and so on.
+    fn part_at(&self, path: &Path) -> Option<(Place, usize)> {
         let target = match path.parent()?.file_name() == Some(OsStr::new("l")) {
             true => path.parent()?.join(std::fs::read_link(path).ok()?),
             false => path.to_owned(),
         };
-        // `diff` itself may be a link, into an additional layer store.
-        if target.file_name() != Some(OsStr::new("diff")) {
-            return None;
-        }
+        // The folder itself may be a link, into an additional layer store.
+        let part = match target.file_name()?.to_str()?.strip_prefix("diff")? {
+            "" => 0,
+            number => number.parse().ok().filter(|part| *part > 0)?,
+        };
         let folder = std::fs::canonicalize(target.parent()?).ok()?;
         (0..self.roots.len()).find_map(|root| {
             let rest = folder.strip_prefix(self.home(root)).ok()?;
             let layer = rest.to_str().filter(|text| is_id(text))?.to_owned();
-            Some(Place { root, layer })
+            Some((Place { root, layer }, part))
         })
     }
 
     /// Which layer a path below a home leads to: in the container's own home first, as the driver
     /// looks.
-    fn layer_below(&self, own: &Place, rest: &Path) -> Option<Place> {
+    fn part_below(&self, own: &Place, rest: &Path) -> Option<(Place, usize)> {
         let others = (0..self.roots.len()).filter(|root| *root != own.root);
         std::iter::once(own.root)
             .chain(others)
-            .find_map(|root| self.layer_at(&self.home(root).join(rest)))
+            .find_map(|root| self.part_at(&self.home(root).join(rest)))
     }
 }
 
@@ -179,12 +182,12 @@ fn overlay(
 ) -> Result<Vec<Place>, TieError> {
     let mut lower = mounted.lower();
     let is_own = match mounted.option("upperdir") {
-        Some(upper) => layer_of(homes, own, &upper),
+        Some(upper) => part_of(homes, own, &upper),
         // A read-only root has the container's layer as the first of the lower ones.
         None if lower.is_empty() => None,
-        None => layer_of(homes, own, &lower.remove(0)),
+        None => part_of(homes, own, &lower.remove(0)),
     };
-    if is_own.as_ref() != Some(own) {
+    if is_own != Some((own.clone(), 0)) {
         return Err(TieError::Upper);
     }
     let own_folder = homes.home(own.root).join(&own.layer);
@@ -198,21 +201,31 @@ fn overlay(
         return Ok(Vec::new());
     }
     let lower = without_composefs(lower, &own_folder)?;
-    let layers = lower.into_iter().map(|path| {
-        let found = layer_of(homes, own, &path);
-        found.ok_or(TieError::Lower(path))
-    });
-    layers.collect()
+    let mut layers = vec![own.clone()];
+    let mut last = 0;
+    for path in lower {
+        match part_of(homes, own, &path) {
+            Some((layer, 0)) => {
+                layers.push(layer);
+                last = 0;
+            }
+            // What lay in a layer before its owners were changed lies right below it.
+            Some((layer, part)) if layers.last() == Some(&layer) && part == last + 1 => last = part,
+            _ => return Err(TieError::Lower(path)),
+        }
+    }
+    layers.remove(0);
+    Ok(layers)
 }
 
-/// The layer that an option of the container's mount names.
-fn layer_of(homes: Homes<'_>, own: &Place, path: &Path) -> Option<Place> {
+/// The layer, and which of its folders, that an option of the container's mount names.
+fn part_of(homes: Homes<'_>, own: &Place, path: &Path) -> Option<(Place, usize)> {
     if let Some(rest) = behind_mapping(path, &own.layer) {
-        return homes.layer_below(own, &rest);
+        return homes.part_below(own, &rest);
     }
     match path.is_absolute() {
-        true => homes.layer_at(path),
-        false => homes.layer_below(own, path),
+        true => homes.part_at(path),
+        false => homes.part_below(own, path),
     }
 }
 
@@ -283,7 +296,8 @@ fn by_lower_file(
         .split(':')
         .map(|link| {
             let is_link = link.strip_prefix("l/").is_some_and(|l| !l.contains(['/', '.']));
-            homes.layer_below(own, Path::new(link)).filter(|_| is_link)
+            let (layer, _) = homes.part_below(own, Path::new(link)).filter(|_| is_link)?;
+            Some(layer)
         })
         .collect();
     layers.filter(|layers| layers.len() == count).ok_or_else(wrong)
