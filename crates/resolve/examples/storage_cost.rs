@@ -4,7 +4,9 @@
 
 #![allow(clippy::print_stdout, reason = "an example talks to whoever runs it")]
 
+use std::io::{Seek as _, Write as _};
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use portcullis_resolve::{OciStart, Resolved, StorageEngine, StorageResolver};
@@ -80,20 +82,19 @@ fn store(root: &Path) -> Result<(String, String), Failure> {
     write(root, "vfs-images/images.json", &Value::from(images).to_string())?;
     write(root, "vfs-layers/layers.json", &Value::from(layers).to_string())?;
     write(root, "vfs-containers/containers.json", &Value::from(containers).to_string())?;
-    let output = std::process::Command::new("base64").arg("-w0").stdin({
-        let mut key = tempfile::tempfile()?;
-        std::io::Write::write_all(&mut key, digest.to_string().as_bytes())?;
-        std::io::Seek::rewind(&mut key)?;
-        key
-    });
-    let name = String::from_utf8(output_of(output)?)?;
+    let name = base64(&digest.to_string())?;
     write(root, &format!("vfs-images/{}/={name}", digest.hex()), config)?;
     std::fs::create_dir_all(root.join("vfs/dir").join(&last.1))?;
     Ok(last)
 }
 
-fn output_of(command: &mut std::process::Command) -> Result<Vec<u8>, Failure> {
-    Ok(command.output()?.stdout)
+/// As base64(1) writes it, which every machine with a shell has.
+fn base64(text: &str) -> Result<String, Failure> {
+    let mut input = tempfile::tempfile()?;
+    input.write_all(text.as_bytes())?;
+    input.rewind()?;
+    let output = Command::new("base64").arg("-w0").stdin(input).output()?;
+    Ok(String::from_utf8(output.stdout)?)
 }
 
 fn main() -> Result<(), Failure> {

@@ -601,13 +601,21 @@ fn mounted_layers(
     let mut wanted = record_of(stores, own)?.parent;
     let mut digests = Vec::new();
     for place in places {
-        if place.layer != wanted {
+        let record = record_of(stores, place)?;
+        let diff_id = record.diff_id()?;
+        if place.layer == wanted {
+            digests.push(diff_id);
+            wanted = record.parent;
+            continue;
+        }
+        // Where the driver copied a layer to change its owners, it left what it copied right below
+        // the copy; both have the same content and the same layer below.
+        let is_copied =
+            record.parent == wanted && diff_id.is_some() && digests.last() == Some(&diff_id);
+        if !is_copied {
             let (found, wanted) = (place.layer.clone(), shown(wanted));
             return Err(LayersError::Other { found, wanted });
         }
-        let record = record_of(stores, place)?;
-        digests.push(record.diff_id()?);
-        wanted = record.parent;
     }
     if !wanted.is_empty() {
         return Err(LayersError::Hidden(shown(wanted)));

@@ -477,19 +477,45 @@ fn records_of_layers() {
         Known::Layers,
         "other layers than the container",
     );
+    let copied = |s: &mut Scene| {
+        let mut copy = top(s);
+        copy["id"] = json!(hex("copy"));
+        s.store.add_layer("graph", copy);
+        s.store.layer("graph", &s.layer.clone())["parent"] = json!(hex("copy"));
+        let mut lower = s.lower("l/");
+        lower[0] = format!("{}/l/{}", s.home(), Store::link(&hex("copy")));
+        lower
+    };
     check(
         "a copy with other owners in place of the top layer",
         |s| {
-            let mut copy = top(s);
-            copy["id"] = json!(hex("copy"));
-            s.store.add_layer("graph", copy);
-            let last = s.image.layers.len() - 1;
-            s.image.layers[last] = hex("copy");
-            s.store.layer("graph", &s.layer.clone())["parent"] = json!(hex("copy"));
-            s.mount(&s.lower("l/").join(":"), &s.upper());
+            let lower = copied(s);
+            s.mount(&lower.join(":"), &s.upper());
         },
         BOUND,
         "",
+    );
+    check(
+        "a copy with other owners on the top layer, as Podman's rootless --userns=keep-id makes it",
+        |s| {
+            let mut lower = copied(s);
+            lower.insert(1, format!("{}/../diff1", lower[0]));
+            lower.insert(2, s.lower("l/").remove(0));
+            s.mount(&lower.join(":"), &s.upper());
+        },
+        BOUND,
+        "",
+    );
+    check(
+        "a copy of another layer than the one below",
+        |s| {
+            let mut lower = copied(s);
+            lower.insert(1, s.lower("l/").remove(0));
+            s.store.layer("graph", &hex("copy"))["diff-digest"] = json!(Digest::of(b"other"));
+            s.mount(&lower.join(":"), &s.upper());
+        },
+        Known::Nothing,
+        "is mounted where the records have",
     );
     check(
         "none of the container's",
