@@ -776,6 +776,34 @@ fn the_deadline_ends_the_steps() {
 }
 
 #[test]
+fn records_that_contradict_each_other_are_read_once_more() {
+    for (times, wanted) in [(1, Surety::Bound), (2, Surety::Unknown)] {
+        let scene = Scene::new();
+        scene.store.write();
+        let file = scene.store.path("graph/overlay-layers/layers.json");
+        let whole = std::fs::read(&file).unwrap();
+        let read = std::cell::Cell::new(0);
+        let start = OciStart {
+            container_id: &scene.container,
+            bundle: &scene.bundle,
+            root: &scene.root,
+            state: None,
+            deadline: Instant::now() + scene.time,
+        };
+        // The table of mounts is read once for each attempt, before the records of layers.
+        let mounts = |place: &std::path::Path| {
+            read.set(read.get() + 1);
+            let text = if read.get() <= times { b"[]".as_slice() } else { &whole };
+            std::fs::write(&file, text)?;
+            Ok(find(scene.mounts.as_bytes(), place))
+        };
+        let roots = [scene.store.path("graph")];
+        let resolved = resolve(scene.engine, &roots, &start, &mounts);
+        assert_eq!((resolved.identity.surety, read.get()), (wanted, 2));
+    }
+}
+
+#[test]
 fn pods_are_cri_os_to_tell() {
     struct Wanted {
         kind: Kind,
