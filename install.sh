@@ -578,7 +578,8 @@ make_folders() {
     $dry_run || record_folders
     folder "$settings_folder" 0755
     folder "$settings_folder/policies" 0755
-    folder "$data/verdicts" 0700
+    # One that is there may have been opened for users whose containers run without root.
+    [[ -d $root$data/verdicts ]] || folder "$data/verdicts" 0700
     folder "$data/events" 0700
     folder "$data/policy" 0755
 }
