@@ -43,15 +43,16 @@ impl Kind {
         }
     }
 
-    fn suite(self) -> &'static str {
+    /// The folder below which its programs are.
+    fn top(self) -> PathBuf {
         match self {
-            Self::Old => "bookworm",
-            Self::New | Self::Snapshotter => "sid",
+            Self::Old => PathBuf::from("/"),
+            Self::New | Self::Snapshotter => unpacked("sid"),
         }
     }
 
     fn program(self, name: &str) -> PathBuf {
-        unpacked(self.suite()).join(name)
+        self.top().join(name)
     }
 
     /// Its version, or why it cannot be told.
@@ -159,10 +160,9 @@ fn containerd_socket() -> PathBuf {
 }
 
 fn start_daemon(node: &Node, kind: Kind, config: &Path) -> Result<Running> {
-    let suite = unpacked(kind.suite());
     let path = [
         own_binaries(),
-        suite.join("usr/bin"),
+        kind.top().join("usr/bin"),
         "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into(),
     ];
     let path: Vec<_> = path.iter().map(|p| p.display().to_string()).collect();

@@ -14,7 +14,9 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use portcullis_gate::{Ask, Gate, Permit, Refusal};
-use portcullis_resolve::{ContainerdResolver, OciStart, Resolved, StorageEngine, StorageResolver};
+use portcullis_resolve::{
+    ContainerdResolver, DockerResolver, OciStart, Resolved, StorageEngine, StorageResolver,
+};
 use portcullis_settings::{Door, RuntimeError, WrapperSettings};
 use portcullis_types::Engine;
 use serde::Serialize;
@@ -135,13 +137,12 @@ fn resolve(settings: WrapperSettings, start: &OciStart<'_>) -> Resolved {
         };
         StorageResolver::new(engine, roots).resolve(start)
     };
+    let socket = settings.socket.display().to_string();
     match settings.engine {
-        Engine::Containerd => {
-            ContainerdResolver::new(&settings.socket.display().to_string()).resolve_oci(start)
-        }
+        Engine::Containerd => ContainerdResolver::new(&socket).resolve_oci(start),
         Engine::CriO => storage(StorageEngine::CriO, settings),
         Engine::Podman => storage(StorageEngine::Podman, settings),
-        Engine::Docker => Resolved::unknown("the image of a container of Docker is not looked for"),
+        Engine::Docker => DockerResolver::new(settings.data, &socket).resolve(start),
     }
 }
 

@@ -139,7 +139,8 @@ pub(crate) fn image_config(json: &[u8]) -> Result<ImageConfig, DocumentError> {
     Ok(says)
 }
 
-fn descriptor(json: &RawValue) -> Result<Descriptor, DocumentError> {
+/// Reads a descriptor.
+pub(crate) fn descriptor(json: &RawValue) -> Result<Descriptor, DocumentError> {
     let [digest] = members(json.get().as_bytes(), ["digest"])?;
     Ok(Descriptor {
         media_type: media_type_of(json)?,

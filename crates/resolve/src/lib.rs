@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 mod containerd;
+mod docker;
 mod documents;
 mod grpc;
 mod mounted;
@@ -30,6 +31,7 @@ use std::time::Instant;
 use portcullis_types::{Identity, ImageConfig, Kind};
 
 pub use containerd::ContainerdResolver;
+pub use docker::DockerResolver;
 pub use storage::{StorageEngine, StorageResolver};
 
 /// A container that is about to start, as the engine's call names it.

@@ -42,6 +42,11 @@ impl Notes {
         self.say(remark);
     }
 
+    /// Adds what was said elsewhere, if anything was.
+    pub(crate) fn say_all(&mut self, line: Option<String>) {
+        self.said.extend(line);
+    }
+
     /// Adds all of another's remarks.
     pub(crate) fn append(&mut self, other: Self) {
         self.deadline_hit |= other.deadline_hit;

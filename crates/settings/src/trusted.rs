@@ -1,8 +1,13 @@
 //! Reading files that decide: only if root, or who runs us, owns them and nobody else may write.
+//!
+//! In a user namespace root's files look as if nobody owned them, as do all of other users: there
+//! nothing better can be told, and what runs there is advisory (its user could call the runtime
+//! without us).
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use rustix::fs::{FileType, Mode, OFlags};
 
@@ -71,8 +76,7 @@ pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>, TrustError> {
         return Err(TrustError::NotAFile { path: path.to_owned() });
     }
     let mode = stat.st_mode & 0o7777;
-    let ours = stat.st_uid == 0 || stat.st_uid == rustix::process::geteuid().as_raw();
-    if !ours || mode & 0o022 != 0 {
+    if !is_own(stat.st_uid) || mode & 0o022 != 0 {
         return Err(TrustError::NotTrusted { path: path.to_owned(), owner: stat.st_uid, mode });
     }
     let mut bytes = Vec::with_capacity(usize::try_from(stat.st_size).unwrap_or(0).min(1 << 20));
@@ -81,6 +85,30 @@ pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>, TrustError> {
         return Err(TrustError::TooLarge { path: path.to_owned(), limit });
     }
     Ok(bytes)
+}
+
+/// The owner that the kernel tells for users who are not in this user namespace
+/// (`/proc/sys/kernel/overflowuid`, which nobody changes).
+const UNMAPPED: u32 = 65534;
+
+/// Whether a file of this owner is root's, or of who runs this.
+pub fn is_own(owner: u32) -> bool {
+    owner == 0
+        || owner == rustix::process::geteuid().as_raw()
+        || (owner == UNMAPPED && is_rootless())
+}
+
+/// Whether this runs in a user namespace that the host's root is not in (user_namespaces(7)).
+pub fn is_rootless() -> bool {
+    static ROOTLESS: OnceLock<bool> = OnceLock::new();
+    *ROOTLESS.get_or_init(|| {
+        std::fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| !has_root(&map))
+    })
+}
+
+/// Whether a map has the outer namespace's id 0 in one of its lines `inside outside count`.
+fn has_root(map: &str) -> bool {
+    map.lines().any(|line| line.split_whitespace().nth(1) == Some("0"))
 }
 
 #[cfg(test)]
@@ -97,6 +125,13 @@ mod tests {
         std::fs::set_permissions(&file, PermissionsExt::from_mode(0o666)).unwrap();
         let error = read(&file, 10).unwrap_err();
         assert!(matches!(error, TrustError::NotTrusted { mode: 0o666, .. }), "{error}");
+    }
+
+    #[test]
+    fn a_namespace_without_the_hosts_root_is_known() {
+        assert!(has_root("         0          0 4294967295\n"));
+        assert!(!has_root("         0       1000          1\n         1     100000      65536\n"));
+        assert!(!is_own(UNMAPPED) || is_rootless());
     }
 
     #[test]

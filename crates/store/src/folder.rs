@@ -11,6 +11,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use portcullis_settings::trusted::is_own;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
@@ -28,11 +29,17 @@ const FILE: OFlags = OFlags::RDONLY
 
 const PRIVATE_FOLDER: Mode = Mode::RWXU;
 const PRIVATE_FILE: Mode = Mode::RUSR.union(Mode::WUSR);
+/// What everybody gets in a store whose folder everybody may read, for users whose containers run
+/// without root.
+const SHARED_FOLDER: Mode = Mode::RGRP.union(Mode::XGRP).union(Mode::ROTH).union(Mode::XOTH);
+const SHARED_FILE: Mode = Mode::RGRP.union(Mode::ROTH);
 
 /// An open folder of the store.
 pub(crate) struct Folder {
     fd: OwnedFd,
     path: PathBuf,
+    /// Everybody may read it, and then what is made in it as well.
+    shared: bool,
 }
 
 /// The first bytes of a file.
@@ -75,7 +82,8 @@ impl Folder {
 
     /// A folder in this one, created if need be.
     pub(crate) fn create_child(&self, name: &str) -> Result<Self, StoreError> {
-        match rustix::fs::mkdirat(&self.fd, name, PRIVATE_FOLDER) {
+        let mode = if self.shared { PRIVATE_FOLDER | SHARED_FOLDER } else { PRIVATE_FOLDER };
+        match rustix::fs::mkdirat(&self.fd, name, mode) {
             Ok(()) => self.sync()?,
             Err(Errno::EXIST) => {}
             Err(error) => return Err(self.unwritable("create", name, error)),
@@ -97,11 +105,13 @@ impl Folder {
             }
             Err(error) => return Err(unreadable(path, error)),
         };
-        match rustix::fs::fstat(&fd) {
-            Ok(stat) => trusted(&stat, || path.clone())?,
+        let stat = match rustix::fs::fstat(&fd) {
+            Ok(stat) => stat,
             Err(error) => return Err(unreadable(path, error)),
-        }
-        Ok(Self { fd, path })
+        };
+        trusted(&stat, || path.clone())?;
+        let shared = Mode::from_raw_mode(stat.st_mode).contains(SHARED_FOLDER);
+        Ok(Self { fd, path, shared })
     }
 
     /// A file, as far as `wanted` says from its first [`HEADER`] bytes. `None` if there is none.
@@ -164,7 +174,7 @@ impl Folder {
             &self.fd,
             name,
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC,
-            PRIVATE_FILE,
+            self.file_mode(),
         )
         .map_err(|error| self.unwritable("create", name, error))?;
         let mut file = File::from(fd);
@@ -173,11 +183,15 @@ impl Folder {
         })
     }
 
+    fn file_mode(&self) -> Mode {
+        if self.shared { PRIVATE_FILE | SHARED_FILE } else { PRIVATE_FILE }
+    }
+
     /// Makes sure that an empty file has this name, and that it lasts.
     pub(crate) fn touch(&self, name: &str) -> Result<(), StoreError> {
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        match rustix::fs::openat(&self.fd, name, flags, PRIVATE_FILE) {
+        match rustix::fs::openat(&self.fd, name, flags, self.file_mode()) {
             Ok(_) => self.sync(),
             Err(Errno::EXIST) => Ok(()),
             Err(error) => Err(self.unwritable("create", name, error)),
@@ -261,8 +275,7 @@ fn not_a_file(path: PathBuf) -> StoreError {
 }
 
 fn trusted(stat: &Stat, path: impl FnOnce() -> PathBuf) -> Result<(), StoreError> {
-    let ours = stat.st_uid == 0 || stat.st_uid == rustix::process::geteuid().as_raw();
-    let what = if !ours {
+    let what = if !is_own(stat.st_uid) {
         "belongs to another user (chown root)"
     } else if stat.st_mode & 0o022 != 0 {
         "may be written by others (chmod go-w)"

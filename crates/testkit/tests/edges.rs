@@ -7,7 +7,7 @@ use std::process::Command;
 const ALLOWED: &[(&str, &[&str])] = &[
     ("types", &[]),
     ("policy", &["types"]),
-    ("store", &["types"]),
+    ("store", &["types", "settings"]),
     ("resolve", &["types"]),
     ("audit", &["types"]),
     ("report", &["types"]),

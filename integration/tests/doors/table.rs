@@ -352,13 +352,16 @@ fn expect_told(told: &Told, event: &Value) -> Result<()> {
 fn essence(event: &Value) -> Value {
     let message = event["message"].as_str().unwrap_or_default();
     let reason = message.split("; image ").next().unwrap_or_default();
+    // Each engine starts containers with settings of its own.
+    let of_start = event["workload"].as_array().map_or(0, Vec::len) as u64;
+    let of_image = event["findings"].as_u64().map(|all| all - of_start);
     serde_json::json!({
         "action": event["action"],
         "wouldBlock": event["wouldBlock"],
         "whitelisted": event["whitelisted"],
         "causes": event["causes"],
         "counted": event["counted"],
-        "findings": event["findings"],
+        "findings": of_image,
         "policies": event["policies"],
         "policySet": event["policySet"],
         "reason": reason,

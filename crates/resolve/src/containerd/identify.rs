@@ -1,17 +1,18 @@
 //! Which image a container runs: the steps from its record to a bound identity.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use portcullis_types::{Digest, Identity, ImageConfig, ImageRef, Name, Surety};
 
-use super::Starting;
 use super::api;
 use super::client::{Client, together};
 use super::cri::ContainerMetadata;
 use super::image::{ConfigError, Configuration, Reading, Way, configuration, ways, with_chain};
 use super::snapshot::{ChainError, chain_below};
 use super::spec::Spec;
+use super::{OfDocker, Starting};
 use crate::documents::{Descriptor, DocumentError};
 use crate::grpc::GrpcError;
 use crate::names;
@@ -26,7 +27,7 @@ const DOCUMENTS: usize = 256;
 const SEARCHED_DOCUMENTS: usize = 2048;
 const SEARCH_TIME: Duration = Duration::from_millis(250);
 /// Most names of one image that are kept. One that is left out can only make a policy stricter.
-const MAX_NAMES: usize = 256;
+pub(crate) const MAX_NAMES: usize = 256;
 
 /// What was found out.
 pub(super) struct Identified {
@@ -50,7 +51,10 @@ pub(super) async fn identify(
         record,
         recorded_config: metadata.and_then(|m| m.config.clone()),
         recorded_target: metadata.and_then(|m| m.target.clone()),
-        asked: metadata.and_then(|m| m.asked.clone()).or_else(|| names::asked(&record.image)),
+        asked: match start.docker {
+            Some(docker) => docker.asked.clone(),
+            None => metadata.and_then(|m| m.asked.clone()).or_else(|| names::asked(&record.image)),
+        },
         notes: Notes::default(),
         reading: Reading::of_at_most(DOCUMENTS),
         identity: Identity::unknown(""),
@@ -113,7 +117,7 @@ impl Identification<'_> {
             return;
         }
         let spec = match Spec::of(self.record) {
-            Ok(spec) if spec.uses_bundle(self.start.container_id) => spec,
+            Ok(spec) if self.is_root(&spec) => spec,
             Ok(spec) => {
                 let root = spec.root.escape_debug();
                 return self.notes.say(format!(
@@ -177,9 +181,18 @@ impl Identification<'_> {
         self.identity.chain_id = Some(chain.clone());
 
         let targets = self.followable(targets);
-        match recorded {
-            Some(found) => self.bind_recorded(&chain, found, &targets).await,
-            None => self.bind_by_name(&chain, &targets).await,
+        match (recorded, self.start.docker) {
+            (_, Some(docker)) => self.bind_by_docker(&chain, docker).await,
+            (Some(found), None) => self.bind_recorded(&chain, found, &targets).await,
+            (None, None) => self.bind_by_name(&chain, &targets).await,
+        }
+    }
+
+    /// Whether the specification names the folder on which the snapshot is mounted.
+    fn is_root(&self, spec: &Spec) -> bool {
+        match (self.start.docker, self.start.given) {
+            (Some(_), Given::Mounted(at, _)) => Path::new(&spec.root) == at,
+            _ => spec.uses_bundle(self.start.container_id),
         }
     }
 
@@ -221,6 +234,9 @@ impl Identification<'_> {
     /// one that was asked for, and the configuration's digest, by which the CRI plug-in records
     /// each image that it manages.
     async fn targets(&self) -> Vec<(String, Result<Option<Descriptor>, GrpcError>)> {
+        if self.start.docker.is_some() {
+            return Vec::new();
+        }
         let names: BTreeSet<String> = [
             Some(self.record.image.clone()),
             self.asked.as_ref().map(ImageRef::to_string),
@@ -345,6 +361,38 @@ impl Identification<'_> {
             return self.search(chain).await;
         };
         let ways = ways(self.client, target, &mut self.reading, &mut self.notes).await;
+        let none = "has moved to another image since the container was created, or is not readable";
+        self.bind_one_of(chain, ways, &name, none).await;
+    }
+
+    /// Binds the configuration to which the image leads that Docker recorded when it created the
+    /// container, if its layers are the container's.
+    async fn bind_by_docker(&mut self, chain: &Digest, docker: &OfDocker) {
+        let mut followed: Vec<Descriptor> = docker.manifest.iter().cloned().collect();
+        // Records tell the media type, without which not each index or manifest can be read.
+        match images(self.client, &BTreeSet::from([docker.target.clone()])).await {
+            Ok(records) => followed.extend(records.into_iter().map(|(_, target)| target).take(1)),
+            Err(error) => self.notes.trouble("the image's names", &error),
+        }
+        if followed.is_empty() {
+            let (media_type, digest) = (String::new(), docker.target.clone());
+            followed.push(Descriptor { media_type, digest });
+        }
+        followed.dedup_by(|a, b| a.digest == b.digest);
+        let mut found = Vec::new();
+        for target in followed {
+            found.extend(ways(self.client, &target, &mut self.reading, &mut self.notes).await);
+        }
+        if let Some(manifest) = &docker.manifest {
+            found.retain(|way| way.through.contains(&manifest.digest));
+        }
+        let name = format!("the image {}", docker.target);
+        self.bind_one_of(chain, found, &name, "has other layers, or is not readable").await;
+    }
+
+    /// Binds the one configuration with the container's layers to which these ways lead; `none`
+    /// says of `name` why there may be no such.
+    async fn bind_one_of(&mut self, chain: &Digest, ways: Vec<Way>, name: &str, none: &str) {
         let configs = ways.iter().map(|way| way.config.clone()).collect();
         let through: BTreeSet<Digest> = ways.iter().flat_map(|way| way.through.clone()).collect();
         let (reading, notes) = (&mut self.reading, &mut self.notes);
@@ -369,10 +417,7 @@ impl Identification<'_> {
             )),
             (None, _) if self.notes.deadline_hit => {}
             (None, _) => {
-                self.notes.say(format!(
-                    "{name} has moved to another image since the container was created, or is not \
-                     readable: only the layers are bound"
-                ));
+                self.notes.say(format!("{name} {none}: only the layers are bound"));
                 self.search(chain).await;
             }
         }

@@ -2,19 +2,22 @@
 
 pub(crate) mod api;
 pub(crate) mod client;
-mod cri;
-mod identify;
+pub(crate) mod cri;
+pub(crate) mod identify;
 mod image;
-mod place;
+pub(crate) mod place;
 mod resolve;
 mod snapshot;
 mod spec;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use portcullis_types::{Digest, ImageRef};
+
+use crate::documents::Descriptor;
 use crate::mounted::{Mounted, mounted_at};
 use crate::rootfs::Given;
 use crate::{OciStart, Resolved, Start};
@@ -25,7 +28,26 @@ struct Starting<'a> {
     namespace: &'a str,
     container_id: &'a str,
     given: Given<'a>,
+    /// What Docker recorded, if the container is Docker's.
+    docker: Option<&'a OfDocker>,
     deadline: Instant,
+}
+
+/// What Docker recorded of a container with a snapshot of containerd's.
+///
+/// Docker mounts the snapshot itself, at a place of its own, and so containerd's record of the
+/// container names neither snapshotter nor snapshot (seen with 28.5); the snapshot is named after
+/// the container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct OfDocker {
+    /// containerd's snapshotter.
+    pub(crate) snapshotter: String,
+    /// The index or manifest that is the image.
+    pub(crate) target: Digest,
+    /// The manifest that was taken from it.
+    pub(crate) manifest: Option<Descriptor>,
+    /// The name that was asked for.
+    pub(crate) asked: Option<ImageRef>,
 }
 
 /// Asks one containerd what a container runs.
@@ -60,6 +82,7 @@ impl ContainerdResolver {
             namespace: start.namespace,
             container_id: start.container_id,
             given: Given::Requested(start.rootfs),
+            docker: None,
             deadline: start.deadline,
         })
     }
@@ -85,20 +108,35 @@ impl ContainerdResolver {
         start: &OciStart<'_>,
         mounted: Result<Option<&Mounted>, &std::io::Error>,
     ) -> Resolved {
-        let namespace = match place::namespace(start) {
-            Ok(namespace) => namespace,
-            Err(error) => return Resolved::unknown(&error.to_string()),
-        };
+        if start.root == start.bundle.join("rootfs") {
+            return self.resolve_given(start, mounted, None);
+        }
+        let why = format!(
+            "the bundle's root is {}, not the folder on which containerd mounts the snapshot",
+            start.root.display().to_string().escape_debug()
+        );
+        self.resolve_placed(start, Given::Nothing(&why), None)
+    }
+
+    /// What is known of Docker's container whose snapshot is mounted at the root, by the deadline
+    /// at the latest.
+    pub(crate) fn resolve_docker(
+        &self,
+        start: &OciStart<'_>,
+        mounted: Result<Option<&Mounted>, &std::io::Error>,
+        docker: &OfDocker,
+    ) -> Resolved {
+        self.resolve_given(start, mounted, Some(docker))
+    }
+
+    fn resolve_given(
+        &self,
+        start: &OciStart<'_>,
+        mounted: Result<Option<&Mounted>, &std::io::Error>,
+        docker: Option<&OfDocker>,
+    ) -> Resolved {
         let why;
         let given = match mounted {
-            _ if start.root != start.bundle.join("rootfs") => {
-                why = format!(
-                    "the bundle's root is {}, not the folder on which containerd mounts the \
-                     snapshot",
-                    start.root.display().to_string().escape_debug()
-                );
-                Given::Nothing(&why)
-            }
             Ok(Some(mounted)) => Given::Mounted(start.root, mounted),
             Ok(None) => Given::Nothing(
                 "nothing is mounted at the container's root, so it is not its snapshot",
@@ -108,12 +146,21 @@ impl ContainerdResolver {
                 Given::Nothing(&why)
             }
         };
-        self.ask(&Starting {
-            namespace,
-            container_id: start.container_id,
-            given,
-            deadline: start.deadline,
-        })
+        self.resolve_placed(start, given, docker)
+    }
+
+    fn resolve_placed(
+        &self,
+        start: &OciStart<'_>,
+        given: Given<'_>,
+        docker: Option<&OfDocker>,
+    ) -> Resolved {
+        let namespace = match place::namespace(start) {
+            Ok(namespace) => namespace,
+            Err(error) => return Resolved::unknown(&error.to_string()),
+        };
+        let (container_id, deadline) = (start.container_id, start.deadline);
+        self.ask(&Starting { namespace, container_id, given, docker, deadline })
     }
 
     fn ask(&self, start: &Starting<'_>) -> Resolved {

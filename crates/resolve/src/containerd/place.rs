@@ -59,7 +59,7 @@ fn last(path: &Path) -> Option<&str> {
 }
 
 /// Letters and digits, with single `.`, `_` and `-` between them.
-pub(super) fn is_identifier(text: &str) -> bool {
+pub(crate) fn is_identifier(text: &str) -> bool {
     text.len() <= MAX_IDENTIFIER
         && text
             .split(['.', '_', '-'])

@@ -36,11 +36,17 @@ async fn record(
         .await
         .map_err(|error| notes.trouble("containerd does not answer", &error))
         .ok()?;
-    let record = client
+    let mut record = client
         .container(start.container_id)
         .await
         .map_err(|error| notes.trouble("containerd's record of the container", &error))
         .ok()?;
+    if let Some(docker) = start.docker
+        && record.snapshot_key.is_empty()
+    {
+        record.snapshotter.clone_from(&docker.snapshotter);
+        start.container_id.clone_into(&mut record.snapshot_key);
+    }
     Some((client, record))
 }
 
@@ -51,6 +57,9 @@ async fn learn(
     resolved: &mut Resolved,
     notes: &mut Notes,
 ) {
+    if start.docker.is_some() {
+        return take(identify(client, start, record, None).await, resolved, notes);
+    }
     let cri = match cri::read(record) {
         Ok(cri) => cri,
         Err(error) => {

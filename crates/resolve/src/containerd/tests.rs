@@ -1,6 +1,6 @@
 //! Resolving against a fake containerd: what pods look like, and what goes wrong.
 
-mod fake;
+pub(crate) mod fake;
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};

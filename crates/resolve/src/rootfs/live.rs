@@ -67,7 +67,7 @@ fn lower(recorded: &[PathBuf], mounted: &[PathBuf], idmapped: bool) -> Compared 
         // The tail of a single layer is the same in all snapshots.
         return if recorded.len() > 1 { Compared::Same } else { Compared::Untold };
     }
-    // Up to 2.0.0 and 2.1.0 the clones have numbers in place of the layers' names.
+    // The first releases of 2.0 and 2.1 number the clones in place of the layers' names.
     let numbered = tails.iter().enumerate().all(|(n, tail)| *tail == Path::new(&n.to_string()));
     if idmapped && numbered { Compared::Untold } else { Compared::Other }
 }

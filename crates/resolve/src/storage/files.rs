@@ -38,23 +38,39 @@ pub(super) enum ReadError {
     Deadline(PathBuf),
 }
 
+/// How an owner without a number in this user namespace is told (user_namespaces(7),
+/// `/proc/sys/kernel/overflowuid`): anybody outside it, so also the machine's root.
+const OVERFLOW_UID: u32 = 65534;
+
+/// Who may own what is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Owners {
+    /// Root, or the user whom this process serves, who is 0 in the user namespace in which a
+    /// rootless engine runs the runtime.
+    Ours,
+    /// Also anybody outside this user namespace: there the machine's own files look like this. Only
+    /// for files that decide nothing.
+    OursOrOutside,
+}
+
 /// An open folder that root, or the user whom this process serves, owns and nobody else may write.
 #[derive(Debug)]
 pub(super) struct Folder {
     path: PathBuf,
     fd: OwnedFd,
     deadline: Instant,
+    owners: Owners,
 }
 
 impl Folder {
     /// Opens a folder by its path; files in it are read until the deadline.
-    pub(super) fn open(path: &Path, deadline: Instant) -> Result<Self, ReadError> {
-        Self::checked(rustix::fs::CWD, path, path.to_owned(), deadline)
+    pub(super) fn open(path: &Path, deadline: Instant, owners: Owners) -> Result<Self, ReadError> {
+        Self::checked(rustix::fs::CWD, path, path.to_owned(), deadline, owners)
     }
 
     /// Opens a folder in this one. `name` is one component.
     pub(super) fn folder(&self, name: &str) -> Result<Self, ReadError> {
-        Self::checked(&self.fd, Path::new(name), self.path.join(name), self.deadline)
+        Self::checked(&self.fd, Path::new(name), self.path.join(name), self.deadline, self.owners)
     }
 
     fn checked(
@@ -62,11 +78,12 @@ impl Folder {
         name: &Path,
         path: PathBuf,
         deadline: Instant,
+        owners: Owners,
     ) -> Result<Self, ReadError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let (fd, stat) = open(below, name, flags, &path, deadline)?;
-        is_trusted(&stat, &path)?;
-        Ok(Self { path, fd, deadline })
+        is_trusted(&stat, &path, owners)?;
+        Ok(Self { path, fd, deadline, owners })
     }
 
     /// Where it is.
@@ -85,7 +102,7 @@ impl Folder {
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Err(ReadError::Kind(path));
         }
-        is_trusted(&stat, &path)?;
+        is_trusted(&stat, &path, self.owners)?;
         let expected = u64::try_from(stat.st_size).unwrap_or(0);
         if expected > limit {
             return Err(ReadError::TooLarge(path, limit));
@@ -130,13 +147,13 @@ fn open(
     Ok((fd, stat))
 }
 
-/// A rootless user is 0 in the user namespace in which the engine runs the runtime. An owner that
-/// has no number there is told as the overflow id and may be anybody.
-fn is_trusted(stat: &Stat, path: &Path) -> Result<(), ReadError> {
-    let mode = stat.st_mode & 0o7777;
-    let ours = stat.st_uid == 0 || stat.st_uid == rustix::process::geteuid().as_raw();
-    match ours && mode & 0o022 == 0 {
+fn is_trusted(stat: &Stat, path: &Path, owners: Owners) -> Result<(), ReadError> {
+    let (owner, mode) = (stat.st_uid, stat.st_mode & 0o7777);
+    let may_own = owner == 0
+        || owner == rustix::process::geteuid().as_raw()
+        || (owner == OVERFLOW_UID && owners == Owners::OursOrOutside);
+    match may_own && mode & 0o022 == 0 {
         true => Ok(()),
-        false => Err(ReadError::NotTrusted { path: path.to_owned(), owner: stat.st_uid, mode }),
+        false => Err(ReadError::NotTrusted { path: path.to_owned(), owner, mode }),
     }
 }

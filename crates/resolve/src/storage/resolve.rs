@@ -7,14 +7,14 @@ use std::time::Instant;
 use portcullis_types::{Digest, ImageRef, Kind, Name, Surety, chain_id};
 
 use super::StorageEngine;
-use super::files::{Folder, ReadError, if_there};
+use super::files::{Folder, Owners, ReadError, if_there};
 use super::image::{Configuration, configurations, folder, leading_to};
 use super::pod::{self, Metadata};
 use super::records::{
     ContainerRecord, ImageRecord, LayerRecord, Layers, RecordError, Wanted, add_layers, container,
     image, is_id,
 };
-use super::tie::{Homes, Place, Tie, tie, upper_layer};
+use super::tie::{Homes, Place, Tie, mounted_layer, tie};
 use crate::mounted::Mounted;
 use crate::names;
 use crate::notes::Notes;
@@ -148,7 +148,7 @@ impl<'a> Attempt<'a> {
         for root in roots {
             let opened = match std::fs::canonicalize(root) {
                 Ok(path) if self.paths.contains(&path) => continue,
-                Ok(path) => Folder::open(&path, self.start.deadline),
+                Ok(path) => Folder::open(&path, self.start.deadline, Owners::Ours),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) => Err(ReadError::Read(root.clone(), error)),
             };
@@ -177,10 +177,8 @@ impl<'a> Attempt<'a> {
                 return found;
             }
         }
-        let upper = mounted.and_then(|mounted| {
-            upper_layer(mounted, Homes { roots: &self.paths, driver: DRIVERS[0] })
-        });
-        let found = upper.and_then(|upper| self.find_by(Wanted::Layer(&upper.layer)));
+        let layer = mounted.and_then(mounted_layer);
+        let found = layer.and_then(|layer| self.find_by(Wanted::Layer(&layer)));
         if found.is_none() {
             self.notes.say(
                 "containers/storage has no record of the container: it has a root filesystem of \
@@ -240,6 +238,10 @@ impl<'a> Attempt<'a> {
     /// What the engine says of the container and its pod.
     fn describe(&mut self, found: &Found) {
         let step = "the metadata of the container's record";
+        // Buildah's working containers have none.
+        if self.engine == StorageEngine::Podman && found.record.metadata.is_empty() {
+            return;
+        }
         let metadata = match pod::metadata(&found.record.metadata) {
             Ok(metadata) => metadata,
             Err(error) => return self.notes.trouble(step, &error),
@@ -320,6 +322,12 @@ impl<'a> Attempt<'a> {
 
     /// Which image the container runs.
     fn identify(&mut self, found: &Found, mounted: Option<Mounted>) {
+        if found.record.image.is_empty() {
+            return self.notes.say(
+                "the container was made without an image: with a root filesystem of its own \
+                 (--rootfs), or from nothing",
+            );
+        }
         let own = Place { root: found.root, layer: found.record.layer.clone() };
         let homes = Homes { roots: &self.paths, driver: found.driver };
         let tied = tie(homes, &own, self.start.root, mounted, &self.roots[found.root]);
@@ -386,10 +394,6 @@ impl<'a> Attempt<'a> {
     /// The image's folder and record: in the first store that has it.
     fn image(&mut self, found: &Found) -> Option<(Folder, ImageRecord)> {
         let id = &found.record.image;
-        if id.is_empty() {
-            self.notes.say("the container was made without an image");
-            return None;
-        }
         let mut troubles = Vec::new();
         let mut image_of = None;
         for root in &self.roots {
@@ -570,7 +574,8 @@ fn transient(
         .and_then(Path::parent)
         .filter(|root| !roots.iter().any(|path| path == root));
     let Some(run_root) = run_root else { return Ok(None) };
-    if_there(Folder::open(&run_root.join(format!("{driver}-{kind}")), start.deadline))
+    let folder = run_root.join(format!("{driver}-{kind}"));
+    if_there(Folder::open(&folder, start.deadline, Owners::Ours))
 }
 
 /// The records of layers, per root.
@@ -596,13 +601,21 @@ fn mounted_layers(
     let mut wanted = record_of(stores, own)?.parent;
     let mut digests = Vec::new();
     for place in places {
-        if place.layer != wanted {
+        let record = record_of(stores, place)?;
+        let diff_id = record.diff_id()?;
+        if place.layer == wanted {
+            digests.push(diff_id);
+            wanted = record.parent;
+            continue;
+        }
+        // Where the driver copied a layer to change its owners, it left what it copied right below
+        // the copy; both have the same content and the same layer below.
+        let is_copied =
+            record.parent == wanted && diff_id.is_some() && digests.last() == Some(&diff_id);
+        if !is_copied {
             let (found, wanted) = (place.layer.clone(), shown(wanted));
             return Err(LayersError::Other { found, wanted });
         }
-        let record = record_of(stores, place)?;
-        digests.push(record.diff_id()?);
-        wanted = record.parent;
     }
     if !wanted.is_empty() {
         return Err(LayersError::Hidden(shown(wanted)));

@@ -4,12 +4,14 @@
 //! The options are those that the overlay driver of containers/storage makes (`drivers/overlay/
 //! overlay.go`, `get`, and `mount.go`): lower folders stand as `…/overlay/l/<short>`, links to
 //! `../<layer>/diff`; in a user namespace below `…/overlay/<layer>/mapped/<n>/`, where the driver
-//! mounted them with other owners and took the mounts away again; with composefs as
+//! mounted them with other owners and took the mounts away again, or, where it copied a layer to
+//! change its owners, with what was there before as `…/diff1` right below; with composefs as
 //! `…/overlay/<layer>/composefs-layers/<n>`, likewise; and as numbers of open files where their
 //! paths do not fit into one call of mount(2).
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
 use super::files::{Folder, ReadError};
@@ -75,38 +77,45 @@ impl Homes<'_> {
         self.roots[root].join(self.driver)
     }
 
-    /// Which layer's `diff` an absolute path leads to.
-    fn layer_at(&self, path: &Path) -> Option<Place> {
+    /// Which layer's folder an absolute path leads to, and which of its folders that is: 0 for
+    /// `diff`, 1 for `diff1` and so on.
+    fn part_at(&self, path: &Path) -> Option<(Place, usize)> {
         let target = match path.parent()?.file_name() == Some(OsStr::new("l")) {
             true => path.parent()?.join(std::fs::read_link(path).ok()?),
             false => path.to_owned(),
         };
-        // `diff` itself may be a link, into an additional layer store.
-        if target.file_name() != Some(OsStr::new("diff")) {
-            return None;
-        }
+        // The folder itself may be a link, into an additional layer store.
+        let part = match target.file_name()?.to_str()?.strip_prefix("diff")? {
+            "" => 0,
+            number => number.parse().ok().filter(|part| *part > 0)?,
+        };
         let folder = std::fs::canonicalize(target.parent()?).ok()?;
         (0..self.roots.len()).find_map(|root| {
             let rest = folder.strip_prefix(self.home(root)).ok()?;
             let layer = rest.to_str().filter(|text| is_id(text))?.to_owned();
-            Some(Place { root, layer })
+            Some((Place { root, layer }, part))
         })
     }
 
     /// Which layer a path below a home leads to: in the container's own home first, as the driver
     /// looks.
-    fn layer_below(&self, own: &Place, rest: &Path) -> Option<Place> {
+    fn part_below(&self, own: &Place, rest: &Path) -> Option<(Place, usize)> {
         let others = (0..self.roots.len()).filter(|root| *root != own.root);
         std::iter::once(own.root)
             .chain(others)
-            .find_map(|root| self.layer_at(&self.home(root).join(rest)))
+            .find_map(|root| self.part_at(&self.home(root).join(rest)))
     }
 }
 
-/// The layer whose `diff` is the upper folder of an overlay: the container's own.
-pub(super) fn upper_layer(mounted: &Mounted, homes: Homes<'_>) -> Option<Place> {
-    let upper = mounted.option("upperdir").filter(|_| mounted.kind == "overlay")?;
-    homes.layer_at(&upper)
+/// The id of the layer that is mounted as the container's own, if the mount shows one: to look for
+/// a record by, proven only by [`tie`].
+pub(super) fn mounted_layer(mounted: &Mounted) -> Option<String> {
+    let upper = mounted.option("upperdir").filter(|_| mounted.kind == "overlay");
+    let folder = match &upper {
+        Some(upper) => upper.parent()?,
+        None => &mounted.root,
+    };
+    folder.file_name()?.to_str().filter(|name| is_id(name)).map(str::to_owned)
 }
 
 /// What the root filesystem shows of the layers below `own`, the container's layer.
@@ -118,12 +127,7 @@ pub(super) fn tie(
     root: &Folder,
 ) -> Result<Tie, TieError> {
     if homes.driver == "vfs" {
-        let folder = homes.home(own.root).join("dir").join(&own.layer);
-        return match mounted {
-            None if place == folder => Ok(Tie::Copied),
-            None => Err(TieError::Elsewhere(place.to_owned())),
-            Some(mounted) => Err(TieError::Kind(mounted.kind)),
-        };
+        return copied(homes, own, place, mounted);
     }
     let mounted = mounted.ok_or_else(|| TieError::NotMounted(place.to_owned()))?;
     if mounted.root != Path::new("/") {
@@ -141,6 +145,35 @@ pub(super) fn tie(
     }
 }
 
+/// The driver that copies gives the folder itself; Buildah mounts it at a place of its own.
+fn copied(
+    homes: Homes<'_>,
+    own: &Place,
+    place: &Path,
+    mounted: Option<Mounted>,
+) -> Result<Tie, TieError> {
+    let folder = homes.home(own.root).join("dir").join(&own.layer);
+    let Some(mounted) = mounted else {
+        return match place == folder {
+            true => Ok(Tie::Copied),
+            false => Err(TieError::Elsewhere(place.to_owned())),
+        };
+    };
+    let is_bound = place != folder
+        && mounted.root.ends_with(Path::new("vfs/dir").join(&own.layer))
+        && is_one_folder(place, &folder);
+    match is_bound {
+        true => Ok(Tie::Copied),
+        false => Err(TieError::Kind(mounted.kind)),
+    }
+}
+
+/// Whether both paths lead to one folder of one file system.
+fn is_one_folder(one: &Path, other: &Path) -> bool {
+    let inode = |path| std::fs::metadata(path).map(|found| (found.dev(), found.ino())).ok();
+    inode(one).is_some() && inode(one) == inode(other)
+}
+
 fn overlay(
     homes: Homes<'_>,
     own: &Place,
@@ -149,12 +182,12 @@ fn overlay(
 ) -> Result<Vec<Place>, TieError> {
     let mut lower = mounted.lower();
     let is_own = match mounted.option("upperdir") {
-        Some(upper) => layer_of(homes, own, &upper),
+        Some(upper) => part_of(homes, own, &upper),
         // A read-only root has the container's layer as the first of the lower ones.
         None if lower.is_empty() => None,
-        None => layer_of(homes, own, &lower.remove(0)),
+        None => part_of(homes, own, &lower.remove(0)),
     };
-    if is_own.as_ref() != Some(own) {
+    if is_own != Some((own.clone(), 0)) {
         return Err(TieError::Upper);
     }
     let own_folder = homes.home(own.root).join(&own.layer);
@@ -168,21 +201,31 @@ fn overlay(
         return Ok(Vec::new());
     }
     let lower = without_composefs(lower, &own_folder)?;
-    let layers = lower.into_iter().map(|path| {
-        let found = layer_of(homes, own, &path);
-        found.ok_or(TieError::Lower(path))
-    });
-    layers.collect()
+    let mut layers = vec![own.clone()];
+    let mut last = 0;
+    for path in lower {
+        match part_of(homes, own, &path) {
+            Some((layer, 0)) => {
+                layers.push(layer);
+                last = 0;
+            }
+            // What lay in a layer before its owners were changed lies right below it.
+            Some((layer, part)) if layers.last() == Some(&layer) && part == last + 1 => last = part,
+            _ => return Err(TieError::Lower(path)),
+        }
+    }
+    layers.remove(0);
+    Ok(layers)
 }
 
-/// The layer that an option of the container's mount names.
-fn layer_of(homes: Homes<'_>, own: &Place, path: &Path) -> Option<Place> {
+/// The layer, and which of its folders, that an option of the container's mount names.
+fn part_of(homes: Homes<'_>, own: &Place, path: &Path) -> Option<(Place, usize)> {
     if let Some(rest) = behind_mapping(path, &own.layer) {
-        return homes.layer_below(own, &rest);
+        return homes.part_below(own, &rest);
     }
     match path.is_absolute() {
-        true => homes.layer_at(path),
-        false => homes.layer_below(own, path),
+        true => homes.part_at(path),
+        false => homes.part_below(own, path),
     }
 }
 
@@ -253,7 +296,8 @@ fn by_lower_file(
         .split(':')
         .map(|link| {
             let is_link = link.strip_prefix("l/").is_some_and(|l| !l.contains(['/', '.']));
-            homes.layer_below(own, Path::new(link)).filter(|_| is_link)
+            let (layer, _) = homes.part_below(own, Path::new(link)).filter(|_| is_link)?;
+            Some(layer)
         })
         .collect();
     layers.filter(|layers| layers.len() == count).ok_or_else(wrong)

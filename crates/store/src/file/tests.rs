@@ -50,6 +50,27 @@ fn it_passes_the_suite() {
 }
 
 #[test]
+fn what_is_written_may_be_read_by_whoever_may_read_the_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("verdicts");
+    let store = FileStore::open(root.clone());
+    let mode = |digit| {
+        let verdict = entry(&store, digit);
+        let of = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        (of(verdict.parent().unwrap()), of(&verdict))
+    };
+    store.absorb(&image('a'), report("trivy", 10, 3)).unwrap();
+    assert_eq!(mode('a'), (0o700, 0o600));
+    for shared in [root.clone(), root.join("sha256"), root.join("chain")] {
+        if shared.is_dir() {
+            fs::set_permissions(&shared, PermissionsExt::from_mode(0o755)).unwrap();
+        }
+    }
+    store.absorb(&image('b'), report("trivy", 10, 3)).unwrap();
+    assert_eq!(mode('b'), (0o755, 0o644));
+}
+
+#[test]
 fn a_store_that_does_not_exist_cannot_be_read() {
     let folder = tempfile::tempdir().unwrap();
     let store = FileStore::open(folder.path().join("missing"));

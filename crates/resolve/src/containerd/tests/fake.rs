@@ -18,14 +18,14 @@ use tokio::net::UnixListener;
 use crate::containerd::api::*;
 use crate::{ContainerdResolver, OciStart, Resolved, RootfsMount, Start};
 
-pub(super) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-pub(super) const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+pub(crate) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+pub(crate) const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const NOT_FOUND: u32 = 5;
 const UNIMPLEMENTED: u32 = 12;
 
 /// What the fake does in place of answering.
 #[derive(Debug, Clone)]
-pub(super) enum Fault {
+pub(crate) enum Fault {
     /// Nothing, for ever.
     Hang,
     /// Another status.
@@ -44,32 +44,34 @@ pub(super) enum Fault {
 
 /// The tables.
 #[derive(Debug, Clone, Default)]
-pub(super) struct World {
-    pub(super) containers: BTreeMap<String, Container>,
+pub(crate) struct World {
+    pub(crate) containers: BTreeMap<String, Container>,
     /// By key: parent and labels.
-    pub(super) snapshots: BTreeMap<String, SnapshotInfo>,
-    pub(super) mounts: Vec<Mount>,
-    pub(super) active: Vec<ActiveMount>,
+    pub(crate) snapshots: BTreeMap<String, SnapshotInfo>,
+    pub(crate) mounts: Vec<Mount>,
+    pub(crate) active: Vec<ActiveMount>,
     /// By name: media type and digest.
-    pub(super) images: BTreeMap<String, (String, Digest)>,
-    pub(super) content: BTreeMap<Digest, Vec<u8>>,
-    pub(super) sandboxes: BTreeMap<String, Sandbox>,
-    pub(super) faults: BTreeMap<&'static str, Fault>,
+    pub(crate) images: BTreeMap<String, (String, Digest)>,
+    pub(crate) content: BTreeMap<Digest, Vec<u8>>,
+    pub(crate) sandboxes: BTreeMap<String, Sandbox>,
+    pub(crate) faults: BTreeMap<&'static str, Fault>,
+    /// Which namespace is asked for, if not `k8s.io`.
+    pub(crate) namespace: Option<&'static str>,
     /// What the start hands over, if not the mounts of the table.
-    pub(super) given: Option<Vec<RootfsMount>>,
+    pub(crate) given: Option<Vec<RootfsMount>>,
 }
 
 /// The documents of one image in the world.
 #[derive(Debug, Clone)]
-pub(super) struct Image {
-    pub(super) config: Digest,
-    pub(super) manifest: Digest,
-    pub(super) chain: Digest,
+pub(crate) struct Image {
+    pub(crate) config: Digest,
+    pub(crate) manifest: Digest,
+    pub(crate) chain: Digest,
 }
 
 impl World {
     /// A blob.
-    pub(super) fn add(&mut self, json: &Value) -> Digest {
+    pub(crate) fn add(&mut self, json: &Value) -> Digest {
         let bytes = json.to_string().into_bytes();
         let digest = Digest::of(&bytes);
         self.content.insert(digest.clone(), bytes);
@@ -77,7 +79,7 @@ impl World {
     }
 
     /// An image whose layers are these; `user` makes configurations differ.
-    pub(super) fn image(&mut self, layers: &[&str], user: &str) -> Image {
+    pub(crate) fn image(&mut self, layers: &[&str], user: &str) -> Image {
         let diff_ids: Vec<Digest> = layers.iter().map(|l| Digest::of(l.as_bytes())).collect();
         let config = self.add(&json!({
             "config": { "User": user },
@@ -91,7 +93,7 @@ impl World {
     }
 
     /// An index of manifests.
-    pub(super) fn index(&mut self, manifests: &[&Digest]) -> Digest {
+    pub(crate) fn index(&mut self, manifests: &[&Digest]) -> Digest {
         let manifests: Vec<Value> = manifests
             .iter()
             .map(|digest| json!({ "mediaType": MANIFEST, "digest": digest }))
@@ -100,13 +102,13 @@ impl World {
     }
 
     /// An image record.
-    pub(super) fn record(&mut self, name: &str, media_type: &str, target: &Digest) {
+    pub(crate) fn record(&mut self, name: &str, media_type: &str, target: &Digest) {
         let target = (media_type.to_owned(), target.clone());
         self.images.insert(name.to_owned(), target);
     }
 
     /// A container with a snapshot on this parent.
-    pub(super) fn container(&mut self, id: &str, image: &str, parent: &str) {
+    pub(crate) fn container(&mut self, id: &str, image: &str, parent: &str) {
         let container = Container {
             id: id.to_owned(),
             image: image.to_owned(),
@@ -126,7 +128,7 @@ impl World {
     }
 
     /// A snapshot.
-    pub(super) fn snapshot(&mut self, key: &str, parent: &str) {
+    pub(crate) fn snapshot(&mut self, key: &str, parent: &str) {
         let info = SnapshotInfo {
             name: key.to_owned(),
             parent: parent.to_owned(),
@@ -136,27 +138,33 @@ impl World {
     }
 
     /// Makes a container one of the CRI plug-in's.
-    pub(super) fn extend(&mut self, id: &str, extension: &str, metadata: Value) {
+    pub(crate) fn extend(&mut self, id: &str, extension: &str, metadata: Value) {
         let json = json!({ "Version": "v1", "Metadata": metadata });
         let container = self.containers.get_mut(id).unwrap();
         container.extensions.insert(extension.to_owned(), any(&json));
     }
 
     /// Resolves the container `c1` at a fake with these tables.
-    pub(super) fn resolve(self) -> Resolved {
+    pub(crate) fn resolve(self) -> Resolved {
         self.resolve_within(Duration::from_secs(5)).0
     }
 
     /// Resolves it as an OCI runtime's command line names it, with this table of mounts.
-    pub(super) fn resolve_oci(self, start: &OciStart<'_>, table: &str) -> Resolved {
-        let fake = Fake::start(self);
+    pub(crate) fn resolve_oci(self, start: &OciStart<'_>, table: &str) -> Resolved {
         let mounted = crate::mounted::find(table.as_bytes(), start.root);
-        ContainerdResolver::new(fake.socket().to_str().unwrap())
-            .resolve_mounted(start, Ok(mounted.as_ref()))
+        self.serve(|socket| {
+            ContainerdResolver::new(socket).resolve_mounted(start, Ok(mounted.as_ref()))
+        })
+    }
+
+    /// Runs what asks a fake with these tables, given its socket.
+    pub(crate) fn serve<T>(self, ask: impl FnOnce(&str) -> T) -> T {
+        let fake = Fake::start(self);
+        ask(fake.socket().to_str().unwrap())
     }
 
     /// The same with less time; also which calls were made.
-    pub(super) fn resolve_within(self, time: Duration) -> (Resolved, Vec<String>) {
+    pub(crate) fn resolve_within(self, time: Duration) -> (Resolved, Vec<String>) {
         let given = self.given.clone().unwrap_or_else(|| {
             self.mounts
                 .iter()
@@ -179,7 +187,7 @@ impl World {
     }
 }
 
-pub(super) fn any(json: &Value) -> Any {
+pub(crate) fn any(json: &Value) -> Any {
     Any { type_url: String::new(), value: json.to_string().into_bytes() }
 }
 
@@ -224,7 +232,7 @@ async fn serve(listener: UnixListener, world: Arc<World>, calls: Arc<Mutex<Vec<S
     let mut connection = h2::server::handshake(stream).await.unwrap();
     while let Some(Ok((request, respond))) = connection.accept().await {
         let path = request.uri().path().to_owned();
-        assert_eq!(request.headers()["containerd-namespace"], "k8s.io");
+        assert_eq!(request.headers()["containerd-namespace"], world.namespace.unwrap_or("k8s.io"));
         let method = path.rsplit('.').next().unwrap_or_default().to_owned();
         calls.lock().unwrap().push(method);
         if let Some(Fault::Close) = world.faults.get(path.as_str()) {

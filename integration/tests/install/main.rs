@@ -1,5 +1,6 @@
 //! `install.sh` against the containerd of this machine and, where they were unpacked, the newer
-//! ones: each test installs below a root of its own, so that nothing on the machine is touched.
+//! ones, and in `wrapper` against CRI-O, Podman and Docker: each test installs below a root or in a
+//! node of its own, so that nothing on the machine is touched.
 //!
 //! What containerd reads is asked of containerd (`config dump`), never of our own idea of TOML.
 
@@ -12,6 +13,8 @@ use std::sync::OnceLock;
 
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
+
+mod wrapper;
 
 const CONFIG: &str = "etc/containerd/config.toml";
 const DROP_IN: &str = "etc/containerd/conf.d/portcullis.toml";
@@ -46,7 +49,20 @@ fn stripped_binaries() -> PathBuf {
             fs::copy(&from, folder.join(name)).expect("a copy");
         }
     }
+    let wrapper = built.join("portcullis-runc");
+    if wrapper.exists() {
+        fs::copy(&wrapper, folder.join("portcullis-runc")).expect("a copy");
+    } else {
+        // Where it was not built: what it is once it has decided.
+        program(&folder.join("portcullis-runc"), "exec /usr/sbin/runc \"$@\"");
+    }
     folder
+}
+
+/// Writes a program of the shell.
+fn program(file: &Path, text: &str) {
+    fs::write(file, format!("#!/bin/sh\n{text}\n")).expect("a file");
+    fs::set_permissions(file, PermissionsExt::from_mode(0o755)).expect("a mode");
 }
 
 /// A containerd, with the first two numbers of its version.
@@ -651,6 +667,11 @@ fn a_wrong_command_line_is_said_to_be_one() {
         &["--uninstall", "--try"],
         &["--root", "/tmp", "--restart"],
         &["--try", "--restart"],
+        &["--engine", "lxc"],
+        &["--door", "window"],
+        &["--engine", "podman", "--door", "wrapper"],
+        &["--as-runc"],
+        &["--uninstall", "--runtime", "/usr/sbin/runc"],
     ] {
         let output = Command::new("bash")
             .arg(project().join("install.sh"))
@@ -977,6 +998,7 @@ fn shellcheck_has_nothing_to_say() {
     let output = Command::new("shellcheck")
         .current_dir(project())
         .args(["install.sh", "integration/packages.sh", "integration/src/node.sh"])
+        .args(["podman", "docker"].map(|name| format!("integration/tests/install/{name}.sh")))
         .output()
         .unwrap_or_else(|e| panic!("shellcheck does not run ({e}): apt-get install shellcheck"));
     assert!(output.status.success(), "{}", text(&output.stdout));

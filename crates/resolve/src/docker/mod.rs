@@ -1,0 +1,140 @@
+//! Resolving Docker's containers, from its own records (20.10 to 28).
+//!
+//! Docker keeps images and layers in one of two ways: with a graph driver of its own or, with its
+//! setting `containerd-snapshotter`, in containerd. In both it mounts the root filesystem itself
+//! and has containerd's shim run a bundle that names the mounted folder.
+
+mod files;
+mod graph;
+mod layers;
+mod record;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::containerd::OfDocker;
+use crate::containerd::place::is_identifier;
+use crate::mounted::{Mounted, mounted_at};
+use crate::notes::Notes;
+use crate::{ContainerdResolver, OciStart, Resolved};
+use files::Files;
+use record::Record;
+
+/// Reads what one Docker daemon recorded of a container.
+#[derive(Debug, Clone)]
+pub struct DockerResolver {
+    data: PathBuf,
+    containerd: ContainerdResolver,
+}
+
+impl DockerResolver {
+    /// A resolver for the daemon whose data folder is `data` (`/var/lib/docker` unless
+    /// `--data-root` says otherwise) and which uses the containerd at `socket`: a path, with or
+    /// without `unix://`. containerd is asked only for images that are kept there.
+    pub fn new(data: PathBuf, socket: &str) -> Self {
+        Self { data, containerd: ContainerdResolver::new(socket) }
+    }
+
+    /// What is known of the container, by the deadline at the latest.
+    ///
+    /// What the kernel says is mounted at the container's root is compared with the layers that
+    /// Docker recorded, so ask in the mount namespace in which the runtime runs.
+    ///
+    /// A Docker container is never a sandbox and never known to be of a pod: the labels that say so
+    /// can be set by each user of Docker and by each image. With such labels, `pod_known` is false.
+    ///
+    /// # Panics
+    ///
+    /// If called from within an async task: it blocks, so call it from a plain thread.
+    pub fn resolve(&self, start: &OciStart<'_>) -> Resolved {
+        let mounted = mounted_at(start.root);
+        self.resolve_mounted(start, mounted.as_ref().map(Option::as_ref))
+    }
+
+    /// The same with what is mounted at the root.
+    fn resolve_mounted(
+        &self,
+        start: &OciStart<'_>,
+        mounted: Result<Option<&Mounted>, &io::Error>,
+    ) -> Resolved {
+        let mut notes = Notes::default();
+        let files = Files { deadline: start.deadline };
+        let mut resolved = match self.known(&files, start, mounted, &mut notes) {
+            Some(resolved) => resolved,
+            None => Resolved::unknown(""),
+        };
+        resolved.deadline_hit |= notes.deadline_hit;
+        notes.say_all(resolved.identity.note.take());
+        resolved.identity.note = notes.into_line();
+        resolved
+    }
+
+    fn known(
+        &self,
+        files: &Files,
+        start: &OciStart<'_>,
+        mounted: Result<Option<&Mounted>, &io::Error>,
+        notes: &mut Notes,
+    ) -> Option<Resolved> {
+        let id = start.container_id;
+        if !is_docker_id(id) {
+            notes.say(format!(
+                "the container's id {id:?} is none that Docker gives: only its containers are \
+                 looked up, not its builds and plug-ins"
+            ));
+            return None;
+        }
+        // The kernel's paths, and the bundle's, have no links.
+        let data = std::fs::canonicalize(&self.data)
+            .map(|data| remapped(data, start.root))
+            .map_err(|error| notes.trouble("Docker's data folder", &error))
+            .ok()?;
+        let record = Record::read(files, &data, id)
+            .map_err(|error| notes.trouble("Docker's record of the container", &error))
+            .ok()?;
+        let mut resolved = match record.driver.as_str() {
+            driver if start.root == data.join("rootfs").join(driver).join(id) => {
+                let docker = OfDocker {
+                    snapshotter: record.driver,
+                    target: record.image,
+                    manifest: record.manifest,
+                    asked: record.asked,
+                };
+                self.containerd.resolve_docker(start, mounted, &docker)
+            }
+            _ => graph::resolve(files, &data, &record, start, mounted),
+        };
+        resolved.pod_known = !record.of_pod;
+        if record.of_pod {
+            notes.say("labels say that it is of a pod; anybody can set them, so no pod is known");
+        }
+        Some(resolved)
+    }
+}
+
+/// Where a daemon that remaps its users (`userns-remap`) keeps what belongs to these: in a folder
+/// `<uid>.<gid>` of its data folder.
+fn remapped(data: PathBuf, root: &Path) -> PathBuf {
+    let first = root.strip_prefix(&data).ok().and_then(|rest| rest.iter().next());
+    let ids = first.and_then(|name| name.to_str()).filter(|name| {
+        name.split_once('.').is_some_and(|(uid, gid)| {
+            [uid, gid].iter().all(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
+        })
+    });
+    match ids {
+        Some(ids) => data.join(ids),
+        None => data,
+    }
+}
+
+/// 64 digits of lower-case hexadecimal.
+fn is_docker_id(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// Whether it may be part of a path: nothing that leaves its folder.
+fn is_name(text: &str) -> bool {
+    is_identifier(text)
+}
