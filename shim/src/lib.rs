@@ -10,6 +10,7 @@ mod cgroups;
 mod events;
 mod info;
 mod io;
+mod log_driver;
 mod logger;
 mod mounts;
 mod options;
