@@ -262,6 +262,7 @@ fn is_read(write_end: &OwnedFd) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reaper::TURN;
     use std::os::unix::fs::PermissionsExt;
     use std::path::Path;
 
@@ -310,9 +311,9 @@ mod tests {
         (started.map_err(|e| crate::status::chain(&e)), folder)
     }
 
-    // One test, since a process has one reaper.
     #[test]
     fn drivers_get_ready_or_say_why_not() {
+        let _turn = TURN.lock().unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let reaper = Reaper::default();

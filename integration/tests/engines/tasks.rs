@@ -24,7 +24,6 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("a_folder_can_be_the_root", rootfs_folder),
     Case::new("users_can_be_mapped", user_namespace),
     Case::new("what_a_container_leaves_running_dies_with_it", stragglers),
-    Case::new("a_checkpoint_works_or_fails_in_time", checkpoint),
     Case::new("twenty_containers_leave_nothing", twenty),
 ];
 
@@ -237,17 +236,6 @@ fn stragglers(ctx: &Ctx) -> Result<()> {
     let run = ctx.run(&flags, &ctx.id(), &["sh", "-c", script]);
     run.output()?.expect_code(3)?;
     Ok(())
-}
-
-fn checkpoint(ctx: &Ctx) -> Result<()> {
-    let id = ctx.id();
-    ctx.run(&["-d"], &id, &["sleep", "1000"]).ok()?;
-    let output = ctx.ctr(&["tasks", "checkpoint", &id]).output()?;
-    if output.code() != 0 {
-        ensure!(!output.errors().is_empty(), "it failed without a word");
-        ensure!(ctx.task(&id)?.unwrap_or_default().1 == "RUNNING");
-    }
-    remove(ctx, &id)
 }
 
 fn twenty(ctx: &Ctx) -> Result<()> {
