@@ -613,15 +613,17 @@ impl TaskService {
         if process.is_stopped() {
             return Err(status(Code::NOT_FOUND, "process already finished").into());
         }
-        if request.exec_id.is_empty() {
-            container.runc.kill(&request.id, request.signal, request.all).await?;
-            return Ok(());
+        match (process.state(), request.exec_id.is_empty()) {
+            // Not NOT_FOUND: clients of 1.6 would wait for its end then.
+            (State::Added, _) | (State::Created { .. }, false) => {
+                let text = format!("process {} has not been started", request.exec_id);
+                Err(status(Code::FAILED_PRECONDITION, text).into())
+            }
+            (_, true) => Ok(container.runc.kill(&request.id, request.signal, request.all).await?),
+            (State::Running { pid } | State::Stopped { pid, .. }, false) => {
+                send_signal(pid, request.signal)
+            }
         }
-        let State::Running { pid } = process.state() else {
-            let text = format!("process {} has not been started", request.exec_id);
-            return Err(status(Code::FAILED_PRECONDITION, text).into());
-        };
-        send_signal(pid, request.signal)
     }
 
     async fn list_pids(self, id: String) -> Answer<api::PidsResponse> {
