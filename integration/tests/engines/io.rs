@@ -29,6 +29,7 @@ pub(crate) const CASES: &[Case] = &[
     // not get ready.
     Case::new("a_logger_that_dies_is_an_error", dead_logger).only(&[Door::Portcullis]),
     Case::new("a_logger_that_never_gets_ready_is_an_error", mute_logger).only(&[Door::Portcullis]),
+    Case::new("a_failed_start_leaves_no_logger", failed_start).only(&[Door::Portcullis]),
     Case::new("a_logger_says_that_it_is_ready", binary_log_v2).only(&[Door::Portcullis]),
     Case::new("a_terminal_can_have_a_logger", terminal_log).only(&[Door::Portcullis]),
     Case::new("an_unknown_log_uri_is_an_error", unknown_log),
@@ -200,6 +201,15 @@ fn dead_logger(ctx: &Ctx) -> Result<()> {
 fn mute_logger(ctx: &Ctx) -> Result<()> {
     let (uri, _) = logger(ctx, "mute", "trap '' TERM; while :; do sleep 0.1; done")?;
     refused_log(ctx, &uri, "was not ready within")
+}
+
+/// Neither the end of its input nor a polite signal ends this one.
+fn failed_start(ctx: &Ctx) -> Result<()> {
+    let script = "exec 5>&-; trap '' TERM; while :; do sleep 0.1; done";
+    let (uri, _) = logger(ctx, "deaf", script)?;
+    let output = ctx.run(&["--rm", "--log-uri", &uri], &ctx.id(), &["/no/such"]).output()?;
+    ensure!(output.errors().contains("/no/such"), "{}", output.errors());
+    Ok(())
 }
 
 fn binary_log_v2(ctx: &Ctx) -> Result<()> {
