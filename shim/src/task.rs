@@ -610,19 +610,17 @@ impl TaskService {
 
     async fn kill_process(self, request: api::KillRequest) -> Answer<()> {
         let (container, process) = self.process(&request.id, &request.exec_id)?;
-        if process.is_stopped() {
-            return Err(status(Code::NOT_FOUND, "process already finished").into());
-        }
         match (process.state(), request.exec_id.is_empty()) {
+            (State::Stopped { .. }, _) => {
+                Err(status(Code::NOT_FOUND, "process already finished").into())
+            }
             // Not NOT_FOUND: clients of 1.6 would wait for its end then.
             (State::Added, _) | (State::Created { .. }, false) => {
                 let text = format!("process {} has not been started", request.exec_id);
                 Err(status(Code::FAILED_PRECONDITION, text).into())
             }
             (_, true) => Ok(container.runc.kill(&request.id, request.signal, request.all).await?),
-            (State::Running { pid } | State::Stopped { pid, .. }, false) => {
-                send_signal(pid, request.signal)
-            }
+            (State::Running { pid }, false) => send_signal(pid, request.signal),
         }
     }
 
