@@ -16,6 +16,7 @@ use portcullis_integration::suite::{Case, Ctx, Door};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
+use crate::checkpoints::Checkpoint;
 use crate::pods::Pod;
 
 const GATED: &[Door] = &[Door::Portcullis];
@@ -36,6 +37,8 @@ pub(crate) const CASES: &[Case] = &[
     case("an_index_and_its_platform_are_one_image", indexed),
     case("two_configs_with_one_chain_are_told_apart", one_chain),
     case("a_root_filesystem_of_no_image_is_unknown", rootfs),
+    case("a_remapped_image_is_known", remapped),
+    case("a_restore_is_asked_for_as_a_start", restored),
     case("a_whitelist_is_by_digest_and_still_told", whitelisted),
     case("dangerous_settings_of_a_start_are_judged", settings_of_a_start),
     case("dangerous_settings_of_a_pod_are_judged", settings_of_a_pod),
@@ -431,6 +434,39 @@ fn rootfs(ctx: &Ctx) -> Result<()> {
         ensure!(recorded["causes"][0] == "identityUnknown", "{recorded:#}");
     }
     Ok(fs::remove_dir_all(folder)?)
+}
+
+/// With its owners shifted in a layer of its own, or by the mount.
+fn remapped(ctx: &Ctx) -> Result<()> {
+    let node = Node::with_policy(ctx, BLOCK_CRITICAL)?;
+    node.knows_of_busybox(&[CRITICAL])?;
+    let map = "0:100000:65536";
+    for (at, more) in [&[][..], &["--remap-labels"]].into_iter().enumerate() {
+        let id = format!("{}-{at}", ctx.id());
+        let flags = [&["--uidmap", map, "--gidmap", map], more].concat();
+        let output = ctx.run(&flags, &id, &["true"]).output()?;
+        ctx.ctr(&["containers", "delete", &id]).ok()?;
+        ensure!(output.code() != 0, "it was started");
+        ensure!(output.errors().contains("blocked"), "{}", output.errors());
+    }
+    Ok(())
+}
+
+fn restored(ctx: &Ctx) -> Result<()> {
+    let node = Node::with_policy(ctx, BLOCK_CRITICAL)?;
+    let mut checkpoint = Checkpoint::of_a_container(ctx)?;
+    let (_, restored) = checkpoint.restore()?;
+    restored.ok()?;
+    checkpoint.remove_restored()?;
+    let event = node.decision(&checkpoint.restored_id())?;
+    ensure!(event["decision"]["action"] != "block", "{event}");
+    node.knows_of_busybox(&[CRITICAL])?;
+    let (calls, refused) = checkpoint.restore()?;
+    ensure!(refused.code() != 0, "it was restored");
+    ensure!(refused.errors().contains("blocked"), "{}", refused.errors());
+    ensure!(calls.is_empty(), "the runtime was called: {calls:?}");
+    ctx.ctr(&["containers", "delete", &checkpoint.restored_id()]).ok()?;
+    Ok(())
 }
 
 fn whitelisted(ctx: &Ctx) -> Result<()> {
@@ -1004,7 +1040,8 @@ fn while_it_stands(socket: &Path, bundle: &Path, sibling: &str, victim: &str) ->
     ensure!(state.status == 2, "the sibling is {state:?}");
     let spec = br#"{"args":["/bin/true"],"cwd":"/","user":{"uid":0,"gid":0}}"#.to_vec();
     let spec = Some(shim::Any { type_url: "process".into(), value: spec });
-    let exec = shim::Exec { id: sibling.into(), exec_id: "e".into(), spec };
+    let exec =
+        shim::Exec { id: sibling.into(), exec_id: "e".into(), spec, ..shim::Exec::default() };
     let _: shim::Nothing = shim.call("Exec", &exec)?;
     let _: shim::Nothing = shim.call("Start", &process(sibling, "e"))?;
     let exit: shim::Exit = shim.call("Wait", &process(sibling, "e"))?;
