@@ -1,31 +1,38 @@
 #!/usr/bin/env bash
 #
 # What the integration tests need on a Debian 12 machine: packages of the machine's own release,
-# installed when they are lacking, and newer generations of containerd, unpacked into a cache folder
-# without being installed. Safe to run again: what is there already is left alone.
+# installed when they are lacking, and engines that are unpacked into a cache folder without being
+# installed: newer generations, and Docker, whose package would start a service. Safe to run again:
+# what is there already is left alone.
 #
 #   packages.sh             get what is lacking
-#   packages.sh --refresh   also get the newer generations anew (their suites move)
+#   packages.sh --refresh   also get the unpacked engines anew (their suites move)
 #
-# It runs as root. apt's own configuration and lists stay as they are: the newer suites are read
-# with sources, lists and cache of their own.
+# It runs as root and starts no service. apt's own configuration and lists stay as they are: the
+# suites are read with sources, lists and cache of their own.
 
 set -euo pipefail
 
 readonly packages=(
     busybox-static             # all that runs inside the test images
-    containerd                 # the first generation under test, with its stock shim and ctr
     conmon                     # Podman's monitor
+    containerd                 # the first generation under test, with its stock shim and ctr
     containernetworking-plugins
     crun                       # Podman's usual runtime
-    docker.io                  # dockerd and docker, for the tests of the wrapper
     iproute2
     podman
     runc
     systemd                    # for systemd-journald and journalctl
-    util-linux                 # unshare, nsenter
+    uidmap                     # newuidmap, for Podman without root
+    util-linux                 # unshare, nsenter, setpriv
 )
-readonly suites=(trixie sid)   # newer generations of containerd
+readonly suites=(bookworm trixie sid)
+# What is unpacked of each suite. Docker of sid runs on the containerd that stands beside it.
+declare -rA unpacked=(
+    [bookworm]='docker.io'
+    [trixie]='containerd'
+    [sid]='containerd docker.io docker-cli'
+)
 
 cache=${PORTCULLIS_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/portcullis}
 readonly cache
@@ -42,19 +49,20 @@ main() {
     [[ $(id -u) == 0 ]] || die 'must run as root'
 
     install_lacking
-    local suite
+    local suite name
     for suite in "${suites[@]}"; do
-        if $refresh || [[ ! -x $cache/engines/$suite/usr/bin/containerd ]]; then
-            fetch_engine "$suite"
+        if $refresh || lacks "$suite"; then
+            fetch "$suite"
         fi
     done
 
-    local name
     for name in "${packages[@]}"; do
         printf '%-28s %s\n' "$name" "$(dpkg-query -W -f '${Version}' "$name")"
     done
     for suite in "${suites[@]}"; do
-        printf '%-28s %s\n' "containerd ($suite)" "$(cat "$cache/engines/$suite/version")"
+        for name in ${unpacked[$suite]}; do
+            printf '%-28s %s\n' "$name ($suite)" "$(cat "$cache/engines/$suite/$name.version")"
+        done
     done
 }
 
@@ -70,17 +78,33 @@ install_lacking() {
     done
     [[ ${#lacking[@]} -gt 0 ]] || return 0
     apt-get update -qq
-    apt-get install -qq -y --no-install-recommends "${lacking[@]}"
+    apt-get install -qq -y --no-install-recommends --download-only "${lacking[@]}"
+    # With no sign of systemd in sight, the packages' scripts start nothing. It may hold the name
+    # servers, too, so all is downloaded before.
+    unshare --mount sh -c '
+        [ ! -d /run/systemd ] || mount -t tmpfs tmpfs /run/systemd
+        exec apt-get install -qq -y --no-install-recommends "$@"
+    ' sh "${lacking[@]}"
 }
 
 installed() {
     [[ $(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null) == installed ]]
 }
 
-# Unpacks containerd of the suite $1 into the cache, where a finished folder appears at once or not
-# at all.
-fetch_engine() {
-    local suite=$1 place=$cache/engines/$1
+# Whether something of the suite $1 is not unpacked yet.
+lacks() {
+    local name
+    for name in ${unpacked[$1]}; do
+        [[ -s $cache/engines/$1/$name.version ]] || return 0
+    done
+    return 1
+}
+
+# Unpacks the packages of the suite $1 into the cache, where a finished folder appears at once or
+# not at all.
+fetch() {
+    local suite=$1 place=$cache/engines/$1 names name
+    read -ra names <<<"${unpacked[$suite]}"
     rm -rf "$place.new"
     mkdir -p "$place.new/apt/lists/partial" "$place.new/apt/archives/partial"
     printf 'deb [signed-by=%s] %s %s main\n' "$keyring" "$(mirror)" "$suite" \
@@ -97,11 +121,13 @@ fetch_engine() {
         -o 'APT::Sandbox::User=root'
     )
     "${apt[@]}" update
-    (cd "$place.new/apt" && "${apt[@]}" download "containerd/$suite")
+    (cd "$place.new/apt" && "${apt[@]}" download "${names[@]/%//$suite}")
 
-    local deb=("$place.new"/apt/containerd_*.deb)
-    dpkg -x "${deb[0]}" "$place.new"
-    dpkg-deb -f "${deb[0]}" Version >"$place.new/version"
+    for name in "${names[@]}"; do
+        local deb=("$place.new/apt/${name}"_*.deb)
+        dpkg -x "${deb[0]}" "$place.new"
+        dpkg-deb -f "${deb[0]}" Version >"$place.new/$name.version"
+    done
     rm -rf "$place.new/apt" "$place"
     mv "$place.new" "$place"
 }

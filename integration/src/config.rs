@@ -8,6 +8,8 @@ pub(crate) struct Config<'a> {
     pub(crate) folder: &'a Path,
     /// Our shim, for the handler `portcullis`.
     pub(crate) shim: &'a Path,
+    /// The wrapper, for the handler `wrapper`, if it is in the node.
+    pub(crate) wrapper: Option<&'a Path>,
     /// The image of a pod's sandbox.
     pub(crate) sandbox_image: &'a str,
     /// The first two numbers of containerd's version.
@@ -84,6 +86,19 @@ conf_dir = "{folder}/cni"
             let shim = self.shim.display();
             format!("runtime_type = \"io.containerd.runc.v2\"\nruntime_path = \"{shim}\"")
         };
+        let wrapper = self.wrapper.map(|wrapper| {
+            format!(
+                r#"
+[{section}.runtimes.wrapper]
+runtime_type = "io.containerd.runc.v2"
+
+[{section}.runtimes.wrapper.options]
+BinaryName = "{}"
+"#,
+                wrapper.display()
+            )
+        });
+        let wrapper = wrapper.unwrap_or_default();
         format!(
             r#"[{section}]
 default_runtime_name = "runc"
@@ -93,7 +108,7 @@ runtime_type = "io.containerd.runc.v2"
 
 [{section}.runtimes.portcullis]
 {ours}
-"#
+{wrapper}"#
         )
     }
 }

@@ -135,6 +135,18 @@ impl Client {
         answer.status.context("an answer without a status")
     }
 
+    /// The id of the image that a name stands for, if it stands for one.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub fn image(&self, name: &str) -> Result<Option<String>> {
+        let image = Some(ImageSpec { image: name.to_owned(), ..Default::default() });
+        let request = ImageStatusRequest { image };
+        let answer: ImageStatusResponse =
+            self.ask("/runtime.v1.ImageService/ImageStatus", &request)?;
+        Ok(answer.image.map(|image| image.id))
+    }
+
     /// What a container uses.
     ///
     /// # Errors
@@ -178,11 +190,18 @@ impl Client {
         method: &str,
         request: &Q,
     ) -> Result<A> {
-        let path = format!("/runtime.v1.RuntimeService/{method}");
-        let call = grpc::unary(&self.socket, &path, request);
+        self.ask(&format!("/runtime.v1.RuntimeService/{method}"), request)
+    }
+
+    fn ask<Q: prost::Message, A: prost::Message + Default>(
+        &self,
+        path: &str,
+        request: &Q,
+    ) -> Result<A> {
+        let call = grpc::unary(&self.socket, path, request);
         let limited = async { tokio::time::timeout(LIMIT, call).await };
         let answer = self.runtime.block_on(limited);
-        answer.with_context(|| format!("{method} took longer than {LIMIT:?}"))?
+        answer.with_context(|| format!("{path} took longer than {LIMIT:?}"))?
     }
 
     fn call_by_id(&self, method: &str, id: &str) -> Result<()> {

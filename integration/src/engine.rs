@@ -11,12 +11,18 @@ use rustix::process::{Pid, Signal};
 use crate::config::{CNI, Config};
 use crate::image::BuiltImage;
 use crate::journal::Journal;
-use crate::node::{self, Node};
+use crate::leak::Watched;
+use crate::node::{self, Node, inner_pid};
 use crate::run::{Run, Running};
+use crate::starter::{Settings, WRAPPER, install_wrapper};
+use crate::suite::Door;
 use crate::{cri, wait_for};
 
 /// The file name of our shim, which follows from its runtime type `io.containerd.portcullis.v2`.
 pub const SHIM: &str = "containerd-shim-portcullis-v2";
+
+/// Its namespaces that are used here: of `ctr` and of Kubernetes.
+const NAMESPACES: [&str; 2] = ["default", "k8s.io"];
 
 /// A generation of containerd that this machine has, or should have.
 #[derive(Debug, Clone)]
@@ -38,11 +44,10 @@ impl Engine {
     /// All generations under test, oldest first: the machine's own and those that `packages.sh`
     /// unpacks. One that is lacking is listed as well, and fails when it is started.
     pub fn all() -> Vec<Self> {
-        let unpacked = |suite| cache().join("engines").join(suite).join("usr/bin");
         vec![
             Self::at("machine", PathBuf::from("/usr/bin")),
-            Self::at("trixie", unpacked("trixie")),
-            Self::at("sid", unpacked("sid")),
+            Self::at("trixie", unpacked("trixie").join("usr/bin")),
+            Self::at("sid", unpacked("sid").join("usr/bin")),
         ]
     }
 
@@ -78,14 +83,35 @@ impl Engine {
     /// # Errors
     /// When it is lacking, or does not come up.
     pub fn start(&self, sandbox_image: &BuiltImage) -> Result<RunningEngine> {
+        self.start_with(Door::Portcullis, sandbox_image)
+    }
+
+    /// The same, prepared for one door: the wrapper is put into the node for its own door only.
+    ///
+    /// # Errors
+    /// When it is lacking, or does not come up.
+    pub fn start_with(&self, door: Door, sandbox_image: &BuiltImage) -> Result<RunningEngine> {
         let version = self.version.as_ref().map_err(|problem| {
             anyhow::anyhow!("{problem}: `integration/packages.sh` gets what is lacking")
         })?;
         let node = Node::start()?;
-        let bin = own_binaries();
+        let (wrapper, settings) = match door {
+            Door::Stock | Door::Portcullis => (None, Settings::of_node(&node)),
+            Door::Wrapper => {
+                let socket = node.folder().join("containerd.sock");
+                let keys =
+                    format!("runtime = \"/usr/sbin/runc\"\nsocket = \"{}\"\n", socket.display());
+                let (path, settings) = install_wrapper(&node, WRAPPER, &keys)?;
+                // `ctr containers create` cannot name a runtime's path, and some clients drop it: as
+                // on a real node the wrapper is also the first `runc` that containerd finds.
+                std::os::unix::fs::symlink(&path, path.with_file_name("runc"))?;
+                (Some(path), settings)
+            }
+        };
         let config = Config {
             folder: node.folder(),
-            shim: &bin.join(SHIM),
+            shim: &own_binaries().join(SHIM),
+            wrapper: wrapper.as_deref(),
             sandbox_image: &sandbox_image.name,
             version: version.numbers,
         };
@@ -102,6 +128,8 @@ impl Engine {
             journal,
             node,
             engine: self.clone(),
+            wrapper,
+            settings,
         };
         running.start_containerd()?;
         running.import("k8s.io", sandbox_image)?;
@@ -118,6 +146,8 @@ pub struct RunningEngine {
     journal: Journal,
     node: Node,
     engine: Engine,
+    wrapper: Option<PathBuf>,
+    settings: Settings,
 }
 
 impl RunningEngine {
@@ -153,6 +183,20 @@ impl RunningEngine {
             .arg("--address")
             .arg(self.socket())
             .args(["--namespace", namespace])
+    }
+
+    /// The file that its door reads its settings from.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// What `ctr run` must be told to use a door.
+    pub fn runtime_flags(&self, door: Door) -> Vec<String> {
+        let mut flags = vec!["--runtime".to_owned(), door.runtime().to_owned()];
+        if let Some(wrapper) = self.wrapper.as_ref().filter(|_| door == Door::Wrapper) {
+            flags.extend(["--runc-binary".to_owned(), wrapper.display().to_string()]);
+        }
+        flags
     }
 
     /// A client of its Kubernetes interface.
@@ -207,6 +251,7 @@ impl RunningEngine {
     pub fn start_containerd(&self) -> Result<()> {
         ensure!(locked(&self.containerd).is_none(), "containerd runs already");
         let path = [
+            self.node.folder().join("bin").display().to_string(),
             own_binaries().display().to_string(),
             self.engine.bin.display().to_string(),
             "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned(),
@@ -237,6 +282,46 @@ impl RunningEngine {
     }
 }
 
+impl Watched for RunningEngine {
+    fn node(&self) -> &Node {
+        &self.node
+    }
+
+    fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    fn own_processes(&self) -> Result<Vec<u32>> {
+        Ok(vec![inner_pid(self.containerd_pid()?)?])
+    }
+
+    fn places(&self) -> Vec<PathBuf> {
+        let mut places: Vec<_> =
+            ["/run/containerd/s", "/run/containerd/fifo", "/run/netns"].map(PathBuf::from).into();
+        for namespace in NAMESPACES {
+            places.push(Path::new("/run/containerd/runc").join(namespace));
+        }
+        for place in ["state", "root"] {
+            let place = self.node.folder().join(place);
+            let tasks = place.join("io.containerd.runtime.v2.task");
+            places.extend(NAMESPACES.map(|namespace| tasks.join(namespace)));
+            let cri = place.join("io.containerd.grpc.v1.cri");
+            places.extend(["containers", "sandboxes"].map(|kind| cri.join(kind)));
+        }
+        places
+    }
+
+    fn containers(&self) -> Result<Vec<String>> {
+        let mut containers = Vec::new();
+        for namespace in NAMESPACES {
+            let list = self.ctr(namespace).args(["containers", "list", "-q"]);
+            let list = list.ok()?.text();
+            containers.extend(list.lines().map(|id| format!("{namespace}/{id}")));
+        }
+        Ok(containers)
+    }
+}
+
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -253,8 +338,13 @@ pub fn own_binaries() -> PathBuf {
     folder.unwrap_or(Path::new("")).to_path_buf()
 }
 
+/// Where `packages.sh` has unpacked the engines of a suite.
+pub(crate) fn unpacked(suite: &str) -> PathBuf {
+    cache().join("engines").join(suite)
+}
+
 /// Where `packages.sh` unpacks.
-fn cache() -> PathBuf {
+pub fn cache() -> PathBuf {
     let variable = |name| std::env::var_os(name).map(PathBuf::from);
     variable("PORTCULLIS_CACHE")
         .or_else(|| variable("XDG_CACHE_HOME").map(|cache| cache.join("portcullis")))

@@ -1,5 +1,6 @@
-//! Test images, written here as OCI layouts, so that every digest is known and the same each time:
-//! several layers, equal layers under different configs, a manifest or an index on top.
+//! Test images, written here, so that every digest is known and the same each time: several layers,
+//! equal layers under different configs, a manifest or an index on top. Each archive is an OCI layout
+//! and what `docker save` writes at once, over the same blobs, so that every engine can load it.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -158,10 +159,19 @@ impl ImageBuilder {
         };
 
         let mut top = index.clone().unwrap_or_else(|| manifest.clone());
-        top["annotations"] = json!({ "io.containerd.image.name": self.name });
+        top["annotations"] = json!({
+            "io.containerd.image.name": self.name,
+            // What Podman takes for the name, though the specification has only the tag there.
+            "org.opencontainers.image.ref.name": self.name,
+        });
+        let saved = json!([{
+            "Config": blob_path(&config),
+            "RepoTags": [self.name],
+            "Layers": descriptors.iter().map(blob_path).collect::<Vec<_>>(),
+        }]);
         let file_name = self.name.replace(|c: char| !c.is_ascii_alphanumeric(), "-");
         let archive = folder.join(format!("{file_name}.tar"));
-        blobs.write(&archive, &top)?;
+        blobs.write(&archive, &top, &saved)?;
         Ok(BuiltImage {
             name: self.name,
             archive,
@@ -179,7 +189,7 @@ impl ImageBuilder {
 pub struct BuiltImage {
     /// Its full name.
     pub name: String,
-    /// The OCI layout in a tar file, to be imported.
+    /// The tar file to be imported.
     pub archive: PathBuf,
     /// The digest of its config, which Kubernetes calls its id.
     pub config_digest: String,
@@ -217,16 +227,17 @@ impl Blobs {
         Ok(self.add(media_type, serde_json::to_vec(document)?))
     }
 
-    fn write(&self, archive: &Path, top: &Value) -> Result<()> {
+    fn write(&self, archive: &Path, top: &Value, saved: &Value) -> Result<()> {
         let file = std::fs::File::create(archive)
             .with_context(|| format!("cannot write {}", archive.display()))?;
         let mut tar = tar::Builder::new(file);
         append(&mut tar, "oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
         for (digest, bytes) in &self.0 {
-            append(&mut tar, &format!("blobs/{}", digest.replace(':', "/")), bytes)?;
+            append(&mut tar, &path_of(digest), bytes)?;
         }
         let index = json!({ "schemaVersion": 2, "manifests": [top] });
         append(&mut tar, "index.json", &serde_json::to_vec(&index)?)?;
+        append(&mut tar, "manifest.json", &serde_json::to_vec(saved)?)?;
         tar.into_inner()?;
         Ok(())
     }
@@ -279,6 +290,15 @@ pub fn digest(bytes: &[u8]) -> String {
     let hash = Sha256::digest(bytes);
     let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
     format!("sha256:{hex}")
+}
+
+/// Where a blob stands in a layout.
+fn path_of(digest: &str) -> String {
+    format!("blobs/{}", digest.replace(':', "/"))
+}
+
+fn blob_path(descriptor: &Value) -> String {
+    path_of(&digest_of(descriptor))
 }
 
 fn digest_of(descriptor: &Value) -> String {

@@ -6,11 +6,35 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-use crate::engine::RunningEngine;
-use crate::node::inner_pid;
+use crate::journal::Journal;
+use crate::node::{Node, inner_pid};
 
 /// How long a node may take to settle.
 const PATIENCE: Duration = Duration::from_secs(8);
+
+/// What is looked at for leaks: an engine in its node.
+pub trait Watched: Send + Sync {
+    /// The node it runs in.
+    fn node(&self) -> &Node;
+
+    /// The journal of that node.
+    fn journal(&self) -> &Journal;
+
+    /// The process ids, in the node, of the engine itself.
+    ///
+    /// # Errors
+    /// When it does not run.
+    fn own_processes(&self) -> Result<Vec<u32>>;
+
+    /// The folders in which each entry stands for a container or a part of one: paths of the node.
+    fn places(&self) -> Vec<PathBuf>;
+
+    /// The containers that the engine itself still knows.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    fn containers(&self) -> Result<Vec<String>>;
+}
 
 /// All that could be a leak, each as a line that names it.
 #[derive(Debug, Default)]
@@ -21,13 +45,15 @@ impl Snapshot {
     ///
     /// # Errors
     /// When the engine does not answer or the node is gone.
-    pub fn of(engine: &RunningEngine) -> Result<Self> {
+    pub fn of(engine: &dyn Watched) -> Result<Self> {
         let mut snapshot = Self::default();
         snapshot.processes(engine)?;
         snapshot.mounts(engine)?;
         snapshot.cgroups(engine)?;
         snapshot.files(engine);
-        snapshot.records(engine)?;
+        for container in engine.containers()? {
+            snapshot.add("container", container);
+        }
         Ok(snapshot)
     }
 
@@ -35,7 +61,7 @@ impl Snapshot {
     ///
     /// # Errors
     /// When there is a leak, or the engine does not answer.
-    pub fn expect_nothing_more(&self, engine: &RunningEngine) -> Result<()> {
+    pub fn expect_nothing_more(&self, engine: &dyn Watched) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let now = Self::of(engine)?;
@@ -54,13 +80,11 @@ impl Snapshot {
         self.0.insert(format!("{kind} {what}"));
     }
 
-    /// Every process but the node's first, containerd and journald.
-    fn processes(&mut self, engine: &RunningEngine) -> Result<()> {
-        let own = [
-            inner_pid(engine.node().inside().init())?,
-            inner_pid(engine.containerd_pid()?)?,
-            inner_pid(engine.journal().pid()?)?,
-        ];
+    /// Every process but the node's first, the engine's own and journald.
+    fn processes(&mut self, engine: &dyn Watched) -> Result<()> {
+        let mut own = engine.own_processes()?;
+        own.push(inner_pid(engine.node().inside().init())?);
+        own.push(inner_pid(engine.journal().pid()?)?);
         for process in entries(&engine.node().outside("/proc")) {
             let Some(pid) = name(&process).parse::<u32>().ok() else {
                 continue;
@@ -82,7 +106,7 @@ impl Snapshot {
         Ok(())
     }
 
-    fn mounts(&mut self, engine: &RunningEngine) -> Result<()> {
+    fn mounts(&mut self, engine: &dyn Watched) -> Result<()> {
         for line in engine.node().mountinfo()?.lines() {
             if let Some(place) = line.split(' ').nth(4) {
                 self.add("mount", place);
@@ -92,7 +116,7 @@ impl Snapshot {
     }
 
     /// Cgroups of containers. The folder above them belongs to the containerd namespace, and stays.
-    fn cgroups(&mut self, engine: &RunningEngine) -> Result<()> {
+    fn cgroups(&mut self, engine: &dyn Watched) -> Result<()> {
         for top in engine.node().cgroups()? {
             for cgroup in entries(&top).iter().flat_map(|space| entries(space)) {
                 if cgroup.is_dir() {
@@ -103,39 +127,13 @@ impl Snapshot {
         Ok(())
     }
 
-    /// Sockets, bundles, runc's state, fifos, network namespaces: each an entry of a folder.
-    fn files(&mut self, engine: &RunningEngine) {
-        let node = engine.node();
-        let run = node.outside("/run/containerd");
-        let below = |folder: &Path| entries(folder);
-        let two_below = |folder: &Path| -> Vec<PathBuf> {
-            entries(folder).iter().flat_map(|f| entries(f)).collect()
-        };
-        let mut found = below(&run.join("s"));
-        found.extend(below(&run.join("fifo")));
-        found.extend(two_below(&run.join("runc")));
-        found.extend(below(&node.outside("/run/netns")));
-        for place in ["state", "root"] {
-            let place = node.folder().join(place);
-            found.extend(two_below(&place.join("io.containerd.runtime.v2.task")));
-            for kind in ["containers", "sandboxes"] {
-                found.extend(below(&place.join("io.containerd.grpc.v1.cri").join(kind)));
+    /// Sockets, bundles, the runtime's state, fifos, layers: each an entry of a folder.
+    fn files(&mut self, engine: &dyn Watched) {
+        for place in engine.places() {
+            for file in entries(&engine.node().outside(&place)) {
+                self.add("file", place.join(name(&file)).display());
             }
         }
-        for file in found {
-            self.add("file", file.display());
-        }
-    }
-
-    /// What containerd itself still knows.
-    fn records(&mut self, engine: &RunningEngine) -> Result<()> {
-        for namespace in ["default", "k8s.io"] {
-            let list = engine.ctr(namespace).args(["containers", "list", "-q"]);
-            for id in list.ok()?.text().lines() {
-                self.add("container", format!("{namespace}/{id}"));
-            }
-        }
-        Ok(())
     }
 }
 

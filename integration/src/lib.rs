@@ -8,15 +8,23 @@
 #![forbid(unsafe_code)]
 
 pub mod cri;
+pub mod ctr;
+pub mod docker;
+pub mod endurance;
 pub mod engine;
 pub mod evidence;
 pub mod image;
 pub mod journal;
+pub mod kube;
 pub mod leak;
 pub mod node;
+pub mod podman;
+pub mod rules;
 pub mod run;
 pub mod shim;
+pub mod stage;
 pub mod stalling;
+pub mod starter;
 pub mod suite;
 
 mod config;

@@ -84,6 +84,9 @@ inside() {
     mount -t tmpfs -o mode=755 tmpfs /run
     mkdir -p /run/lock /run/log/journal /run/systemd/journal /run/containerd
 
+    # Podman keeps its locks in shared memory.
+    mount -t tmpfs -o mode=1777 tmpfs /dev/shm
+
     for place in etc var/lib; do
         mkdir -p "$folder/overlay/$place/upper" "$folder/overlay/$place/work"
         mount -t overlay -o "lowerdir=/$place,upperdir=$folder/overlay/$place/upper,workdir=$folder/overlay/$place/work" \

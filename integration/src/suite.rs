@@ -16,6 +16,7 @@ use crate::journal::Journal;
 use crate::leak::Snapshot;
 use crate::node::Node;
 use crate::run::Run;
+use crate::starter::WRAPPER;
 use crate::wait_for;
 
 /// The way by which an engine reaches runc.
@@ -25,6 +26,8 @@ pub enum Door {
     Stock,
     /// Our shim.
     Portcullis,
+    /// Our wrapper, called by the shim or monitor that the engine ships with.
+    Wrapper,
 }
 
 impl Door {
@@ -33,13 +36,14 @@ impl Door {
         match self {
             Self::Stock => "stock",
             Self::Portcullis => "portcullis",
+            Self::Wrapper => "wrapper",
         }
     }
 
     /// The runtime type, for `ctr`.
     pub fn runtime(self) -> &'static str {
         match self {
-            Self::Stock => "io.containerd.runc.v2",
+            Self::Stock | Self::Wrapper => "io.containerd.runc.v2",
             Self::Portcullis => "io.containerd.portcullis.v2",
         }
     }
@@ -49,23 +53,29 @@ impl Door {
         match self {
             Self::Stock => "runc",
             Self::Portcullis => "portcullis",
+            Self::Wrapper => "wrapper",
         }
     }
 
     /// The file name of the shim.
     pub fn shim(self) -> &'static str {
         match self {
-            Self::Stock => "containerd-shim-runc-v2",
+            Self::Stock | Self::Wrapper => "containerd-shim-runc-v2",
             Self::Portcullis => SHIM,
         }
     }
 
-    fn check(self) -> Result<()> {
-        let shim = own_binaries().join(SHIM);
+    /// Fails if it is not built.
+    pub(crate) fn check(self) -> Result<()> {
+        let binary = match self {
+            Self::Stock => return Ok(()),
+            Self::Portcullis => own_binaries().join(SHIM),
+            Self::Wrapper => own_binaries().join(WRAPPER),
+        };
         ensure!(
-            self == Self::Stock || shim.is_file(),
+            binary.is_file(),
             "{} is not there: build the workspace first, or set PORTCULLIS_BIN_DIR",
-            shim.display()
+            binary.display()
         );
         Ok(())
     }
@@ -225,7 +235,7 @@ impl Ctx<'_> {
     /// The shim of the door under test.
     pub fn shim(&self) -> PathBuf {
         match self.door {
-            Door::Stock => self.engine.engine().program(self.door.shim()),
+            Door::Stock | Door::Wrapper => self.engine.engine().program(self.door.shim()),
             Door::Portcullis => own_binaries().join(SHIM),
         }
     }
@@ -258,7 +268,7 @@ impl Ctx<'_> {
 
     /// The same with another image.
     pub fn run_image(&self, image: &str, flags: &[&str], id: &str, command: &[&str]) -> Run {
-        let run = self.ctr(&["run", "--runtime", self.door.runtime()]);
+        let run = self.ctr(&["run"]).args(self.engine.runtime_flags(self.door));
         run.args(flags).arg(image).arg(id).args(command)
     }
 }
@@ -274,7 +284,16 @@ pub struct Images {
 }
 
 impl Images {
-    fn build() -> Result<Self> {
+    /// Where more of them may be written.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Writes them.
+    ///
+    /// # Errors
+    /// When they cannot be written, or the machine has no busybox.
+    pub fn build() -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("portcullis-images-").tempdir()?;
         let busybox = ImageBuilder::new("docker.io/portcullis-test/busybox:1")
             .layer(busybox_layer()?)
@@ -329,7 +348,8 @@ pub fn main(cases: &[Case]) -> ExitCode {
     conclusion.exit_code()
 }
 
-fn failed(error: anyhow::Error) -> Failed {
+/// An error with all its causes, as a trial tells it.
+pub fn failed(error: anyhow::Error) -> Failed {
     let chain: Vec<_> = error.chain().map(ToString::to_string).collect();
     chain.join("\nbecause: ").into()
 }
@@ -352,7 +372,7 @@ impl Stage {
         let fits = |(name, of, _): &(String, Door, _)| name == engine.name() && *of == door;
         let running = match self.running.take().filter(fits) {
             Some((_, _, running)) => running,
-            None => started(engine, images)?,
+            None => started(engine, door, images)?,
         };
         let ctx = Ctx { engine: &running, images, door, case: case.name };
         let before = Snapshot::of(&running)?;
@@ -364,16 +384,16 @@ impl Stage {
     }
 }
 
-fn started(engine: &Engine, images: &Images) -> Result<RunningEngine> {
-    let running = engine.start(&images.sandbox)?;
+fn started(engine: &Engine, door: Door, images: &Images) -> Result<RunningEngine> {
+    let running = engine.start_with(door, &images.sandbox)?;
     for namespace in ["default", "k8s.io"] {
         running.import(namespace, &images.busybox)?;
     }
     Ok(running)
 }
 
-/// The last that containerd complained about.
-fn complaints(log: &str) -> String {
+/// The last that an engine complained about, from its log.
+pub(crate) fn complaints(log: &str) -> String {
     const MOST: usize = 8;
     let lines = log.lines().filter(|line| !line.contains("level=info"));
     let lines: Vec<_> = lines.collect();

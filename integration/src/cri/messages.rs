@@ -252,6 +252,30 @@ pub struct ContainerConfig {
     pub linux: Option<LinuxContainerConfig>,
 }
 
+/// Asks for [`ImageStatusResponse`].
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct ImageStatusRequest {
+    /// The image.
+    #[prost(message, optional, tag = "1")]
+    pub image: Option<ImageSpec>,
+}
+
+/// An image, if there is one.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct ImageStatusResponse {
+    /// The image.
+    #[prost(message, optional, tag = "1")]
+    pub image: Option<Image>,
+}
+
+/// An image.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Image {
+    /// The digest of its config.
+    #[prost(string, tag = "1")]
+    pub id: String,
+}
+
 /// What a container has on Linux.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct LinuxContainerConfig {

@@ -95,7 +95,7 @@ impl<'a> Runtime<'a> {
     fn run(&self, id: &str) -> Result<()> {
         let program = self.program().display().to_string();
         let flags = match self.ctx.door() {
-            Door::Stock => vec!["-d", "--runc-binary", &program],
+            Door::Stock | Door::Wrapper => vec!["-d", "--runc-binary", &program],
             Door::Portcullis => vec!["-d"],
         };
         self.ctx.run(&flags, id, &["sleep", "1000"]).ok().map(drop)
@@ -263,7 +263,7 @@ fn not_restored(ctx: &Ctx) -> Result<()> {
     let id = checkpoint.restored_id();
     match ctx.door() {
         // `ctr` of 1.6 waits for ever for the end of what has not begun.
-        Door::Stock => {
+        Door::Stock | Door::Wrapper => {
             kill_shim(ctx)?;
             wait_for("the end of the task", Duration::from_secs(10), || {
                 Ok(ctx.task(&id)?.is_none().then_some(()))
