@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 #
 # What the integration tests need on a Debian 12 machine: packages of the machine's own release,
-# installed when they are lacking, and newer generations of engines, unpacked into a cache folder
-# without being installed. Safe to run again: what is there already is left alone.
+# installed when they are lacking, and engines that are unpacked into a cache folder without being
+# installed: newer generations, and Docker, whose package would start a service. Safe to run again:
+# what is there already is left alone.
 #
 #   packages.sh             get what is lacking
 #   packages.sh --refresh   also get the unpacked engines anew (their suites move)
@@ -14,11 +15,10 @@ set -euo pipefail
 
 readonly packages=(
     busybox-static             # all that runs inside the test images
-    containerd                 # the first generation under test, with its stock shim and ctr
     conmon                     # Podman's monitor
+    containerd                 # the first generation under test, with its stock shim and ctr
     containernetworking-plugins
     crun                       # Podman's usual runtime
-    docker.io                  # dockerd and docker
     iproute2
     podman
     runc
@@ -26,9 +26,10 @@ readonly packages=(
     uidmap                     # newuidmap, for Podman without root
     util-linux                 # unshare, nsenter, setpriv
 )
-readonly suites=(trixie sid)
+readonly suites=(bookworm trixie sid)
 # What is unpacked of each suite. Docker of sid runs on the containerd that stands beside it.
 declare -rA unpacked=(
+    [bookworm]='docker.io'
     [trixie]='containerd'
     [sid]='containerd docker.io docker-cli'
 )
@@ -78,9 +79,9 @@ install_lacking() {
     [[ ${#lacking[@]} -gt 0 ]] || return 0
     apt-get update -qq
     apt-get install -qq -y --no-install-recommends --download-only "${lacking[@]}"
-    # With no sign of systemd in sight, and in the runlevel for repairs, the packages' scripts start
-    # nothing. What is hidden may hold the name servers, too, so all is downloaded before.
-    RUNLEVEL=1 unshare --mount sh -c '
+    # With no sign of systemd in sight, the packages' scripts start nothing. It may hold the name
+    # servers, too, so all is downloaded before.
+    unshare --mount sh -c '
         [ ! -d /run/systemd ] || mount -t tmpfs tmpfs /run/systemd
         exec apt-get install -qq -y --no-install-recommends "$@"
     ' sh "${lacking[@]}"

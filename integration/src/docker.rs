@@ -43,16 +43,15 @@ impl Kind {
         }
     }
 
-    /// The folder below which its programs are.
-    fn top(self) -> PathBuf {
+    fn suite(self) -> &'static str {
         match self {
-            Self::Old => PathBuf::from("/"),
-            Self::New | Self::Snapshotter => unpacked("sid"),
+            Self::Old => "bookworm",
+            Self::New | Self::Snapshotter => "sid",
         }
     }
 
     fn program(self, name: &str) -> PathBuf {
-        self.top().join(name)
+        unpacked(self.suite()).join(name)
     }
 
     /// Its version, or why it cannot be told.
@@ -160,9 +159,10 @@ fn containerd_socket() -> PathBuf {
 }
 
 fn start_daemon(node: &Node, kind: Kind, config: &Path) -> Result<Running> {
+    let suite = unpacked(kind.suite());
     let path = [
         own_binaries(),
-        kind.top().join("usr/bin"),
+        suite.join("usr/bin"),
         "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into(),
     ];
     let path: Vec<_> = path.iter().map(|p| p.display().to_string()).collect();

@@ -65,6 +65,11 @@ impl Engine {
         &self.name
     }
 
+    /// A program of its own, such as its `ctr` or its shim.
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.bin.join(name)
+    }
+
     /// Its whole version, or why it cannot be told.
     pub fn version(&self) -> &str {
         match &self.version {
@@ -174,7 +179,7 @@ impl RunningEngine {
     /// A `ctr` of its own generation.
     pub fn ctr(&self, namespace: &str) -> Run {
         self.node
-            .run(self.engine.bin.join("ctr"))
+            .run(self.engine.program("ctr"))
             .arg("--address")
             .arg(self.socket())
             .args(["--namespace", namespace])
@@ -254,7 +259,7 @@ impl RunningEngine {
         let mut containerd = self
             .node
             .inside()
-            .daemon(self.engine.bin.join("containerd"))
+            .daemon(self.engine.program("containerd"))
             .arg("--config")
             .arg(self.node.folder().join("config.toml"))
             .env("PATH", path.join(":"))
@@ -339,7 +344,7 @@ pub(crate) fn unpacked(suite: &str) -> PathBuf {
 }
 
 /// Where `packages.sh` unpacks.
-fn cache() -> PathBuf {
+pub fn cache() -> PathBuf {
     let variable = |name| std::env::var_os(name).map(PathBuf::from);
     variable("PORTCULLIS_CACHE")
         .or_else(|| variable("XDG_CACHE_HOME").map(|cache| cache.join("portcullis")))

@@ -86,6 +86,12 @@ pub struct Exec {
     /// The process to be.
     #[prost(string, tag = "2")]
     pub exec_id: String,
+    /// Whether it has a terminal.
+    #[prost(bool, tag = "3")]
+    pub terminal: bool,
+    /// Where its output goes.
+    #[prost(string, tag = "5")]
+    pub stdout: String,
     /// Its specification.
     #[prost(message, optional, tag = "7")]
     pub spec: Option<Any>,

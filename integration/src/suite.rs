@@ -1,6 +1,6 @@
 //! One table of cases, run for every engine through every door, one after another.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -230,6 +230,14 @@ impl Ctx<'_> {
             Ok(last.iter().any(|(_, state)| state == wanted).then_some(()))
         });
         seen.with_context(|| format!("the task {id} is {last:?}"))
+    }
+
+    /// The shim of the door under test.
+    pub fn shim(&self) -> PathBuf {
+        match self.door {
+            Door::Stock | Door::Wrapper => self.engine.engine().program(self.door.shim()),
+            Door::Portcullis => own_binaries().join(SHIM),
+        }
     }
 
     /// The process ids, in the node, of the shims of the door under test.

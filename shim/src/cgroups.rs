@@ -118,6 +118,20 @@ impl Cgroup {
                 blkio_v1(folder, "blkio.throttle.io_service_bytes_recursive");
             blkio.io_serviced_recursive = blkio_v1(folder, "blkio.throttle.io_serviced_recursive");
         }
+        if let Some(folder) = self.controller("hugetlb") {
+            let sizes = page_sizes(folder, "usage_in_bytes").into_iter();
+            let of_pages = sizes.map(|pagesize| {
+                let of_size = |what: &str| number(folder, &format!("hugetlb.{pagesize}.{what}"));
+                v1::HugetlbStat {
+                    usage: of_size("usage_in_bytes"),
+                    max: of_size("max_usage_in_bytes"),
+                    failcnt: of_size("failcnt"),
+                    pagesize,
+                    ..v1::HugetlbStat::default()
+                }
+            });
+            metrics.hugetlb = of_pages.collect();
+        }
         metrics
     }
 
@@ -265,8 +279,34 @@ fn metrics_v2(folder: &Path) -> v2::Metrics {
         usage_usec, user_usec, system_usec, nr_periods, nr_throttled, throttled_usec, nr_bursts,
         burst_usec,
     );
+    cpu.psi = pressure(folder, "cpu.pressure");
+    metrics.memory = MessageField::some(memory_v2(folder));
+    let stat = Table::read(folder, "memory.events");
+    if !stat.0.is_empty() {
+        let events = metrics.memory_events.mut_or_insert_default();
+        fill!(events, stat: low, high, max, oom, oom_kill, oom_group_kill);
+    }
+    let pids = metrics.pids.mut_or_insert_default();
+    pids.current = number(folder, "pids.current");
+    pids.limit = limit_v2(folder, "pids.max");
+    let io = metrics.io.mut_or_insert_default();
+    io.usage = io_v2(&text(folder, "io.stat"));
+    io.psi = pressure(folder, "io.pressure");
+    let rdma = metrics.rdma.mut_or_insert_default();
+    rdma.current = rdma_v2(&text(folder, "rdma.current"));
+    rdma.limit = rdma_v2(&text(folder, "rdma.max"));
+    let sizes = page_sizes(folder, "current").into_iter();
+    metrics.hugetlb = sizes.map(|size| hugetlb_v2(folder, size)).collect();
+    metrics
+}
+
+fn memory_v2(folder: &Path) -> v2::MemoryStat {
+    let mut memory = v2::MemoryStat::new();
     let stat = Table::read(folder, "memory.stat");
-    let memory = metrics.memory.mut_or_insert_default();
+    if stat.0.is_empty() {
+        // The controller is not on here: limits of nothing would be no limits.
+        return memory;
+    }
     fill!(memory, stat:
         anon, file, kernel_stack, slab, sock, shmem, file_mapped, file_dirty, file_writeback,
         anon_thp, inactive_anon, active_anon, inactive_file, active_file, unevictable,
@@ -275,19 +315,96 @@ fn metrics_v2(folder: &Path) -> v2::Metrics {
         pgdeactivate, pglazyfree, pglazyfreed, thp_fault_alloc, thp_collapse_alloc,
     );
     memory.usage = number(folder, "memory.current");
-    memory.usage_limit = limit(folder, "memory.max").unwrap_or(u64::MAX);
+    memory.usage_limit = limit_v2(folder, "memory.max");
     memory.max_usage = number(folder, "memory.peak");
     memory.swap_usage = number(folder, "memory.swap.current");
-    memory.swap_limit = limit(folder, "memory.swap.max").unwrap_or(u64::MAX);
+    memory.swap_limit = limit_v2(folder, "memory.swap.max");
     memory.swap_max_usage = number(folder, "memory.swap.peak");
-    let stat = Table::read(folder, "memory.events");
-    let events = metrics.memory_events.mut_or_insert_default();
-    fill!(events, stat: low, high, max, oom, oom_kill, oom_group_kill);
-    let pids = metrics.pids.mut_or_insert_default();
-    pids.current = number(folder, "pids.current");
-    pids.limit = limit(folder, "pids.max").unwrap_or(0);
-    metrics.io.mut_or_insert_default().usage = io_v2(&text(folder, "io.stat"));
-    metrics
+    memory.psi = pressure(folder, "memory.pressure");
+    memory
+}
+
+/// A limit as containerd tells it: the largest number for `max`, 0 for a controller that is not
+/// on.
+fn limit_v2(folder: &Path, file: &str) -> u64 {
+    match text(folder, file).trim() {
+        "max" => u64::MAX,
+        number => number.parse().unwrap_or(0),
+    }
+}
+
+/// `some avg10=0.12 avg60=0.05 avg300=0.01 total=123` and the same for `full` (kernel,
+/// `accounting/psi.rst`); nothing on a kernel that does not measure it.
+fn pressure(folder: &Path, file: &str) -> MessageField<v2::PSIStats> {
+    let text = text(folder, file);
+    let mut stats = v2::PSIStats::new();
+    for line in text.lines() {
+        let mut fields = line.split_whitespace();
+        let data = match fields.next() {
+            Some("some") => stats.some.mut_or_insert_default(),
+            Some("full") => stats.full.mut_or_insert_default(),
+            _ => continue,
+        };
+        for (name, value) in fields.filter_map(|f| f.split_once('=')) {
+            let share = || value.parse().unwrap_or_default();
+            match name {
+                "avg10" => data.avg10 = share(),
+                "avg60" => data.avg60 = share(),
+                "avg300" => data.avg300 = share(),
+                "total" => data.total = value.parse().unwrap_or_default(),
+                _ => {}
+            }
+        }
+    }
+    (!text.is_empty()).then_some(stats).into()
+}
+
+/// `mlx4_0 hca_handle=2 hca_object=2000` a device; `max` is the largest number.
+fn rdma_v2(text: &str) -> Vec<v2::RdmaEntry> {
+    text.lines()
+        .filter_map(|line| {
+            let mut fields = line.split_whitespace();
+            let mut entry =
+                v2::RdmaEntry { device: fields.next()?.to_owned(), ..v2::RdmaEntry::default() };
+            for (name, value) in fields.filter_map(|f| f.split_once('=')) {
+                let value = match value {
+                    "max" => u32::MAX,
+                    number => number.parse().unwrap_or(0),
+                };
+                match name {
+                    "hca_handle" => entry.hca_handles = value,
+                    "hca_object" => entry.hca_objects = value,
+                    _ => {}
+                }
+            }
+            Some(entry)
+        })
+        .collect()
+}
+
+fn hugetlb_v2(folder: &Path, pagesize: String) -> v2::HugeTlbStat {
+    let file = |what: &str| format!("hugetlb.{pagesize}.{what}");
+    v2::HugeTlbStat {
+        current: number(folder, &file("current")),
+        max: limit_v2(folder, &file("max")),
+        failcnt: Table::read(folder, &file("events")).get("max"),
+        pagesize,
+        ..v2::HugeTlbStat::default()
+    }
+}
+
+/// The sizes of huge pages that a cgroup counts, such as `2MB`, by the names of its files.
+fn page_sizes(folder: &Path, what: &str) -> Vec<String> {
+    let files = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut sizes: Vec<String> = files
+        .filter_map(|file| {
+            let name = file.file_name();
+            let (size, of) = name.to_str()?.strip_prefix("hugetlb.")?.split_once('.')?;
+            (of == what).then(|| size.to_owned())
+        })
+        .collect();
+    sizes.sort_unstable();
+    sizes
 }
 
 /// `8:0 rbytes=1 wbytes=2 rios=3 wios=4 dbytes=5 dios=6` a device.
@@ -334,36 +451,44 @@ impl OomWatch {
         Ok(Self { notify: watched(notify)?, folder: folder.to_owned(), unified: false, kills: 0 })
     }
 
-    /// By inotify on `memory.events` (kernel, `cgroup-v2.rst`).
+    /// By inotify on `memory.events` and, since nobody is told of a cgroup's removal, on
+    /// `cgroup.events`, which tells that its last process is gone (kernel, `cgroup-v2.rst`).
     fn v2(folder: &Path) -> io::Result<Self> {
         let flags = inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK;
         let notify = inotify::init(flags)?;
         let events = folder.join("memory.events");
         let kills = Table::read(folder, "memory.events").get("oom_kill");
-        inotify::add_watch(&notify, &events, inotify::WatchFlags::MODIFY)?;
+        for file in [&events, &folder.join("cgroup.events")] {
+            inotify::add_watch(&notify, file, inotify::WatchFlags::MODIFY)?;
+        }
         Ok(Self { notify: watched(notify)?, folder: folder.to_owned(), unified: true, kills })
     }
 
-    /// Waits for the next kill; `None` once the cgroup is gone.
+    /// Waits for the next kill; `None` once the cgroup is gone or, on v2, empty.
     pub(crate) async fn next(&mut self) -> Option<()> {
         loop {
+            if self.unified {
+                // A kill and the end may have come in one notification: the kill is told first.
+                let kills = Table::read(&self.folder, "memory.events").get("oom_kill");
+                if kills > self.kills {
+                    self.kills = kills;
+                    return Some(());
+                }
+                if !self.folder.exists()
+                    || text(&self.folder, "cgroup.events").lines().any(|l| l == "populated 0")
+                {
+                    return None;
+                }
+            }
             {
                 let mut ready = self.notify.readable().await.ok()?;
                 let mut events = [0_u8; 4096];
                 while rustix::io::read(self.notify.get_ref().as_fd(), &mut events).is_ok() {}
                 ready.clear_ready();
             }
-            // A cgroup that is removed makes a last notification.
-            if !self.folder.exists() {
-                return None;
-            }
+            // On v1 a cgroup that is removed makes a last notification.
             if !self.unified {
-                return Some(());
-            }
-            let kills = Table::read(&self.folder, "memory.events").get("oom_kill");
-            if kills > self.kills {
-                self.kills = kills;
-                return Some(());
+                return self.folder.exists().then_some(());
             }
         }
     }
@@ -409,8 +534,19 @@ mod tests {
     fn v2_statistics_are_read_from_a_recorded_cgroup() {
         let folder = tempfile::tempdir().unwrap();
         let write = |file: &str, text: &str| fs::write(folder.path().join(file), text).unwrap();
-        write("cpu.stat", "usage_usec 1500\nuser_usec 1000\nsystem_usec 500\n");
-        write("memory.stat", "anon 4096\nfile 8192\n");
+        write("cpu.stat", "usage_usec 1500\nuser_usec 1000\nsystem_usec 500\nnr_bursts 3\n");
+        let of_cpu = "some avg10=1.50 avg60=0.25 avg300=0.01 total=77\n";
+        write("cpu.pressure", of_cpu);
+        write("io.pressure", &format!("{of_cpu}full avg10=0.00 avg60=2.00 avg300=0.00 total=9\n"));
+        write("memory.stat", "anon 4096\nfile 8192\nworkingset_nodereclaim 6\n");
+        write("memory.peak", "20000\n");
+        write("memory.swap.max", "0\n");
+        write("rdma.current", "mlx4_0 hca_handle=2 hca_object=2000\n");
+        write("rdma.max", "mlx4_0 hca_handle=max hca_object=7\n");
+        for (what, value) in [("current", "2097152\n"), ("max", "max\n"), ("events", "max 4\n")] {
+            write(&format!("hugetlb.2MB.{what}"), value);
+        }
+        write("hugetlb.2MB.rsvd.current", "0\n");
         write("memory.current", "12288\n");
         write("memory.max", "max\n");
         write("memory.events", "low 0\noom 2\noom_kill 1\n");
@@ -422,22 +558,65 @@ mod tests {
         assert_eq!((metrics.memory.anon, metrics.memory.usage), (4096, 12288));
         assert_eq!(metrics.memory.usage_limit, u64::MAX);
         assert_eq!(metrics.memory_events.oom_kill, 1);
-        assert_eq!((metrics.pids.current, metrics.pids.limit), (3, 0));
+        assert_eq!((metrics.pids.current, metrics.pids.limit), (3, u64::MAX));
+        assert_eq!((metrics.cpu.nr_bursts, metrics.cpu.psi.some.total), (3, 77));
+        assert!((metrics.cpu.psi.some.avg10 - 1.5).abs() < f64::EPSILON);
+        assert!(metrics.cpu.psi.full.is_none() && metrics.memory.psi.is_none());
+        assert_eq!(metrics.io.psi.full.total, 9);
+        assert_eq!((metrics.memory.max_usage, metrics.memory.swap_limit), (20000, 0));
+        assert_eq!(metrics.memory.workingset_nodereclaim, 6);
+        assert_eq!(metrics.rdma.current[0].hca_objects, 2000);
+        assert_eq!(metrics.rdma.limit[0].hca_handles, u32::MAX);
+        let [pages] = metrics.hugetlb.as_slice() else { panic!("{:?}", metrics.hugetlb) };
+        assert_eq!((pages.pagesize.as_str(), pages.current), ("2MB", 2_097_152));
+        assert_eq!((pages.max, pages.failcnt), (u64::MAX, 4));
         assert_eq!(metrics.io.usage[0].wbytes, 20);
         let packed = Cgroup::V2(folder.path().into()).metrics();
         assert_eq!(packed.type_url, "io.containerd.cgroups.v2.Metrics");
     }
 
     #[test]
-    fn v2_kills_are_told_by_the_counter() {
+    fn a_v2_cgroup_without_controllers_has_no_limits_of_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let metrics = metrics_v2(folder.path());
+        assert_eq!((metrics.memory.usage_limit, metrics.pids.limit), (0, 0));
+        assert!(metrics.memory_events.is_none() && metrics.hugetlb.is_empty());
+    }
+
+    #[test]
+    fn v1_huge_pages_are_counted_by_size() {
+        let folder = tempfile::tempdir().unwrap();
+        for (what, value) in
+            [("usage_in_bytes", "8"), ("max_usage_in_bytes", "9"), ("failcnt", "1")]
+        {
+            fs::write(folder.path().join(format!("hugetlb.1GB.{what}")), value).unwrap();
+        }
+        let cgroup = Cgroup::V1(vec![("hugetlb".into(), folder.path().into())]);
+        let pages = &cgroup.metrics_v1().hugetlb[0];
+        assert_eq!((pages.pagesize.as_str(), pages.usage), ("1GB", 8));
+        assert_eq!((pages.max, pages.failcnt), (9, 1));
+    }
+
+    #[test]
+    fn v2_kills_are_told_by_the_counter_and_the_end_by_the_last_process() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let folder = tempfile::tempdir().unwrap();
             let events = folder.path().join("memory.events");
             fs::write(&events, "oom 0\noom_kill 0\n").unwrap();
+            let of_cgroup = folder.path().join("cgroup.events");
+            fs::write(&of_cgroup, "populated 1\nfrozen 0\n").unwrap();
             let mut watch = OomWatch::v2(folder.path()).unwrap();
             fs::write(&events, "oom 1\noom_kill 1\n").unwrap();
             assert_eq!(watch.next().await, Some(()));
+            // A limit that is reached and kills nobody is no event.
+            fs::write(&events, "oom 2\noom_kill 1\n").unwrap();
+            let quiet = tokio::time::timeout(std::time::Duration::from_millis(50), watch.next());
+            assert!(quiet.await.is_err());
+            fs::write(&events, "oom 3\noom_kill 2\n").unwrap();
+            fs::write(&of_cgroup, "populated 0\nfrozen 0\n").unwrap();
+            assert_eq!(watch.next().await, Some(()));
+            assert_eq!(watch.next().await, None);
         });
     }
 

@@ -3,7 +3,7 @@
 //! Output goes container -> pipe -> fifo. The fifo is opened for reading too, so that a containerd
 //! that restarts never costs the container a SIGPIPE; input is held open for writing until
 //! CloseIO, so that a client that comes and goes never ends it. No open here waits for a peer. A
-//! plain file, or `file://`, takes the output without a copy.
+//! plain file, or `file://`, takes the output without a copy, and so does a log driver.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -25,6 +25,9 @@ use tokio::net::UnixListener;
 use tokio::net::unix::pipe;
 use tokio::task::JoinHandle;
 
+use crate::log_driver::{Driver, LogDriver, LogDriverError, Outputs, UriError, path_of};
+use crate::reaper::Reaper;
+
 /// After a process has ended, how long its last output may take to reach the fifo.
 const DRAIN: Duration = Duration::from_secs(2);
 
@@ -35,6 +38,8 @@ pub(crate) struct Streams {
     pub(crate) stdout: String,
     pub(crate) stderr: String,
     pub(crate) terminal: bool,
+    /// The program that takes the output, if stdout names one; stderr names nothing then.
+    pub(crate) driver: Option<Driver>,
 }
 
 /// Who owns the container's end of the pipes: root, or root of its user namespace.
@@ -48,10 +53,14 @@ pub(crate) struct Owner {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum IoError {
     #[error(
-        "the {stream} URI \"{uri}\" is not supported: this runtime takes fifos and file:// (a log \
-         driver with a scheme of its own needs the stock runtime)"
+        "the {stream} URI \"{uri}\" is not supported: this runtime takes fifos and, for the \
+         output, file://, binary:// and binary-v2://"
     )]
     Scheme { stream: &'static str, uri: String },
+    #[error("the {stream} URI \"{uri}\" is wrong")]
+    Uri { stream: &'static str, uri: String, source: UriError },
+    #[error(transparent)]
+    Driver(#[from] LogDriverError),
     #[error("cannot open the {stream} stream {path}")]
     Open { stream: &'static str, path: PathBuf, source: io::Error },
     #[error("cannot make a pipe for {stream}")]
@@ -63,27 +72,38 @@ pub(crate) enum IoError {
 const FILE_SCHEME: &str = "file://";
 
 impl Streams {
-    /// Strips `fifo://` and refuses what is neither a path nor a file's URI.
+    /// Strips `fifo://`, finds the log driver, and refuses what is neither that, nor a path, nor a
+    /// file's URI.
     ///
     /// # Errors
-    /// [`IoError::Scheme`] for another scheme.
+    /// [`IoError::Scheme`] for another scheme, [`IoError::Uri`] for a driver's that is wrong.
     pub(crate) fn checked(self) -> Result<Self, IoError> {
+        let driver = match self.stdout.split_once("://") {
+            Some((scheme, rest)) => Driver::of_uri(scheme, rest).map_err(|source| {
+                IoError::Uri { stream: "stdout", uri: shown(&self.stdout), source }
+            })?,
+            None => None,
+        };
         let plain = |stream, uri: String| match uri.split_once("://") {
             None => Ok(uri),
             Some(("fifo", path)) => Ok(path.to_owned()),
             Some(("file", _)) if stream != "stdin" && !self.terminal => Ok(uri),
-            Some(_) => {
-                let uri = uri.chars().take(200).collect();
-                Err(IoError::Scheme { stream, uri })
-            }
+            Some(_) if stream != "stdin" && driver.is_some() => Ok(uri),
+            Some(_) => Err(IoError::Scheme { stream, uri: shown(&uri) }),
         };
         Ok(Self {
             stdin: plain("stdin", self.stdin)?,
             stdout: plain("stdout", self.stdout)?,
             stderr: plain("stderr", self.stderr)?,
             terminal: self.terminal,
+            driver,
         })
     }
+}
+
+/// As much of a URI as an error holds.
+fn shown(uri: &str) -> String {
+    uri.chars().take(200).collect()
 }
 
 /// What the container's side needs, to be given to runc.
@@ -99,6 +119,9 @@ pub(crate) enum ContainerSide {
 pub(crate) struct Prepared {
     stdin: Option<(PathBuf, OwnedFd)>,
     outputs: Vec<(PathBuf, OwnedFd)>,
+    driver: Option<LogDriver>,
+    /// Where a terminal's output goes if a driver takes it.
+    terminal_output: Option<OwnedFd>,
 }
 
 /// The copies of one process that run.
@@ -108,20 +131,52 @@ pub(crate) struct Copies {
     outputs: Vec<JoinHandle<()>>,
     stdin_hold: Arc<Mutex<Option<File>>>,
     terminal: Option<Terminal>,
+    driver: Option<LogDriver>,
 }
 
-/// Sets up both sides.
+/// Whose streams these are, for a log driver.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Whose<'a> {
+    /// The container's id, or that of the process which is added.
+    pub(crate) id: &'a str,
+    pub(crate) namespace: &'a str,
+    pub(crate) owner: Owner,
+}
+
+/// Sets up both sides, and waits until a log driver is ready.
 ///
 /// # Errors
-/// [`IoError`] names the stream and its path; nothing is left open.
-pub(crate) fn prepare(
+/// [`IoError`] names the stream and its path, or the driver; nothing is left open or running.
+pub(crate) async fn prepare(
+    streams: &Streams,
+    whose: Whose<'_>,
+    reaper: &Reaper,
+) -> Result<(ContainerSide, Prepared), IoError> {
+    let started = match &streams.driver {
+        Some(driver) => {
+            let Whose { id, namespace, owner } = whose;
+            Some(LogDriver::start(driver, id, namespace, owner, reaper).await?)
+        }
+        None => None,
+    };
+    let (driver, outputs) = started.unzip();
+    let (theirs, mut ours) = match (streams.terminal, outputs) {
+        (true, outputs) => {
+            let socket = ConsoleSocket::bind().map_err(IoError::Terminal)?;
+            let terminal_output = outputs.map(|o| o.stdout);
+            (ContainerSide::Terminal(socket), Prepared { terminal_output, ..Prepared::default() })
+        }
+        (false, outputs) => prepare_pipes(streams, whose.owner, outputs)?,
+    };
+    ours.driver = driver;
+    Ok((theirs, ours))
+}
+
+fn prepare_pipes(
     streams: &Streams,
     owner: Owner,
+    to_driver: Option<Outputs>,
 ) -> Result<(ContainerSide, Prepared), IoError> {
-    if streams.terminal {
-        let socket = ConsoleSocket::bind().map_err(IoError::Terminal)?;
-        return Ok((ContainerSide::Terminal(socket), Prepared::default()));
-    }
     let mut ours = Prepared::default();
     let stdin = if streams.stdin.is_empty() {
         ChildStdio::null()
@@ -130,12 +185,17 @@ pub(crate) fn prepare(
         ours.stdin = Some((streams.stdin.clone().into(), mine));
         theirs.into()
     };
+    if let Some(Outputs { stdout, stderr }) = to_driver {
+        let (stdout, stderr) = (stdout.into(), stderr.into());
+        return Ok((ContainerSide::Pipes { stdin, stdout, stderr }, ours));
+    }
     let mut output = |stream, path: &str| {
         if path.is_empty() {
             return Ok(ChildStdio::null());
         }
-        if let Some(file) = path.strip_prefix(FILE_SCHEME) {
-            return log_file(stream, Path::new(file)).map(Into::into);
+        if let Some(rest) = path.strip_prefix(FILE_SCHEME) {
+            let uri = |source| IoError::Uri { stream, uri: shown(path), source };
+            return log_file(stream, &path_of(rest).map_err(uri)?).map(Into::into);
         }
         let path = PathBuf::from(path);
         let open = |source| IoError::Open { stream, path: path.clone(), source };
@@ -169,7 +229,7 @@ fn log_file(stream: &'static str, path: &Path) -> Result<File, IoError> {
 }
 
 /// A pipe as (read end, write end), both owned by `owner`.
-fn pipe_pair(stream: &'static str, owner: Owner) -> Result<(OwnedFd, OwnedFd), IoError> {
+pub(crate) fn pipe_pair(stream: &'static str, owner: Owner) -> Result<(OwnedFd, OwnedFd), IoError> {
     let wrong = |e: rustix::io::Errno| IoError::Pipe { stream, source: e.into() };
     let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(wrong)?;
     if owner.uid != 0 || owner.gid != 0 {
@@ -199,12 +259,23 @@ impl ContainerSide {
 }
 
 impl Prepared {
-    /// Starts copying between pipes and fifos.
+    /// Starts copying between the fifos and the pipes or, if there is one, the terminal.
     ///
     /// # Errors
     /// If a fifo cannot be opened; what was started is stopped.
-    pub(crate) fn start(self) -> Result<Copies, IoError> {
-        let mut copies = Copies::default();
+    pub(crate) fn start(
+        self,
+        streams: &Streams,
+        terminal: Option<Terminal>,
+    ) -> Result<Copies, IoError> {
+        match terminal {
+            Some(terminal) => self.start_terminal(streams, terminal),
+            None => self.start_pipes(),
+        }
+    }
+
+    fn start_pipes(self) -> Result<Copies, IoError> {
+        let mut copies = Copies { driver: self.driver, ..Copies::default() };
         for (path, from) in self.outputs {
             let pipe = |source| IoError::Pipe { stream: "output", source };
             let from = pipe::Receiver::from_owned_fd(from).map_err(pipe)?;
@@ -216,6 +287,28 @@ impl Prepared {
             let (from, hold) = open_input(&path)?;
             copies.stdin_hold = Arc::new(Mutex::new(Some(hold)));
             copies.input = Some(tokio::spawn(copy(from, to)));
+        }
+        Ok(copies)
+    }
+
+    fn start_terminal(self, streams: &Streams, terminal: Terminal) -> Result<Copies, IoError> {
+        let mut copies =
+            Copies { terminal: Some(terminal.clone()), driver: self.driver, ..Copies::default() };
+        let to = match self.terminal_output {
+            Some(to) => Some(
+                pipe::Sender::from_owned_fd(to)
+                    .map_err(|source| IoError::Pipe { stream: "output", source })?,
+            ),
+            None if streams.stdout.is_empty() => None,
+            None => Some(open_output(Path::new(&streams.stdout))?),
+        };
+        if let Some(to) = to {
+            copies.outputs.push(tokio::spawn(copy(terminal.clone(), to)));
+        }
+        if !streams.stdin.is_empty() {
+            let (from, hold) = open_input(Path::new(&streams.stdin))?;
+            copies.stdin_hold = Arc::new(Mutex::new(Some(hold)));
+            copies.input = Some(tokio::spawn(copy(from, terminal)));
         }
         Ok(copies)
     }
@@ -245,24 +338,6 @@ async fn copy(
 }
 
 impl Copies {
-    /// Copies between a terminal and the fifos.
-    ///
-    /// # Errors
-    /// If a fifo cannot be opened.
-    pub(crate) fn of_terminal(terminal: Terminal, streams: &Streams) -> Result<Self, IoError> {
-        let mut copies = Self { terminal: Some(terminal.clone()), ..Self::default() };
-        if !streams.stdout.is_empty() {
-            let to = open_output(Path::new(&streams.stdout))?;
-            copies.outputs.push(tokio::spawn(copy(terminal.clone(), to)));
-        }
-        if !streams.stdin.is_empty() {
-            let (from, hold) = open_input(Path::new(&streams.stdin))?;
-            copies.stdin_hold = Arc::new(Mutex::new(Some(hold)));
-            copies.input = Some(tokio::spawn(copy(from, terminal)));
-        }
-        Ok(copies)
-    }
-
     /// CloseIO: the input ends once its last writer is gone.
     pub(crate) fn close_input(&self) {
         self.stdin_hold.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -288,16 +363,19 @@ impl Copies {
         }
     }
 
-    /// Lets the last output through, within a bound, and releases every fifo: a reader that is
-    /// gone for good cannot hold up a delete.
+    /// Lets the last output through, within a bound, and releases every fifo and the log driver: a
+    /// reader that is gone for good cannot hold up a delete.
     pub(crate) async fn finish(mut self) {
         self.end_input();
         let deadline = tokio::time::Instant::now() + DRAIN;
-        for mut output in self.outputs {
+        for mut output in std::mem::take(&mut self.outputs) {
             if tokio::time::timeout_at(deadline, &mut output).await.is_err() {
                 log::warn!("output nobody reads is dropped");
                 output.abort();
             }
+        }
+        if let Some(driver) = self.driver {
+            driver.end().await;
         }
     }
 }
@@ -445,11 +523,21 @@ mod tests {
 
     #[test]
     fn paths_fifos_and_files_are_taken_and_nothing_else() {
-        let streams = |stdout: &str| Streams { stdout: stdout.into(), ..Streams::default() };
+        let streams = |stdout: &str| Streams {
+            stdout: stdout.into(),
+            stderr: stdout.into(),
+            ..Streams::default()
+        };
         assert_eq!(streams("fifo:///run/x").checked().unwrap().stdout, "/run/x");
         assert_eq!(streams("/run/x").checked().unwrap().stdout, "/run/x");
         assert_eq!(streams("file:///tmp/log").checked().unwrap().stdout, "file:///tmp/log");
-        for uri in ["binary:///usr/bin/logger?x=y", "binary-v2:///x", "npipe://x"] {
+        for uri in ["binary:///usr/bin/logger?x=y", "binary-v2:///x"] {
+            let checked = streams(uri).checked().unwrap();
+            assert!(checked.driver.is_some() && checked.stdout == uri, "{checked:?}");
+            let stdin = Streams { stdin: uri.into(), ..streams(uri) };
+            assert!(stdin.checked().unwrap_err().to_string().contains("stdin"));
+        }
+        for uri in ["npipe://x", "binary://relative", "binary:///%"] {
             let error = streams(uri).checked().unwrap_err().to_string();
             assert!(error.contains(uri) && error.contains("stdout"), "{error}");
         }

@@ -11,6 +11,7 @@ mod cgroups;
 mod events;
 mod info;
 mod io;
+mod log_driver;
 mod logger;
 mod mounts;
 mod oci_args;

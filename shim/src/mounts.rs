@@ -1,23 +1,39 @@
 //! Mounting a container's root filesystem as containerd asks, and taking it away whole.
 
 use std::ffi::CString;
-use std::io;
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use containerd_shim_protos::types::mount::Mount;
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
-use rustix::mount::{MountFlags, UnmountFlags};
+use rustix::mount::{MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags};
+
+use crate::sys;
 
 /// `mount(2)` takes one page of options.
 const PAGE: usize = 4096;
+/// The kernel takes as many ranges in one map (user_namespaces(7)).
+const MAX_RANGES: usize = 340;
+/// In a bundle, where the layers of an overlay stand with their ids mapped while it is mounted.
+pub(crate) const MAPPED: &str = "idmapped";
 
 /// Why a mount failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum MountError {
     #[error("the mount option \"{0}\" is not supported by this runtime")]
     Option(String),
+    #[error(
+        "the mount's id mapping \"{0}\" is not a list of container:host:size for users and one for groups"
+    )]
+    Mapping(String),
+    #[error("cannot map the ids of {path}: does its file system support idmapped mounts?")]
+    Mapped { path: PathBuf, source: io::Error },
+    #[error("cannot make a user namespace for the ids of a mount")]
+    Namespace(#[source] io::Error),
     #[error("cannot mount {kind} from {from} on {on}")]
     Mount { kind: String, from: String, on: PathBuf, source: io::Error },
     #[error("cannot unmount {path}")]
@@ -50,12 +66,19 @@ struct Options {
     flags: MountFlags,
     read_only_bind: bool,
     data: Vec<String>,
+    uids: Option<String>,
+    gids: Option<String>,
 }
 
 impl Options {
     fn parse(options: &[String], bind: bool) -> Result<Self, MountError> {
-        let mut parsed =
-            Self { flags: MountFlags::empty(), read_only_bind: false, data: Vec::new() };
+        let mut parsed = Self {
+            flags: MountFlags::empty(),
+            read_only_bind: false,
+            data: Vec::new(),
+            uids: None,
+            gids: None,
+        };
         for option in options {
             let (flag, set) = match option.as_str() {
                 "defaults" | "rw" | "bind" | "rbind" => {
@@ -85,14 +108,16 @@ impl Options {
                 other => {
                     // What containerd itself must have done before, and what would be silently
                     // something else if the kernel were asked.
-                    let unsupported = other == "loop"
-                        || other.starts_with("uidmap=")
-                        || other.starts_with("gidmap=")
-                        || other.starts_with("X-containerd.");
-                    if unsupported {
-                        return Err(MountError::Option(other.chars().take(100).collect()));
+                    if other == "loop" || other.starts_with("X-containerd.") {
+                        return Err(MountError::Option(shown(other)));
                     }
-                    parsed.data.push(other.to_owned());
+                    if let Some(map) = other.strip_prefix("uidmap=") {
+                        parsed.uids = Some(map_lines(map)?);
+                    } else if let Some(map) = other.strip_prefix("gidmap=") {
+                        parsed.gids = Some(map_lines(map)?);
+                    } else {
+                        parsed.data.push(other.to_owned());
+                    }
                     continue;
                 }
             };
@@ -103,6 +128,122 @@ impl Options {
             }
         }
         Ok(parsed)
+    }
+
+    /// The user namespace by which ids are mapped, if they are.
+    fn namespace(&self) -> Result<Option<OwnedFd>, MountError> {
+        match (&self.uids, &self.gids) {
+            (None, None) => Ok(None),
+            (Some(uids), Some(gids)) => {
+                namespace_of(uids, gids).map(Some).map_err(MountError::Namespace)
+            }
+            (uids, gids) => {
+                let one = uids.as_ref().or(gids.as_ref()).map_or("", String::as_str);
+                Err(MountError::Mapping(shown(one.trim())))
+            }
+        }
+    }
+}
+
+/// As much of an option as an error holds.
+fn shown(option: &str) -> String {
+    option.chars().take(100).collect()
+}
+
+/// `0:100000:65536,…` in the form of `/proc/<pid>/uid_map`.
+fn map_lines(map: &str) -> Result<String, MountError> {
+    let wrong = || MountError::Mapping(shown(map));
+    let mut lines = String::new();
+    for (at, range) in map.split(',').enumerate() {
+        let numbers: Result<Vec<u32>, _> = range.split(':').map(str::parse).collect();
+        match numbers.as_deref() {
+            Ok([inside, outside, size]) if at < MAX_RANGES => {
+                // Writing to a string does not fail.
+                let _infallible = writeln!(lines, "{inside} {outside} {size}");
+            }
+            _ => return Err(wrong()),
+        }
+    }
+    Ok(lines)
+}
+
+/// A user namespace with these maps; it lives as long as the descriptor.
+fn namespace_of(uids: &str, gids: &str) -> io::Result<OwnedFd> {
+    let (pid, socket) = sys::user_namespace()?;
+    let mut byte = [0];
+    (&socket).read_exact(&mut byte)?;
+    let process = PathBuf::from(format!("/proc/{}", pid.as_raw_nonzero()));
+    fs::write(process.join("uid_map"), uids)?;
+    fs::write(process.join("gid_map"), gids)?;
+    let namespace = File::open(process.join("ns/user"))?;
+    socket.set_nonblocking(true)?;
+    match (&socket).read(&mut byte) {
+        // It is there still, so the pid was its own all the time.
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(namespace.into()),
+        _ => Err(io::Error::other("the process in it has ended")),
+    }
+}
+
+/// Puts what stands at `from` on `on`, with its ids mapped and these attributes.
+fn mount_mapped(
+    from: &Path,
+    on: &Path,
+    namespace: &OwnedFd,
+    attributes: u64,
+    recursive: bool,
+) -> Result<(), MountError> {
+    let wrong = |source: io::Error| MountError::Mapped { path: from.to_owned(), source };
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    flags.set(OpenTreeFlags::AT_RECURSIVE, recursive);
+    let tree = rustix::mount::open_tree(CWD, from, flags).map_err(|e| wrong(e.into()))?;
+    sys::set_mount_attributes(&tree, attributes, Some(namespace)).map_err(wrong)?;
+    rustix::mount::move_mount(&tree, c"", CWD, on, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+        .map_err(|e| wrong(e.into()))
+}
+
+/// The lower layers of an overlay with their ids mapped; they are needed only until it is mounted.
+struct MappedLayers(PathBuf);
+
+impl MappedLayers {
+    /// Mounts them beside `rootfs` and names them so in the overlay's options.
+    fn mount(
+        data: &mut [String],
+        rootfs: &Path,
+        namespace: &OwnedFd,
+    ) -> Result<Option<Self>, MountError> {
+        let Some(lower) = data.iter_mut().find(|o| o.starts_with("lowerdir=")) else {
+            return Ok(None);
+        };
+        let folders: Vec<&str> = lower.trim_start_matches("lowerdir=").split(':').collect();
+        let point = rootfs.with_file_name(MAPPED);
+        let Some(shared) = shared_folder(&folders) else {
+            let source = io::Error::other("the layers share no folder");
+            return Err(MountError::Mapped { path: point, source });
+        };
+        ensure_point(&point)?;
+        let layers = Self(point);
+        // Read only, as all of them is to be: more than this container's stands there.
+        mount_mapped(&shared, &layers.0, namespace, libc::MOUNT_ATTR_RDONLY, true)?;
+        let mapped: Vec<String> = folders
+            .iter()
+            .filter_map(|f| Path::new(f).strip_prefix(&shared).ok())
+            .map(|rest| layers.0.join(rest).display().to_string())
+            .collect();
+        *lower = format!("lowerdir={}", mapped.join(":"));
+        Ok(Some(layers))
+    }
+}
+
+impl Drop for MappedLayers {
+    fn drop(&mut self) {
+        // The overlay holds what it needs.
+        let unmounted = unmount_all(&self.0);
+        if let Err(error) = unmounted.and_then(|()| {
+            fs::remove_dir(&self.0)
+                .map_err(|source| MountError::Point { path: self.0.clone(), source })
+        }) {
+            log::warn!("after an idmapped mount: {}", crate::status::chain(&error));
+        }
     }
 }
 
@@ -115,15 +256,21 @@ fn mount_one(mount: &Mount, rootfs: &Path) -> Result<(), MountError> {
         source,
     };
     let bind = mount.type_ == "bind" || mount.options.iter().any(|o| o == "bind" || o == "rbind");
-    let options = Options::parse(&mount.options, bind)?;
+    let mut options = Options::parse(&mount.options, bind)?;
+    let namespace = options.namespace()?;
     let source = CString::new(mount.source.as_str()).map_err(|e| wrong(e.into()))?;
     if bind {
         let recursive = options.flags.bits() & libc::MS_REC as u32 != 0;
-        let done = match recursive {
-            true => rustix::mount::mount_bind_recursive(source.as_c_str(), &on),
-            false => rustix::mount::mount_bind(source.as_c_str(), &on),
-        };
-        done.map_err(|e| wrong(e.into()))?;
+        match (&namespace, recursive) {
+            (Some(namespace), _) => {
+                mount_mapped(Path::new(&mount.source), &on, namespace, 0, recursive)?;
+            }
+            (None, true) => rustix::mount::mount_bind_recursive(source.as_c_str(), &on)
+                .map_err(|e| wrong(e.into()))?,
+            (None, false) => {
+                rustix::mount::mount_bind(source.as_c_str(), &on).map_err(|e| wrong(e.into()))?
+            }
+        }
         // A bind mount takes its flags only when it is mounted anew.
         let mut again = options.flags & !MountFlags::from_bits_retain(libc::MS_REC as u32);
         again.set(MountFlags::RDONLY, options.read_only_bind);
@@ -136,6 +283,11 @@ fn mount_one(mount: &Mount, rootfs: &Path) -> Result<(), MountError> {
         }
         return Ok(());
     }
+    let overlay = mount.type_ == "overlay";
+    let _layers = match &namespace {
+        Some(namespace) if overlay => MappedLayers::mount(&mut options.data, rootfs, namespace)?,
+        _ => None,
+    };
     let (data, _held) = fit_page(options.data).map_err(wrong)?;
     let data = CString::new(data).map_err(|e| wrong(e.into()))?;
     let kind = CString::new(mount.type_.as_str()).map_err(|e| wrong(e.into()))?;
@@ -146,7 +298,17 @@ fn mount_one(mount: &Mount, rootfs: &Path) -> Result<(), MountError> {
         options.flags,
         Some(data.as_c_str()),
     )
-    .map_err(|e| wrong(e.into()))
+    .map_err(|e| wrong(e.into()))?;
+    match namespace {
+        Some(namespace) if !overlay => {
+            let mapped = mount_mapped(&on, &on, &namespace, 0, true);
+            if mapped.is_err() {
+                let _mounted_above = rustix::mount::unmount(&on, UnmountFlags::DETACH);
+            }
+            mapped
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Joins the options; an overlay of very many layers names its lower folders through a descriptor
@@ -214,7 +376,7 @@ pub(crate) fn unmount_all(path: &Path) -> Result<(), MountError> {
 
 /// Mount points at and below `path`, in the order they were mounted.
 fn mounts_below(path: &Path) -> Vec<PathBuf> {
-    let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     table
         .lines()
         .filter_map(|line| line.split(' ').nth(4))
@@ -237,7 +399,7 @@ fn unescape(text: &str) -> String {
 /// # Errors
 /// [`MountError::Point`] if it cannot be made.
 pub(crate) fn ensure_point(rootfs: &Path) -> Result<(), MountError> {
-    let mut builder = std::fs::DirBuilder::new();
+    let mut builder = fs::DirBuilder::new();
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o711);
     match builder.create(rootfs) {
         Err(source) if source.kind() != io::ErrorKind::AlreadyExists => {
@@ -268,10 +430,24 @@ mod tests {
 
     #[test]
     fn what_is_not_supported_is_said() {
-        for option in ["loop", "uidmap=0:1000:65536", "X-containerd.verity"] {
+        for option in ["loop", "X-containerd.verity"] {
             let error = Options::parse(&words(&[option]), false).unwrap_err().to_string();
             assert!(error.contains(option), "{error}");
         }
+    }
+
+    #[test]
+    fn id_mappings_are_lists_of_ranges_for_both_kinds() {
+        assert_eq!(map_lines("0:1000:1,1:2000:65535").unwrap(), "0 1000 1\n1 2000 65535\n");
+        for wrong in ["", "0", "0:1", "0:1:2:3", "-1:0:1", "0:4294967296:1", "0:1:2,"] {
+            assert!(matches!(map_lines(wrong), Err(MountError::Mapping(_))), "{wrong}");
+        }
+        assert!(map_lines(&vec!["0:0:1"; MAX_RANGES + 1].join(",")).is_err());
+        let both = words(&["uidmap=0:1000:2", "gidmap=0:2000:2", "index=off"]);
+        let parsed = Options::parse(&both, false).unwrap();
+        assert_eq!(parsed.data, words(&["index=off"]));
+        let one = Options::parse(&both[..1], false).unwrap().namespace().unwrap_err();
+        assert!(one.to_string().contains("0 1000 2"), "{one}");
     }
 
     #[test]
@@ -283,7 +459,7 @@ mod tests {
         let options = vec!["index=off".into(), format!("lowerdir={}", layers.join(":"))];
         assert!(options.join(",").len() > PAGE);
         let made = folder.path().join("snapshots-with-a-long-name");
-        std::fs::create_dir(&made).unwrap();
+        fs::create_dir(&made).unwrap();
         let (data, held) = fit_page(options).unwrap();
         assert!(data.len() < PAGE && held.is_some(), "{} bytes", data.len());
         assert_eq!(data.matches("/fs").count(), 128);

@@ -7,8 +7,10 @@
 use std::path::{Path, PathBuf};
 
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
-use containerd_shim_protos::protobuf::{self, CodedInputStream, Message};
-use containerd_shim_protos::shim::oci::Options as RuncOptions;
+use containerd_shim_protos::protobuf::{self, CodedInputStream, Message, UnknownValueRef};
+use containerd_shim_protos::shim::oci::{
+    CheckpointOptions as SentCheckpoint, Options as RuncOptions,
+};
 use portcullis_settings::{RuntimeSettings, SystemdCgroup};
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +23,12 @@ const GENERIC: &str = "runtimeoptions.v1.Options";
 /// What clients of 1.6 and 1.7 send with a task to a runtime that is not called runc's, to tell the
 /// owner of its streams (`runtime/linux/runctypes/runc.proto`).
 const OLD: &str = "containerd.linux.runc.CreateOptions";
+
+/// How to make a checkpoint, of the same file.
+const CHECKPOINT: &str = "containerd.runc.v1.CheckpointOptions";
+/// The same from clients of 1.6 and 1.7 that do not know the runtime; its fields have the numbers
+/// of the first seven of [`CHECKPOINT`].
+const OLD_CHECKPOINT: &str = "containerd.linux.runc.CheckpointOptions";
 
 /// Where the options of a container are kept for the `delete` verb.
 pub(crate) const FILE: &str = "portcullis-runtime.json";
@@ -54,6 +62,17 @@ pub(crate) struct RuntimeOptions {
     pub(crate) no_new_keyring: bool,
     #[serde(skip)]
     pub(crate) owner: Owner,
+    /// Where CRIU works on a restore; empty for a folder of the bundle.
+    #[serde(skip)]
+    pub(crate) criu_work_path: PathBuf,
+}
+
+/// How a checkpoint is made.
+#[derive(Debug, Default)]
+pub(crate) struct CheckpointOptions {
+    pub(crate) sent: SentCheckpoint,
+    /// The folder of an earlier checkpoint to build on; empty for none.
+    pub(crate) parent: String,
 }
 
 /// The TOML that CRI 1.7 and later passes for a runtime type it does not know: the keys of the
@@ -69,6 +88,7 @@ struct TomlOptions {
     binary_name: String,
     root: String,
     systemd_cgroup: bool,
+    criu_work_path: String,
 }
 
 impl From<TomlOptions> for RuncOptions {
@@ -82,6 +102,7 @@ impl From<TomlOptions> for RuncOptions {
         options.binary_name = toml.binary_name;
         options.root = toml.root;
         options.systemd_cgroup = toml.systemd_cgroup;
+        options.criu_work_path = toml.criu_work_path;
         options
     }
 }
@@ -106,6 +127,32 @@ pub(crate) fn decode(any: Option<&Any>) -> Result<Option<RuncOptions>, OptionsEr
             .map_err(|e| OptionsError::Decode(RUNC, e)),
         GENERIC => generic(&any.value).map(Some),
         OLD => old(&any.value).map(Some).map_err(|e| OptionsError::Decode(OLD, e)),
+        other => Err(OptionsError::Type(other.chars().take(120).collect())),
+    }
+}
+
+/// Decodes how a checkpoint is to be made; nothing sent means the defaults.
+///
+/// # Errors
+/// [`OptionsError`] for a type that is not known or bytes that are not its type's.
+pub(crate) fn decode_checkpoint(any: Option<&Any>) -> Result<CheckpointOptions, OptionsError> {
+    /// `parent_path`, which containerd 2.4 has added.
+    const PARENT: u32 = 10;
+    let Some(any) = any.filter(|a| !a.type_url.is_empty()) else {
+        return Ok(CheckpointOptions::default());
+    };
+    match any.type_url.rsplit('/').next().unwrap_or_default() {
+        CHECKPOINT | OLD_CHECKPOINT => {
+            let sent = SentCheckpoint::parse_from_bytes(&any.value)
+                .map_err(|e| OptionsError::Decode(CHECKPOINT, e))?;
+            let parent = match sent.special_fields.unknown_fields().get(PARENT) {
+                Some(UnknownValueRef::LengthDelimited(text)) => {
+                    String::from_utf8_lossy(text).into_owned()
+                }
+                _ => String::new(),
+            };
+            Ok(CheckpointOptions { sent, parent })
+        }
         other => Err(OptionsError::Type(other.chars().take(120).collect())),
     }
 }
@@ -168,6 +215,7 @@ impl RuntimeOptions {
                 no_pivot_root: sent.no_pivot_root,
                 no_new_keyring: sent.no_new_keyring,
                 owner: Owner { uid: sent.io_uid, gid: sent.io_gid },
+                criu_work_path: sent.criu_work_path.into(),
             },
             None => Self {
                 binary: settings.binary.clone(),
@@ -176,6 +224,7 @@ impl RuntimeOptions {
                 no_pivot_root: false,
                 no_new_keyring: false,
                 owner: Owner::default(),
+                criu_work_path: PathBuf::new(),
             },
         }
     }
@@ -238,6 +287,32 @@ mod tests {
         assert!(decoded.no_pivot_root);
         assert_eq!((decoded.io_uid, decoded.io_gid), (100_000, 7));
         assert!(decode(Some(&any(OLD, vec![0x50, 0xff]))).is_err());
+    }
+
+    #[test]
+    fn checkpoint_options_are_read_under_both_names() {
+        let sent = SentCheckpoint { exit: true, work_path: "/w".into(), ..Default::default() };
+        let mut bytes = sent.write_to_bytes().unwrap();
+        bytes.extend([0x52, 2, b'/', b'p']);
+        for name in [CHECKPOINT, OLD_CHECKPOINT] {
+            let read = decode_checkpoint(Some(&any(name, bytes.clone()))).unwrap();
+            assert!(read.sent.exit);
+            assert_eq!((read.sent.work_path.as_str(), read.parent.as_str()), ("/w", "/p"));
+        }
+        assert!(!decode_checkpoint(None).unwrap().sent.exit);
+        assert!(decode_checkpoint(Some(&any(RUNC, Vec::new()))).is_err());
+        assert!(decode_checkpoint(Some(&any(CHECKPOINT, vec![0xff]))).is_err());
+    }
+
+    /// `criu_path`, `criu_image_path`, `task_api_address` and `task_api_version` are the engine's.
+    #[test]
+    fn fields_for_others_are_taken_and_mean_nothing() {
+        let mut bytes = vec![0x42, 1, b'c', 0x52, 1, b'i', 0x5a, 2, b'/', b'w'];
+        bytes.extend([0x62, 1, b'a', 0x68, 3]);
+        let decoded = decode(Some(&any(RUNC, bytes))).unwrap();
+        let options = RuntimeOptions::resolve(decoded, &settings(), "a", "/x");
+        assert_eq!(options.criu_work_path, Path::new("/w"));
+        assert_eq!(options.binary, Path::new("runc"));
     }
 
     #[test]

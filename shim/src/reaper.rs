@@ -136,6 +136,10 @@ impl Window {
     }
 }
 
+/// A process has one reaper: tests that start one take turns.
+#[cfg(test)]
+pub(crate) static TURN: Mutex<()> = Mutex::new(());
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -145,9 +149,9 @@ mod tests {
         runtime.block_on(test);
     }
 
-    // One test, since a process has one reaper.
     #[test]
     fn exits_reach_who_waits_and_early_exits_are_kept_for_an_open_window() {
+        let _turn = lock(&TURN);
         run(async {
             let reaper = Reaper::default();
             reaper.start().unwrap();

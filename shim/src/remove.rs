@@ -42,8 +42,10 @@ pub fn delete(args: &Args) -> io::Result<()> {
     if options.root.join(&args.id).exists() {
         problems.extend(delete_container(&options, &args.id).err());
     }
-    if let Err(error) = mounts::unmount_all(&bundle.join("rootfs")) {
-        problems.push(crate::status::chain(&error));
+    for point in ["rootfs", mounts::MAPPED] {
+        if let Err(error) = mounts::unmount_all(&bundle.join(point)) {
+            problems.push(crate::status::chain(&error));
+        }
     }
     remove_dead_socket(&bundle);
     let pid = fs::read_to_string(bundle.join("init.pid"))

@@ -12,7 +12,7 @@ use tokio::net::unix::pipe;
 use tokio::sync::oneshot::error::TryRecvError;
 
 use crate::io::{ConsoleSocket, ContainerSide, Terminal};
-use crate::options::RuntimeOptions;
+use crate::options::{CheckpointOptions, RuntimeOptions};
 use crate::reaper::{Exit, Reaper};
 
 /// Most of a runtime's output that is read, in bytes.
@@ -52,6 +52,15 @@ pub(crate) struct Runc {
     pub(crate) reaper: Reaper,
 }
 
+/// What a container is restored from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Checkpoint {
+    /// The folder of CRIU's images.
+    pub(crate) images: String,
+    /// The folder of an earlier checkpoint which this one builds on; empty for none.
+    pub(crate) parent: String,
+}
+
 /// A process that the runtime made.
 pub(crate) struct Started {
     pub(crate) pid: i32,
@@ -81,6 +90,109 @@ impl Runc {
         }
         command.given_up = given_up;
         command.start_process(permit.container_id(), streams, &pid_file).await
+    }
+
+    /// `runc restore --detach`: the container runs on from a checkpoint.
+    ///
+    /// # Errors
+    /// [`RuncError::Failed`] with the runtime's own last words.
+    pub(crate) async fn restore(
+        &self,
+        permit: Permit,
+        from: &Checkpoint,
+        streams: ContainerSide,
+    ) -> Result<Started, RuncError> {
+        let pid_file = self.bundle.join("init.pid");
+        let mut command = Invocation::new(self, "restore");
+        command.arg("--image-path").arg(&from.images);
+        command.arg("--work-path").arg(self.criu_work());
+        if !from.parent.is_empty() {
+            command.arg("--parent-path").arg(&from.parent);
+        }
+        command.arg("--detach").arg("--pid-file").arg(&pid_file);
+        if self.options.no_pivot_root {
+            command.arg("--no-pivot");
+        }
+        command.arg("-no-subreaper").arg("--bundle").arg(&self.bundle);
+        command.start_process(permit.container_id(), streams, &pid_file).await
+    }
+
+    /// `runc checkpoint`: what the container is, in a folder. As in containerd's own shim the
+    /// cgroups' mode stays CRIU's own.
+    ///
+    /// # Errors
+    /// [`RuncError::Failed`] with the runtime's own last words, and where CRIU's log is.
+    pub(crate) async fn checkpoint(
+        &self,
+        id: &str,
+        images: &str,
+        options: &CheckpointOptions,
+    ) -> Result<(), RuncError> {
+        let own_work = self.bundle.join("work/criu-work");
+        let work = match options.sent.work_path.as_str() {
+            "" => own_work.as_path(),
+            work => Path::new(work),
+        };
+        let done = self.checkpoint_in(work, id, images, options).await;
+        let done = done.map_err(|error| self.with_dump_log(error, work));
+        if work == own_work {
+            let _gone_is_well = std::fs::remove_dir_all(&own_work);
+        }
+        done
+    }
+
+    async fn checkpoint_in(
+        &self,
+        work: &Path,
+        id: &str,
+        images: &str,
+        CheckpointOptions { sent, parent }: &CheckpointOptions,
+    ) -> Result<(), RuncError> {
+        let mut command = Invocation::new(self, "checkpoint");
+        if !images.is_empty() {
+            command.arg("--image-path").arg(images);
+        }
+        command.arg("--work-path").arg(work);
+        if !parent.is_empty() {
+            command.arg("--parent-path").arg(parent);
+        }
+        for (wanted, flag) in [
+            (sent.open_tcp, "--tcp-established"),
+            (sent.external_unix_sockets, "--ext-unix-sk"),
+            (sent.terminal, "--shell-job"),
+            (sent.file_locks, "--file-locks"),
+        ] {
+            if wanted {
+                command.arg(flag);
+            }
+        }
+        for namespace in &sent.empty_namespaces {
+            command.arg("--empty-ns").arg(namespace);
+        }
+        if !sent.exit {
+            command.arg("--leave-running");
+        }
+        command.run(id).await
+    }
+
+    /// Keeps CRIU's log in the bundle, and says so.
+    fn with_dump_log(&self, error: RuncError, work: &Path) -> RuncError {
+        let kept = self.bundle.join("criu-dump.log");
+        match (error, std::fs::copy(work.join("dump.log"), &kept)) {
+            (RuncError::Failed { verb, message }, Ok(_)) => {
+                let message = format!("{message} (CRIU's log is {})", kept.display());
+                RuncError::Failed { verb, message }
+            }
+            (error, _) => error,
+        }
+    }
+
+    /// Where CRIU works on a restore.
+    fn criu_work(&self) -> PathBuf {
+        match self.options.criu_work_path.as_os_str().is_empty() {
+            true => self.bundle.join("work"),
+            false => self.options.criu_work_path.clone(),
+        }
     }
 
     /// `runc exec --detach`: one more process in the container.

@@ -30,7 +30,9 @@ pub(crate) fn failed(code: Code, error: &(dyn std::error::Error + 'static)) -> t
 impl From<crate::io::IoError> for Failed {
     fn from(error: crate::io::IoError) -> Self {
         let code = match error {
-            crate::io::IoError::Scheme { .. } => Code::INVALID_ARGUMENT,
+            crate::io::IoError::Scheme { .. } | crate::io::IoError::Uri { .. } => {
+                Code::INVALID_ARGUMENT
+            }
             _ => Code::UNKNOWN,
         };
         Self(failed(code, &error))

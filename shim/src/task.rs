@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -31,12 +31,12 @@ use crate::args::is_id;
 use crate::bundle::Spec;
 use crate::cgroups::Cgroup;
 use crate::events::{Publisher, any, timestamp};
-use crate::io::{self, Copies, Streams};
+use crate::io::{self, ContainerSide, Copies, Prepared, Streams, Whose};
 use crate::mounts;
 use crate::options::{self, RuntimeOptions};
 use crate::process::{Process, State};
 use crate::reaper::{Exit, Reaper};
-use crate::runc::{Runc, Started};
+use crate::runc::{Checkpoint, Runc, Started};
 use crate::status::{Failed, not_found, status};
 use crate::sys;
 
@@ -83,10 +83,29 @@ struct Container {
     shares_pid_namespace: bool,
     init: Arc<Process>,
     execs: Mutex<BTreeMap<String, Arc<Process>>>,
-    cgroup: Option<Cgroup>,
+    /// From when its init is there.
+    cgroup: OnceLock<Cgroup>,
+    /// What its start restores, if it is not made anew.
+    restore: Mutex<Option<Restore>>,
     paused: AtomicBool,
     gate: Arc<Gate>,
     admission: Admission,
+}
+
+/// All that a restore takes. The gate was asked when it was created.
+struct Restore {
+    permit: Permit,
+    from: Checkpoint,
+    theirs: ContainerSide,
+    ours: Prepared,
+}
+
+/// What a creation has brought into being.
+enum Made {
+    /// The init, which waits for its start.
+    Init(Started, Copies),
+    /// A restore that waits for its start.
+    Restore(Restore),
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -165,10 +184,6 @@ impl TaskService {
                 status(Code::INVALID_ARGUMENT, format!("\"{shown}\" is no container id")).into()
             );
         }
-        if !request.checkpoint.is_empty() {
-            let text = "restoring from a checkpoint is not supported by this runtime";
-            return Err(status(Code::INVALID_ARGUMENT, text).into());
-        }
         if request.rootfs.iter().any(|mount| !mount.target.is_empty()) {
             // The gate compares what stands at the root; more could be hidden below it.
             let text = "mounts below the root filesystem are not supported by this runtime";
@@ -192,25 +207,29 @@ impl TaskService {
             stdout: request.stdout.clone(),
             stderr: request.stderr.clone(),
             terminal: request.terminal,
+            driver: None,
         }
         .checked()?;
         let permit = self.permit(&gate, &request, caller_waits).await?;
         let admission = permit.admission();
         let runc = Runc { options, bundle, reaper: self.0.reaper.clone() };
         let created = self.bring_to_life(permit, &request, runc.clone(), &streams, given_up).await;
-        let (started, copies) = match created {
-            Ok(created) => created,
+        let made = match created {
+            Ok(made) => made,
             Err(failed) => {
                 let why = failed.to_string();
                 blocking(move || gate.failed(&admission, &why)).await?;
                 return Err(failed);
             }
         };
-        let cgroup = Cgroup::of(started.pid)
-            .map_err(|e| log::warn!("container {}: no statistics: {e}", request.id))
-            .ok();
         let init = Arc::new(Process::new(String::new(), streams, Vec::new()));
-        init.created(started.pid, copies);
+        let (exit, restore) = match made {
+            Made::Init(started, copies) => {
+                init.created(started.pid, copies);
+                (Some(started.exit), None)
+            }
+            Made::Restore(restore) => (None, Some(restore)),
+        };
         let container = Arc::new(Container {
             id: request.id.clone(),
             bundle: runc.bundle.clone(),
@@ -218,7 +237,8 @@ impl TaskService {
             shares_pid_namespace: spec.shares_pid_namespace(),
             init,
             execs: Mutex::default(),
-            cgroup,
+            cgroup: OnceLock::new(),
+            restore: Mutex::new(restore),
             paused: AtomicBool::new(false),
             gate,
             admission,
@@ -238,12 +258,15 @@ impl TaskService {
                 terminal: request.terminal,
                 ..events::TaskIO::default()
             }),
-            pid: started.pid.unsigned_abs(),
+            checkpoint: request.checkpoint,
+            pid: container.init.pid(),
             ..events::TaskCreate::default()
         });
-        self.watch_oom(&container);
-        self.watch_exit(&container, &container.init, started.exit);
-        Ok(started.pid.unsigned_abs())
+        if let Some(exit) = exit {
+            self.watch_oom(&container);
+            self.watch_exit(&container, &container.init, exit);
+        }
+        Ok(container.init.pid())
     }
 
     /// Asks the gate, on a thread beside the runtime.
@@ -286,7 +309,7 @@ impl TaskService {
         runc: Runc,
         streams: &Streams,
         given_up: Option<tokio::time::Instant>,
-    ) -> Answer<(Started, Copies)> {
+    ) -> Answer<Made> {
         let rootfs = runc.bundle.join("rootfs");
         options_file(&runc)?;
         if !request.rootfs.is_empty() {
@@ -299,13 +322,18 @@ impl TaskService {
         }
         let id = permit.container_id().to_owned();
         let made = async {
-            let (theirs, ours) = io::prepare(streams, runc.options.owner)?;
+            let whose = self.whose(&runc, &id);
+            let (theirs, ours) = io::prepare(streams, whose, &self.0.reaper).await?;
+            if !request.checkpoint.is_empty() {
+                let from = Checkpoint {
+                    images: request.checkpoint.clone(),
+                    parent: request.parent_checkpoint.clone(),
+                };
+                return Ok(Made::Restore(Restore { permit, from, theirs, ours }));
+            }
             let started = runc.create(permit, theirs, given_up).await?;
-            let copies = match started.terminal.clone() {
-                Some(terminal) => Copies::of_terminal(terminal, streams),
-                None => ours.start(),
-            };
-            Answer::Ok((started, copies?))
+            let copies = ours.start(streams, started.terminal.clone())?;
+            Answer::Ok(Made::Init(started, copies))
         };
         match made.await {
             Ok(made) => Ok(made),
@@ -314,6 +342,10 @@ impl TaskService {
                 Err(failed)
             }
         }
+    }
+
+    fn whose<'a>(&'a self, runc: &Runc, id: &'a str) -> Whose<'a> {
+        Whose { id, namespace: &self.0.namespace, owner: runc.options.owner }
     }
 
     /// Takes away what is left of a creation: runc cleans up after itself unless it was killed or
@@ -376,9 +408,15 @@ impl TaskService {
         });
     }
 
+    /// Finds the cgroup of a container whose init is there, and watches it.
     fn watch_oom(&self, container: &Arc<Container>) {
-        let Some(cgroup) = &container.cgroup else {
-            return;
+        let pid = i32::try_from(container.init.pid()).unwrap_or_default();
+        let cgroup = match Cgroup::of(pid) {
+            Ok(cgroup) => container.cgroup.get_or_init(|| cgroup),
+            Err(error) => {
+                log::warn!("container {}: no statistics: {error}", container.id);
+                return;
+            }
         };
         let mut watch = match cgroup.watch_oom() {
             Ok(watch) => watch,
@@ -406,6 +444,7 @@ impl TaskService {
         let _turn = process.turn.lock().await;
         match (process.state(), exec_id.is_empty()) {
             (State::Created { pid }, true) => self.start_init(&container, pid).await,
+            (State::Added, true) => self.start_restored(&container).await,
             (State::Added, false) => self.start_exec(&container, &process).await,
             (state, _) => {
                 let what = match state {
@@ -420,36 +459,66 @@ impl TaskService {
     }
 
     async fn start_init(&self, container: &Arc<Container>, pid: i32) -> Answer<u32> {
-        let (gate, admission) = (container.gate.clone(), container.admission.clone());
         if let Err(error) = container.runc.start(&container.id).await {
-            let failed = Failed::from(error);
-            let why = failed.to_string();
-            blocking(move || gate.failed(&admission, &why)).await?;
-            return Err(failed);
+            return Err(self.not_started(container, error.into()).await?);
         }
         container.init.running(pid);
+        self.has_started(container);
+        Ok(pid.unsigned_abs())
+    }
+
+    /// Runs a container on from its checkpoint.
+    async fn start_restored(&self, container: &Arc<Container>) -> Answer<u32> {
+        let Some(restore) = lock(&container.restore).take() else {
+            let text = format!("the restore of container {} has failed", container.id);
+            return Err(status(Code::FAILED_PRECONDITION, text).into());
+        };
+        let Restore { permit, from, theirs, ours } = restore;
+        let started = match container.runc.restore(permit, &from, theirs).await {
+            Ok(started) => started,
+            Err(error) => return Err(self.not_started(container, error.into()).await?),
+        };
+        let copies =
+            ours.start(&container.init.streams, started.terminal).unwrap_or_else(|error| {
+                log::error!("container {}: {}", container.id, Failed::from(error));
+                Copies::default()
+            });
+        container.init.created(started.pid, copies);
+        container.init.running(started.pid);
+        self.has_started(container);
+        self.watch_oom(container);
+        self.watch_exit(container, &container.init, started.exit);
+        Ok(started.pid.unsigned_abs())
+    }
+
+    /// Records that a container's start has failed.
+    async fn not_started(&self, container: &Container, failed: Failed) -> Answer<Failed> {
+        let (gate, admission) = (container.gate.clone(), container.admission.clone());
+        let why = failed.to_string();
+        blocking(move || gate.failed(&admission, &why)).await?;
+        Ok(failed)
+    }
+
+    /// Tells, and records, that a container runs.
+    fn has_started(&self, container: &Container) {
         self.0.publisher.publish(&events::TaskStart {
             container_id: container.id.clone(),
-            pid: pid.unsigned_abs(),
+            pid: container.init.pid(),
             ..events::TaskStart::default()
         });
+        let (gate, admission) = (container.gate.clone(), container.admission.clone());
         let mut records = lock(&self.0.records);
         while records.try_join_next().is_some() {}
         records.spawn_blocking(move || gate.started(&admission));
-        drop(records);
-        Ok(pid.unsigned_abs())
     }
 
     async fn start_exec(&self, container: &Arc<Container>, process: &Arc<Process>) -> Answer<u32> {
         let streams = &process.streams;
-        let (theirs, ours) = io::prepare(streams, container.runc.options.owner)?;
+        let whose = self.whose(&container.runc, &process.exec_id);
+        let (theirs, ours) = io::prepare(streams, whose, &self.0.reaper).await?;
         let started =
             container.runc.exec(&container.id, &process.exec_id, &process.spec, theirs).await?;
-        let copies = match started.terminal {
-            Some(terminal) => Copies::of_terminal(terminal, streams),
-            None => ours.start(),
-        };
-        let copies = copies.unwrap_or_else(|error| {
+        let copies = ours.start(streams, started.terminal).unwrap_or_else(|error| {
             log::error!("process {}: {}", process.exec_id, Failed::from(error));
             Copies::default()
         });
@@ -489,6 +558,11 @@ impl TaskService {
             return Ok(response);
         }
         container.runc.delete(&id, false).await?;
+        // Processes that nobody has deleted have ended with their container.
+        let others = std::mem::take(&mut *lock(&container.execs));
+        for other in others.values().filter(|other| other.is_stopped()) {
+            other.finish_io().await;
+        }
         let rootfs = container.bundle.join("rootfs");
         blocking(move || mounts::unmount_all(&rootfs)).await??;
         lock(&self.0.containers).by_id.remove(&id);
@@ -514,6 +588,7 @@ impl TaskService {
             stdout: request.stdout,
             stderr: request.stderr,
             terminal: request.terminal,
+            driver: None,
         }
         .checked()?;
         let spec = process_spec(&request.spec.value, request.terminal)?;
@@ -535,18 +610,18 @@ impl TaskService {
 
     async fn kill_process(self, request: api::KillRequest) -> Answer<()> {
         let (container, process) = self.process(&request.id, &request.exec_id)?;
-        if process.is_stopped() {
-            return Err(status(Code::NOT_FOUND, "process already finished").into());
+        match (process.state(), request.exec_id.is_empty()) {
+            (State::Stopped { .. }, _) => {
+                Err(status(Code::NOT_FOUND, "process already finished").into())
+            }
+            // Not NOT_FOUND: clients of 1.6 would wait for its end then.
+            (State::Added, _) | (State::Created { .. }, false) => {
+                let text = format!("process {} has not been started", request.exec_id);
+                Err(status(Code::FAILED_PRECONDITION, text).into())
+            }
+            (_, true) => Ok(container.runc.kill(&request.id, request.signal, request.all).await?),
+            (State::Running { pid }, false) => send_signal(pid, request.signal),
         }
-        if request.exec_id.is_empty() {
-            container.runc.kill(&request.id, request.signal, request.all).await?;
-            return Ok(());
-        }
-        let State::Running { pid } = process.state() else {
-            let text = format!("process {} has not been started", request.exec_id);
-            return Err(status(Code::FAILED_PRECONDITION, text).into());
-        };
-        send_signal(pid, request.signal)
     }
 
     async fn list_pids(self, id: String) -> Answer<api::PidsResponse> {
@@ -584,6 +659,17 @@ impl TaskService {
             });
         }
         Ok(())
+    }
+
+    async fn checkpoint_container(self, request: api::CheckpointTaskRequest) -> Answer<()> {
+        let container = self.container(&request.id)?;
+        let options = options::decode_checkpoint(request.options.as_ref())?;
+        let _turn = container.init.turn.lock().await;
+        let State::Running { .. } = container.init.state() else {
+            let text = format!("container {} does not run: no checkpoint", request.id);
+            return Err(status(Code::FAILED_PRECONDITION, text).into());
+        };
+        Ok(container.runc.checkpoint(&request.id, &request.path, &options).await?)
     }
 
     async fn update_resources(self, request: api::UpdateTaskRequest) -> Answer<()> {
@@ -804,9 +890,10 @@ impl Task for TaskService {
     async fn checkpoint(
         &self,
         _: &TtrpcContext,
-        _: api::CheckpointTaskRequest,
+        request: api::CheckpointTaskRequest,
     ) -> ttrpc::Result<Empty> {
-        Err(status(Code::UNIMPLEMENTED, "checkpoints are not supported by this runtime"))
+        whole(self.clone().checkpoint_container(request)).await?;
+        Ok(Empty::default())
     }
 
     async fn resize_pty(
@@ -846,7 +933,7 @@ impl Task for TaskService {
         request: api::StatsRequest,
     ) -> ttrpc::Result<api::StatsResponse> {
         let container = self.container(&request.id)?;
-        let Some(cgroup) = container.cgroup.clone() else {
+        let Some(cgroup) = container.cgroup.get() else {
             return Err(not_found("cgroup of container", &request.id));
         };
         let stats = MessageField::some(cgroup.metrics());

@@ -17,6 +17,7 @@ use portcullis_integration::suite::{Case, Ctx, Door};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
+use crate::checkpoints::Checkpoint;
 use crate::pods::Pod;
 
 const GATED: &[Door] = &[Door::Portcullis];
@@ -33,6 +34,8 @@ pub(crate) const CASES: &[Case] = &[
     case("an_outcome_is_recorded", outcomes),
     case("an_index_and_its_platform_are_one_image", indexed),
     case("two_configs_with_one_chain_are_told_apart", one_chain),
+    case("a_remapped_image_is_known", remapped),
+    case("a_restore_is_asked_for_as_a_start", restored),
     case("dangerous_settings_of_a_start_are_judged", settings_of_a_start),
     case("dangerous_settings_of_a_pod_are_judged", settings_of_a_pod),
     case("a_vex_statement_lets_an_image_start", vex),
@@ -246,6 +249,39 @@ fn one_chain(ctx: &Ctx) -> Result<()> {
     ensure!(errors.contains("CVE-2024-3094"), "{errors}");
     ctx.ctr(&["containers", "delete", &id]).ok()?;
     ctx.ctr(&["images", "delete", names[1]]).ok().map(drop)
+}
+
+/// With its owners shifted in a layer of its own, or by the mount.
+fn remapped(ctx: &Ctx) -> Result<()> {
+    let node = with_policy(ctx, BLOCK_CRITICAL)?;
+    node.knows(&ctx.images().busybox, &[CRITICAL])?;
+    let map = "0:100000:65536";
+    for (at, more) in [&[][..], &["--remap-labels"]].into_iter().enumerate() {
+        let id = format!("{}-{at}", ctx.id());
+        let flags = [&["--uidmap", map, "--gidmap", map], more].concat();
+        let output = ctx.run(&flags, &id, &["true"]).output()?;
+        ctx.ctr(&["containers", "delete", &id]).ok()?;
+        ensure!(output.code() != 0, "it was started");
+        ensure!(output.errors().contains("blocked"), "{}", output.errors());
+    }
+    Ok(())
+}
+
+fn restored(ctx: &Ctx) -> Result<()> {
+    let node = with_policy(ctx, BLOCK_CRITICAL)?;
+    let mut checkpoint = Checkpoint::of_a_container(ctx)?;
+    let (_, restored) = checkpoint.restore()?;
+    restored.ok()?;
+    checkpoint.remove_restored()?;
+    let event = node.decision(&checkpoint.restored_id())?;
+    ensure!(event["decision"]["action"] != "block", "{event}");
+    node.knows(&ctx.images().busybox, &[CRITICAL])?;
+    let (calls, refused) = checkpoint.restore()?;
+    ensure!(refused.code() != 0, "it was restored");
+    ensure!(refused.errors().contains("blocked"), "{}", refused.errors());
+    ensure!(calls.is_empty(), "the runtime was called: {calls:?}");
+    ctx.ctr(&["containers", "delete", &checkpoint.restored_id()]).ok()?;
+    Ok(())
 }
 
 /// `ctr` with flags that weaken the walls, and what is said of each.
@@ -680,7 +716,8 @@ fn while_it_stands(socket: &Path, bundle: &Path, sibling: &str, victim: &str) ->
     ensure!(state.status == 2, "the sibling is {state:?}");
     let spec = br#"{"args":["/bin/true"],"cwd":"/","user":{"uid":0,"gid":0}}"#.to_vec();
     let spec = Some(shim::Any { type_url: "process".into(), value: spec });
-    let exec = shim::Exec { id: sibling.into(), exec_id: "e".into(), spec };
+    let exec =
+        shim::Exec { id: sibling.into(), exec_id: "e".into(), spec, ..shim::Exec::default() };
     let _: shim::Nothing = shim.call("Exec", &exec)?;
     let _: shim::Nothing = shim.call("Start", &process(sibling, "e"))?;
     let exit: shim::Exit = shim.call("Wait", &process(sibling, "e"))?;

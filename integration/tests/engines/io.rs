@@ -1,11 +1,12 @@
 //! What goes in and out of a container: pipes, terminals, log URIs.
 
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use portcullis_integration::run::Run;
+use portcullis_integration::shim::{self, Shim};
 use portcullis_integration::suite::{Case, Ctx, Door};
 use portcullis_integration::wait_for;
 
@@ -21,8 +22,16 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("attach_shows_what_runs", attach),
     Case::new("null_io_is_no_io", null_io),
     Case::new("a_file_log_uri_collects_the_output", file_log),
-    Case::new("a_binary_log_uri_feeds_the_logger", binary_log).only(&[Door::Stock]),
-    Case::new("a_binary_log_uri_is_an_error_in_time", binary_log_refused).only(&[Door::Portcullis]),
+    Case::new("a_binary_log_uri_feeds_the_logger", binary_log),
+    Case::new("exec_has_a_logger_of_its_own", exec_binary_log),
+    Case::new("a_logger_that_stays_is_ended", stubborn_logger),
+    // The stock shim starts a container whose logger has died, and waits for ever for one that does
+    // not get ready.
+    Case::new("a_logger_that_dies_is_an_error", dead_logger).only(&[Door::Portcullis]),
+    Case::new("a_logger_that_never_gets_ready_is_an_error", mute_logger).only(&[Door::Portcullis]),
+    Case::new("a_failed_start_leaves_no_logger", failed_start).only(&[Door::Portcullis]),
+    Case::new("a_logger_says_that_it_is_ready", binary_log_v2).only(&[Door::Portcullis]),
+    Case::new("a_terminal_can_have_a_logger", terminal_log).only(&[Door::Portcullis]),
     Case::new("an_unknown_log_uri_is_an_error", unknown_log),
 ];
 
@@ -127,46 +136,131 @@ fn file_log(ctx: &Ctx) -> Result<()> {
 }
 
 /// A logger has the two outputs at 3 and 4, and says that it is ready by closing 5.
-const LOGGER: &str = r#"#!/bin/sh
-echo "$CONTAINER_ID" >"$2"
+const LOGGER: &str = r#"echo "$CONTAINER_NAMESPACE/$CONTAINER_ID" >"$2"
 exec 5>&-
 cat <&3 >>"$2" &
 cat <&4 >>"$2"
 wait
 "#;
 
+/// Makes a logger that runs this script, and tells its URI and where it logs to.
+fn logger(ctx: &Ctx, name: &str, script: &str) -> Result<(String, PathBuf)> {
+    let program = ctx.node().folder().join(format!("{name}.sh"));
+    std::fs::write(&program, format!("#!/bin/sh\n{script}"))?;
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755))?;
+    let log = ctx.node().folder().join(format!("{name}-of-{}.log", ctx.id()));
+    // The query's keys and values become arguments.
+    Ok((format!("binary://{}?to={}", program.display(), log.display()), log))
+}
+
 fn binary_log(ctx: &Ctx) -> Result<()> {
     let id = ctx.id();
-    let logger = ctx.node().folder().join("logger.sh");
-    std::fs::write(&logger, LOGGER)?;
-    std::fs::set_permissions(&logger, std::fs::Permissions::from_mode(0o755))?;
-    let log = ctx.node().folder().join("binary-log");
-    // The query's keys and values become arguments.
-    let uri = format!("binary://{}?to={}", logger.display(), log.display());
+    let (uri, log) = logger(ctx, "logger", LOGGER)?;
     let script = "echo out; echo err >&2";
     ctx.run(&["-d", "--log-uri", &uri], &id, &["sh", "-c", script]).ok()?;
-    let text = wait_for_file(&log, |text| text.lines().count() == 3)?;
-    let mut lines: Vec<_> = text.lines().collect();
-    lines.sort_unstable();
-    ensure!(lines == [&id, "err", "out"], "{text}");
+    expect_logged(&log, &[&format!("default/{id}"), "err", "out"])?;
     delete_stopped(ctx, &id)
 }
 
-fn binary_log_refused(ctx: &Ctx) -> Result<()> {
-    refused_log(ctx, "binary:///bin/true")
+fn expect_logged(log: &Path, wanted: &[&str]) -> Result<()> {
+    let text = wait_for_file(log, |text| text.lines().count() == wanted.len())?;
+    let mut lines: Vec<_> = text.lines().collect();
+    lines.sort_unstable();
+    ensure!(lines == wanted, "{text}");
+    Ok(())
+}
+
+fn exec_binary_log(ctx: &Ctx) -> Result<()> {
+    let id = ctx.id();
+    let (uri, log) = logger(ctx, "logger", LOGGER)?;
+    ctx.run(&["-d"], &id, &["sleep", "1000"]).ok()?;
+    let exec = ["tasks", "exec", "--log-uri", &uri, "--exec-id", "e1", &id];
+    ctx.ctr(&exec).args(["sh", "-c", "echo out; echo err >&2; exit 3"]).output()?.expect_code(3)?;
+    expect_logged(&log, &["default/e1", "err", "out"])?;
+    remove(ctx, &id)
+}
+
+/// The end of its input says nothing to it, but the signal does.
+fn stubborn_logger(ctx: &Ctx) -> Result<()> {
+    let id = ctx.id();
+    let script = "exec 5>&-; trap 'echo asked >>$2; exit' TERM; while :; do sleep 0.1; done";
+    let (uri, log) = logger(ctx, "stubborn", script)?;
+    ctx.run(&["-d", "--log-uri", &uri], &id, &["true"]).ok()?;
+    delete_stopped(ctx, &id)?;
+    expect_logged(&log, &["asked"])
+}
+
+fn dead_logger(ctx: &Ctx) -> Result<()> {
+    for (script, wanted) in [("exit 3", "status 3"), ("kill -9 $$", "status 137")] {
+        let (uri, _) = logger(ctx, "dead", script)?;
+        refused_log(ctx, &uri, wanted)?;
+    }
+    refused_log(ctx, "binary:///no/such/logger", "/no/such/logger")
+}
+
+fn mute_logger(ctx: &Ctx) -> Result<()> {
+    let (uri, _) = logger(ctx, "mute", "trap '' TERM; while :; do sleep 0.1; done")?;
+    refused_log(ctx, &uri, "was not ready within")
+}
+
+/// Neither the end of its input nor a polite signal ends this one.
+fn failed_start(ctx: &Ctx) -> Result<()> {
+    let script = "exec 5>&-; trap '' TERM; while :; do sleep 0.1; done";
+    let (uri, _) = logger(ctx, "deaf", script)?;
+    let output = ctx.run(&["--rm", "--log-uri", &uri], &ctx.id(), &["/no/such"]).output()?;
+    ensure!(output.errors().contains("/no/such"), "{}", output.errors());
+    Ok(())
+}
+
+fn binary_log_v2(ctx: &Ctx) -> Result<()> {
+    let id = ctx.id();
+    let (uri, _) = logger(ctx, "logger", LOGGER)?;
+    let strict = uri.replacen("binary:", "binary-v2:", 1);
+    refused_log(ctx, &strict, "did not say that it is ready")?;
+    let (uri, log) = logger(ctx, "strict", &LOGGER.replace("exec 5>&-", "echo >&5; exec 5>&-"))?;
+    let strict = uri.replacen("binary:", "binary-v2:", 1);
+    ctx.run(&["-d", "--log-uri", &strict], &id, &["echo", "out"]).ok()?;
+    expect_logged(&log, &[&format!("default/{id}"), "out"])?;
+    delete_stopped(ctx, &id)
+}
+
+/// As `nerdctl run -dt` asks for; `ctr` cannot.
+fn terminal_log(ctx: &Ctx) -> Result<()> {
+    let id = ctx.id();
+    let (uri, log) = logger(ctx, "logger", LOGGER)?;
+    ctx.run(&["-d"], &id, &["sleep", "1000"]).ok()?;
+    let sockets = std::fs::read_dir(ctx.node().outside("/run/containerd/s"))?;
+    let socket = sockets.last().context("no shim listens")??.path();
+    let mut shim = Shim::connect(&socket)?;
+    let spec = br#"{"args":["sh","-c","tty"],"cwd":"/","user":{"uid":0,"gid":0},
+        "env":["PATH=/bin"]}"#;
+    let exec = shim::Exec {
+        id: id.clone(),
+        exec_id: "e".into(),
+        terminal: true,
+        stdout: uri,
+        spec: Some(shim::Any { type_url: "process".into(), value: spec.to_vec() }),
+    };
+    let process = shim::Process { id: id.clone(), exec_id: "e".into() };
+    let _: shim::Nothing = shim.call("Exec", &exec)?;
+    let _: shim::Nothing = shim.call("Start", &process)?;
+    let exit: shim::Exit = shim.call("Wait", &process)?;
+    ensure!(exit.status == 0, "{exit:?}");
+    expect_logged(&log, &["/dev/pts/0", "default/e"])?;
+    let _: shim::Nothing = shim.call("Delete", &process)?;
+    remove(ctx, &id)
 }
 
 fn unknown_log(ctx: &Ctx) -> Result<()> {
-    refused_log(ctx, "carrier-pigeon:///x")
+    refused_log(ctx, "carrier-pigeon:///x", "carrier-pigeon")
 }
 
-fn refused_log(ctx: &Ctx, uri: &str) -> Result<()> {
+fn refused_log(ctx: &Ctx, uri: &str, wanted: &str) -> Result<()> {
     let flags = ["--rm", "--log-uri", uri];
     let run = ctx.run(&flags, &ctx.id(), &["true"]);
-    let output = run.limit(Duration::from_secs(10)).output()?;
+    let output = run.limit(Duration::from_secs(20)).output()?;
     ensure!(output.code() != 0, "nobody knows where its output went");
-    let (scheme, _) = uri.split_once(':').context("a URI has a scheme")?;
-    ensure!(output.errors().contains(scheme), "{}", output.errors());
+    ensure!(output.errors().contains(wanted), "{}", output.errors());
     Ok(())
 }
 

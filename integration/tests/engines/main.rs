@@ -3,8 +3,10 @@
 //! A case is a function and a line in the table of its file. Each is run with an engine that other
 //! cases share, so it must leave nothing behind; whatever it leaves fails it.
 
+mod checkpoints;
 mod faults;
 mod gate;
+mod hooks;
 mod io;
 mod limits;
 mod node;
@@ -21,6 +23,8 @@ fn main() -> ExitCode {
         tasks::CASES,
         io::CASES,
         limits::CASES,
+        checkpoints::CASES,
+        hooks::CASES,
         faults::CASES,
         pods::CASES,
         gate::CASES,

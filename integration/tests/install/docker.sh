@@ -1,16 +1,19 @@
 #!/usr/bin/env bash
 #
-# install.sh on the real Docker of this machine: what its daemon makes of the file, and the way back.
+# install.sh on the real Docker: what its daemon makes of the file, and the way back.
 
 # shellcheck source=integration/tests/install/private.sh
 source "${BASH_SOURCE[0]%/*}/private.sh"
 
-readonly docker=(/usr/bin/docker --host unix:///run/docker.sock)
+# Docker of Debian 12 as integration/packages.sh unpacks it: installed it would start by itself.
+engines=${PORTCULLIS_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/portcullis}/engines/bookworm/usr
+export PATH=$engines/bin:$engines/sbin:$PATH
+readonly docker=(docker --host unix:///run/docker.sock)
 
 # A daemon that is started anew each time, as by a restart. Leaves what it says about its runtimes
 # in $said.
 ask() {
-    /usr/sbin/dockerd --iptables=false --ip6tables=false --bridge=none --storage-driver=vfs \
+    dockerd --iptables=false --ip6tables=false --bridge=none --storage-driver=vfs \
         >>"$FOLDER/dockerd.log" 2>&1 &
     local pid=$!
     for _ in {1..300}; do

@@ -609,6 +609,7 @@ fn on_the_real_one(name: &str) {
         ("FOLDER", node.folder().to_owned()),
         ("INSTALL", project().join("install.sh")),
         ("BINARIES", binaries()),
+        ("PORTCULLIS_CACHE", portcullis_integration::engine::cache()),
     ]);
     let script = project().join("integration/tests/install").join(name);
     let run = node.inside().daemon("bash").arg(script).limit(Duration::from_secs(300));
