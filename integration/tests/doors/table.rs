@@ -410,6 +410,7 @@ fn essence(event: &Value) -> Value {
     // Each engine starts containers with settings of its own.
     let of_start = event["workload"].as_array().map_or(0, Vec::len) as u64;
     let of_image = event["findings"].as_u64().map(|all| all - of_start);
+    let reason = reason.replace(&format!("none of {} ", event["findings"]), "none of all ");
     json!({
         "action": event["action"],
         "wouldBlock": event["wouldBlock"],
