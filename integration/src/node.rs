@@ -157,7 +157,12 @@ impl Inside {
 /// # Errors
 /// When `parent` is gone.
 pub fn children(parent: Pid) -> Result<Vec<Pid>> {
-    let list = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"))?;
+    // Each thread has those that it has started.
+    let mut list = String::new();
+    for thread in std::fs::read_dir(format!("/proc/{parent}/task"))? {
+        // One that has just ended has none.
+        list += &std::fs::read_to_string(thread?.path().join("children")).unwrap_or_default();
+    }
     let pids = list.split_whitespace().map(str::parse::<i32>);
     Ok(pids.collect::<Result<Vec<_>, _>>()?.into_iter().filter_map(Pid::from_raw).collect())
 }
