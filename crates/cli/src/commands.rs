@@ -2,6 +2,7 @@
 
 mod config;
 mod decide;
+mod doctor;
 mod edit;
 mod events;
 mod explain;
@@ -34,6 +35,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit> {
         Command::Man { folder } => return generate::man(folder),
         Command::Schema { command } => return schema::run(&cli.global, command),
         Command::Config(command) => return config::run(&cli.global, command),
+        Command::Doctor(args) => return doctor::run(&cli.global, args),
         Command::Policy(command) if policy::is_fixed(command) => {
             return policy::run_fixed(&cli.global, command);
         }
@@ -54,6 +56,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit> {
         Command::Completions { .. }
         | Command::Man { .. }
         | Command::Schema { .. }
+        | Command::Doctor(_)
         | Command::Config(_) => Ok(Exit::Done),
     }
 }

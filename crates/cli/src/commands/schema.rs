@@ -10,7 +10,7 @@ use schemars::generate::SchemaSettings;
 use serde_json::Value;
 
 use super::{
-    config, decide, events, explain, feed, import, policy, simulate, status, verdict, vex,
+    config, decide, doctor, events, explain, feed, import, policy, simulate, status, verdict, vex,
 };
 use crate::args::Global;
 use crate::exit::Exit;
@@ -19,9 +19,10 @@ use crate::render::{Printer, plain};
 type Schema = fn() -> Value;
 
 /// By the command, as it is typed.
-const SCHEMAS: [(&str, Schema); 28] = [
+const SCHEMAS: [(&str, Schema); 29] = [
     ("config check", of::<config::Checked>),
     ("decide", of::<decide::Answer<'static>>),
+    ("doctor", of::<doctor::Examined>),
     ("events follow", of::<Event>),
     ("events handle", of::<Vec<events::mark::Marked>>),
     ("events ignore", of::<Vec<events::mark::Marked>>),
