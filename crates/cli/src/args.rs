@@ -118,6 +118,17 @@ Examples:
   portcullis doctor --root /mnt/image --containerd-version 1.7.24
   portcullis doctor --strict --output json")]
     Doctor(Doctor),
+    /// Say which running containers could not be started again, and why
+    #[command(after_help = "\
+Asks containerd what runs in all its namespaces, and judges each container as if it were started now,
+by the policies in force or by those of a folder that are not applied yet.
+
+Exit code 4 if a container would be blocked.
+
+Examples:
+  portcullis preflight
+  portcullis preflight --policies ./stricter")]
+    Preflight(Preflight),
     /// Check the settings file
     #[command(after_help = "Example:\n  portcullis config check")]
     #[command(subcommand)]
@@ -486,6 +497,16 @@ pub(crate) struct Simulate {
     /// Exit with code 4 if a start that was let through would be blocked
     #[arg(long)]
     pub(crate) exit_code: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Preflight {
+    /// Judge by the policy files in this folder, not by those in force
+    #[arg(long, value_name = "DIR")]
+    pub(crate) policies: Option<PathBuf>,
+    /// containerd's socket
+    #[arg(long, value_name = "SOCKET", default_value = "/run/containerd/containerd.sock")]
+    pub(crate) address: String,
 }
 
 #[derive(Debug, Args)]

@@ -10,6 +10,7 @@ mod feed;
 mod generate;
 mod import;
 mod policy;
+mod preflight;
 mod schema;
 mod simulate;
 mod situation;
@@ -52,6 +53,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit> {
         Command::Events(command) => events::run(&context, &command),
         Command::Decide(args) => decide::run(&context, &args),
         Command::Explain(args) => explain::run(&context, &args),
+        Command::Preflight(args) => preflight::run(&context, &args),
         Command::Simulate(args) => simulate::run(&context, &args),
         Command::Completions { .. }
         | Command::Man { .. }

@@ -25,7 +25,7 @@ use std::time::Instant;
 
 use portcullis_types::{Identity, ImageConfig, Kind};
 
-pub use containerd::ContainerdResolver;
+pub use containerd::{ContainerdResolver, RunningError};
 
 /// A container that is about to start, as the engine's call names it.
 #[derive(Debug, Clone, Copy)]
@@ -38,6 +38,15 @@ pub struct Start<'a> {
     pub rootfs: &'a [RootfsMount],
     /// When the answer has to be there.
     pub deadline: Instant,
+}
+
+/// A container that runs.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Running {
+    /// containerd's namespace, for example `k8s.io`.
+    pub namespace: String,
+    /// Id of the container in that namespace.
+    pub container_id: String,
 }
 
 /// One mount of a root filesystem, as `containerd.types.Mount` carries it.

@@ -6,14 +6,17 @@ mod cri;
 mod identify;
 mod image;
 mod resolve;
+mod running;
 mod snapshot;
 mod spec;
 #[cfg(test)]
 mod tests;
 
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
-use crate::{Resolved, Start};
+pub use self::running::RunningError;
+use crate::{Resolved, Running, Start};
 
 /// Asks one containerd what a container runs.
 ///
@@ -43,11 +46,41 @@ impl ContainerdResolver {
     ///
     /// If called from within an async task: it blocks, so call it from a plain thread.
     pub fn resolve(&self, start: &Start<'_>) -> Resolved {
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
-        match runtime {
+        match runtime() {
             Ok(runtime) => runtime.block_on(resolve::resolve(&self.address, start)),
             Err(error) => Resolved::unknown(&format!("containerd could not be asked: {error}")),
         }
     }
+
+    /// The containers of all namespaces whose processes have not ended, in order.
+    ///
+    /// # Errors
+    /// [`RunningError`]: containerd does not answer by the deadline.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::resolve`].
+    pub fn running(&self, deadline: Instant) -> Result<Vec<Running>, RunningError> {
+        let runtime = runtime().map_err(RunningError::Runtime)?;
+        runtime.block_on(running::list(&self.address, deadline))
+    }
+
+    /// What is known of a container that runs, as if it were started again now from what is recorded
+    /// of it, and its runtime specification as JSON, if it has a record.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::resolve`].
+    pub fn resolve_running(&self, of: &Running, deadline: Instant) -> (Resolved, Option<Vec<u8>>) {
+        match runtime() {
+            Ok(runtime) => runtime.block_on(running::resolve(&self.address, of, deadline)),
+            Err(error) => {
+                (Resolved::unknown(&format!("containerd could not be asked: {error}")), None)
+            }
+        }
+    }
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()
 }

@@ -43,7 +43,8 @@ async fn record(
     Some((client, record))
 }
 
-async fn learn(
+/// Fills in all that the container's record leads to.
+pub(super) async fn learn(
     client: &Client,
     start: &Start<'_>,
     record: &api::Container,

@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use tokio::net::UnixListener;
 
 use crate::containerd::api::*;
-use crate::{ContainerdResolver, Resolved, RootfsMount, Start};
+use crate::{ContainerdResolver, Resolved, RootfsMount, Running, RunningError, Start};
 
 pub(super) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 pub(super) const INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -55,6 +55,8 @@ pub(super) struct World {
     pub(super) content: BTreeMap<Digest, Vec<u8>>,
     pub(super) sandboxes: BTreeMap<String, Sandbox>,
     pub(super) faults: BTreeMap<&'static str, Fault>,
+    /// Ids and statuses of the tasks.
+    pub(super) tasks: Vec<(String, i32)>,
     /// What the start hands over, if not the mounts of the table.
     pub(super) given: Option<Vec<RootfsMount>>,
 }
@@ -147,6 +149,22 @@ impl World {
         self.resolve_within(Duration::from_secs(5)).0
     }
 
+    /// What runs at a fake with these tables, each as it would start again.
+    pub(super) fn running(
+        self,
+        time: Duration,
+    ) -> Result<Vec<(String, Resolved, Option<Vec<u8>>)>, RunningError> {
+        let fake = Fake::start(self);
+        let resolver = ContainerdResolver::new(fake.socket().to_str().unwrap());
+        let deadline = Instant::now() + time;
+        let found = resolver.running(deadline)?;
+        let resolve = |running: Running| {
+            let (resolved, spec) = resolver.resolve_running(&running, deadline);
+            (format!("{}/{}", running.namespace, running.container_id), resolved, spec)
+        };
+        Ok(found.into_iter().map(resolve).collect())
+    }
+
     /// The same with less time; also which calls were made.
     pub(super) fn resolve_within(self, time: Duration) -> (Resolved, Vec<String>) {
         let given = self.given.clone().unwrap_or_else(|| {
@@ -212,11 +230,22 @@ impl Fake {
 }
 
 async fn serve(listener: UnixListener, world: Arc<World>, calls: Arc<Mutex<Vec<String>>>) {
-    let (stream, _) = listener.accept().await.unwrap();
-    let mut connection = h2::server::handshake(stream).await.unwrap();
+    loop {
+        let (stream, _) = listener.accept().await.unwrap();
+        let connection = h2::server::handshake(stream).await.unwrap();
+        tokio::spawn(serve_one(connection, Arc::clone(&world), Arc::clone(&calls)));
+    }
+}
+
+async fn serve_one(
+    mut connection: h2::server::Connection<tokio::net::UnixStream, Bytes>,
+    world: Arc<World>,
+    calls: Arc<Mutex<Vec<String>>>,
+) {
     while let Some(Ok((request, respond))) = connection.accept().await {
         let path = request.uri().path().to_owned();
-        assert_eq!(request.headers()["containerd-namespace"], "k8s.io");
+        let about_all = path == NAMESPACES_LIST;
+        assert!(about_all || request.headers()["containerd-namespace"] == "k8s.io");
         let method = path.rsplit('.').next().unwrap_or_default().to_owned();
         calls.lock().unwrap().push(method);
         if let Some(Fault::Close) = world.faults.get(path.as_str()) {
@@ -338,6 +367,15 @@ fn answer(world: &World, path: &str, request: &[u8]) -> Result<Vec<Vec<u8>>, u32
             let sandbox = world.sandboxes.get(&request.sandbox_id).ok_or(NOT_FOUND)?;
             let sandbox = Some(sandbox.clone());
             Ok(one(StoreGetResponse { sandbox }.encode_to_vec()))
+        }
+        NAMESPACES_LIST => {
+            let namespaces = vec![Namespace { name: "k8s.io".to_owned() }];
+            Ok(one(ListNamespacesResponse { namespaces }.encode_to_vec()))
+        }
+        TASKS_LIST => {
+            let task = |(id, status): &(String, i32)| Task { id: id.clone(), status: *status };
+            let tasks = world.tasks.iter().map(task).collect();
+            Ok(one(ListTasksResponse { tasks }.encode_to_vec()))
         }
         other => panic!("{other} is not asked for"),
     }

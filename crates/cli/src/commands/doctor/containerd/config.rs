@@ -254,8 +254,10 @@ pub(in crate::commands::doctor) fn line_at(text: &str, byte: usize) -> usize {
 
 fn resolved(host: &Host, import: &str, parent: &str, version: Version) -> Vec<String> {
     let absolute = import.starts_with('/');
-    // Debian's 1.6 resolves a relative pattern below its working folder, which is the root.
-    let pattern_at_root = version < Version(1, 6, 21) && import.contains('*');
+    // Before 1.6.29 and 1.7.16 a relative pattern is resolved below containerd's working folder,
+    // which is the root.
+    let fixed = if version >= Version(1, 7, 0) { Version(1, 7, 16) } else { Version(1, 6, 29) };
+    let pattern_at_root = version < fixed && import.contains('*');
     let path = match (absolute, pattern_at_root) {
         (true, _) => import.to_owned(),
         (false, true) => format!("/{import}"),
