@@ -59,13 +59,13 @@ const CRITICAL_RULE: &str = "class: vulnerability, severity: [critical]";
 const JOURNAL: &str = "/run/systemd/journal/socket";
 
 /// The node's policies and evidence for one case; all of it is gone when this is dropped.
-struct Node<'a> {
+pub(crate) struct Node<'a> {
     ctx: &'a Ctx<'a>,
 }
 
 impl<'a> Node<'a> {
     /// A node on which this is in force, and nothing is known of any image.
-    fn with_policy(ctx: &'a Ctx<'a>, spec: &str) -> Result<Self> {
+    pub(crate) fn with_policy(ctx: &'a Ctx<'a>, spec: &str) -> Result<Self> {
         let node = Self { ctx };
         fs::create_dir_all(node.policies())?;
         fs::create_dir_all(node.verdicts())?;
@@ -73,7 +73,7 @@ impl<'a> Node<'a> {
         Ok(node)
     }
 
-    fn policies(&self) -> PathBuf {
+    pub(crate) fn policies(&self) -> PathBuf {
         self.ctx.node().etc_portcullis().join("policies")
     }
 
@@ -89,28 +89,32 @@ impl<'a> Node<'a> {
         self.ctx.node().var_lib_portcullis().join("policy")
     }
 
-    fn apply(&self, spec: &str) -> Result<()> {
-        let text = format!(
+    /// The policy `test` with this specification.
+    pub(crate) fn document(spec: &str) -> String {
+        format!(
             "apiVersion: portcullis.dev/v1alpha1\nkind: ProtectionPolicy\n\
              metadata: {{ name: test }}\nspec:\n  {}\n",
             spec.replace('\n', "\n  ")
-        );
-        fs::write(self.policies().join("test.yaml"), text)?;
+        )
+    }
+
+    pub(crate) fn apply(&self, spec: &str) -> Result<()> {
+        fs::write(self.policies().join("test.yaml"), Self::document(spec))?;
         self.ctx.portcullis(&["policy", "apply"]).ok().map(drop)
     }
 
-    fn knows(&self, image: &BuiltImage, found: &[Vulnerability]) -> Result<()> {
+    pub(crate) fn knows(&self, image: &BuiltImage, found: &[Vulnerability]) -> Result<()> {
         let file = self.ctx.node().folder().join(format!("{}.json", self.ctx.id()));
         write_report(&file, image, found)?;
         let file = file.display().to_string();
         self.ctx.portcullis(&["import", &file]).ok().map(drop)
     }
 
-    fn knows_of_busybox(&self, found: &[Vulnerability]) -> Result<()> {
+    pub(crate) fn knows_of_busybox(&self, found: &[Vulnerability]) -> Result<()> {
         self.knows(&self.ctx.images().busybox, found)
     }
 
-    fn events(&self, all: bool) -> Result<Vec<Value>> {
+    pub(crate) fn events(&self, all: bool) -> Result<Vec<Value>> {
         let flags: &[&str] = if all { &["--all"] } else { &[] };
         let list = self.ctx.portcullis(&["--output", "json", "events", "list", "--each"]);
         let list = list.args(flags).ok()?;

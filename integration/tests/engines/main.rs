@@ -3,6 +3,7 @@
 //! A case is a function and a line in the table of its file. Each is run with an engine that other
 //! cases share, so it must leave nothing behind; whatever it leaves fails it.
 
+mod doctor;
 mod faults;
 mod gate;
 mod io;
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
         faults::CASES,
         pods::CASES,
         gate::CASES,
+        doctor::CASES,
     ];
     suite::main(&tables.concat())
 }

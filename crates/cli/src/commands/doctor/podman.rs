@@ -173,6 +173,7 @@ fn others(ours: &Ours<'_>, config: &Config, out: &mut Vec<Finding>) {
                 "podman.runtime",
                 format!("runtime {name} runs {path}"),
             )
+            .file(&path)
             .at(place)
             .why("root can name it in podman --runtime; it cannot be taken away from root")
             .remedy(format!("rm {path}, if nothing else needs it; or ln -sf {OURS} {path}")),
