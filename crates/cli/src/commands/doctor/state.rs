@@ -327,6 +327,7 @@ pub(super) fn clock(now: Timestamp, events: &[Event], out: &mut Vec<Finding>) {
                 newest.strftime("%F %T")
             ),
         )
+        .file("/var/lib/portcullis/events")
         .why(format!("it was set back, or was ahead when that was written; {WHY}"))
         .remedy(REMEDY),
         _ => Finding::ok(CHECK, "the clock is not behind the newest record"),
