@@ -38,7 +38,7 @@ fn doctor(ctx: &Ctx) -> Result<()> {
         found.get("bypass").map(Vec::as_slice) == Some(&past.map(str::to_owned)[..]),
         "{found:?}"
     );
-    ensure!(found.get("error").is_none(), "{found:?}");
+    ensure!(!found.contains_key("error"), "{found:?}");
     ensure!(!default_is_gated(ctx, &node)?, "a pod of the stock default asked the gate");
 
     // The same handler twice: by its own name, and in place of the built-in one.
@@ -53,7 +53,7 @@ fn doctor(ctx: &Ctx) -> Result<()> {
             &format!(".runtimes.runc]\n{ours}"),
         );
     let found = examined(ctx, &after)?;
-    ensure!(found.get("bypass").is_none() && found.get("error").is_none(), "{found:?}");
+    ensure!(!found.contains_key("bypass") && !found.contains_key("error"), "{found:?}");
     let gated = restarted(ctx, &config, &after).and_then(|()| default_is_gated(ctx, &node));
     restarted(ctx, &config, &before)?;
     ensure!(gated?, "a pod of the gate's default asked nobody");

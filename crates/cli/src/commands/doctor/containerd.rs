@@ -80,7 +80,7 @@ pub(super) fn check(
             }
             let named = cri.handlers.get(&cri.default.0);
             let is_broken = named.is_some_and(|h| matches!(way(ours, h, judged), Way::Broken(_)));
-            found.default_gated = default(&cri, path, &found.gated, is_broken, out);
+            found.default_gated = default(&cri, judged, path, &found.gated, is_broken, out);
         }
     }
     clients(ours, out);
@@ -354,9 +354,15 @@ fn handler(
 
 /// The table of a handler, as it would be written.
 fn table_of(cri: &Cri, version: Version, name: &str) -> String {
-    let new = version.merges() && (cri.format >= 3 || cri.files.is_empty());
-    let section = if new { "io.containerd.cri.v1.runtime" } else { "io.containerd.grpc.v1.cri" };
-    format!("plugins.\"{section}\".containerd.runtimes.{name}")
+    format!("plugins.\"{}\".containerd.runtimes.{name}", section_of(cri, version))
+}
+
+/// The plug-in that has the handlers, in the format that the configuration is written in.
+fn section_of(cri: &Cri, version: Version) -> &'static str {
+    match version.merges() && (cri.format >= 3 || cri.files.is_empty()) {
+        true => "io.containerd.cri.v1.runtime",
+        false => "io.containerd.grpc.v1.cri",
+    }
 }
 
 /// What makes a handler go through the gate.
@@ -380,6 +386,7 @@ fn in_place_of_runc(ours: &Ours<'_>) -> String {
 /// Looks at the default, and says whether it goes through the gate.
 fn default(
     cri: &Cri,
+    version: Version,
     main: &str,
     gated: &[String],
     is_broken: bool,
@@ -387,9 +394,11 @@ fn default(
 ) -> bool {
     const CHECK: &str = "containerd.default";
     let (name, place) = &cri.default;
-    let place = place
-        .clone()
-        .unwrap_or_else(|| Place { file: main.to_owned(), key: "default_runtime_name".to_owned() });
+    let place = place.clone().unwrap_or_else(|| {
+        let section = section_of(cri, version);
+        let key = format!("plugins.\"{section}\".containerd.default_runtime_name");
+        Place { file: main.to_owned(), key }
+    });
     let is_gated = gated.contains(name);
     let found = match (is_gated, cri.handlers.contains_key(name)) {
         (true, _) => {
@@ -441,7 +450,7 @@ fn clients(ours: &Ours<'_>, out: &mut Vec<Finding>) {
             "who may use containerd's socket, which is root alone, starts containers past the gate \
              unless a runtime is named",
         )
-        .remedy(format!("ctr run --runtime {OURS} …, or: {}", in_place_of_runc(ours))),
+        .remedy(format!("ctr run --runtime {OURS} IMAGE ID; or {}", in_place_of_runc(ours))),
         None => Finding::new(Severity::Info, CHECK, "there is no runc in PATH")
             .why("ctr and nerdctl start nothing without --runtime"),
     };

@@ -197,9 +197,7 @@ fn built_in(ours: &Ours<'_>, is_default: bool, place: &Place, out: &mut Vec<Find
             let what = format!("{path}, also as io.containerd.runc.v2");
             let remedy = match is_default {
                 true => mended(),
-                false => {
-                    "give the socket to nobody but root; this runtime cannot be redefined".into()
-                }
+                false => "chown root:root /var/run/docker.sock".into(),
             };
             out.push(past(CHECK, "runc", &what, is_default).at(Some(place)).remedy(remedy));
             false

@@ -236,7 +236,7 @@ pub(super) fn pause(
                 Finding::new(Severity::Error, "pause", seen).file(SETTINGS).key("sandboxImages");
             out.push(finding.why(WHY).remedy(format!(
                 "in {SETTINGS}: sandboxImages = [\"{}\"]",
-                digest.as_deref().unwrap_or("sha256:…")
+                digest.as_deref().unwrap_or("sha256:DIGEST")
             )));
         }
     }

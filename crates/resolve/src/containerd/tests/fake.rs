@@ -61,6 +61,9 @@ pub(super) struct World {
     pub(super) given: Option<Vec<RootfsMount>>,
 }
 
+/// A running container by namespace and id, as it is resolved, and its specification.
+pub(super) type Found = (String, Resolved, Option<Vec<u8>>);
+
 /// The documents of one image in the world.
 #[derive(Debug, Clone)]
 pub(super) struct Image {
@@ -150,10 +153,7 @@ impl World {
     }
 
     /// What runs at a fake with these tables, each as it would start again.
-    pub(super) fn running(
-        self,
-        time: Duration,
-    ) -> Result<Vec<(String, Resolved, Option<Vec<u8>>)>, RunningError> {
+    pub(super) fn running(self, time: Duration) -> Result<Vec<Found>, RunningError> {
         let fake = Fake::start(self);
         let resolver = ContainerdResolver::new(fake.socket().to_str().unwrap());
         let deadline = Instant::now() + time;
