@@ -180,23 +180,29 @@ fn each_generation_loads_what_it_loads() {
     }
 }
 
-/// The engines that the integration tests use, where they are.
+/// The engines that the integration tests use.
 fn engines() -> Vec<(Version, String)> {
     let home = std::env::var("HOME").unwrap_or_default();
     let unpacked =
         |suite: &str| format!("{home}/.cache/portcullis/engines/{suite}/usr/bin/containerd");
-    [(V16, "/usr/bin/containerd".to_owned()), (V17, unpacked("trixie")), (V21, unpacked("sid"))]
-        .into_iter()
-        .filter(|(version, path)| {
-            let said = Command::new(path).arg("--version").output();
-            let text = said.map(|o| String::from_utf8_lossy(&o.stdout).into_owned());
-            text.is_ok_and(|text| text.contains(&version.to_string()))
-        })
-        .collect()
+    let engines = [
+        (V16, "/usr/bin/containerd".to_owned()),
+        (V17, unpacked("trixie")),
+        (V21, unpacked("sid")),
+    ];
+    for (version, path) in &engines {
+        let said = Command::new(path).arg("--version").output();
+        let said = said.map(|o| String::from_utf8_lossy(&o.stdout).into_owned());
+        let generation = format!("{}.{}.", version.0, version.1);
+        assert!(
+            said.as_ref().is_ok_and(|text| text.contains(&generation)),
+            "{path}: {said:?}; integration/packages.sh gets what is lacking"
+        );
+    }
+    engines.into()
 }
 
-/// What the real containerd says that it loads is what the table above says. On a machine without
-/// the engines the table alone is what is tested; the integration tests always have them.
+/// What the real containerd says that it loads is what the table above says.
 #[test]
 fn the_table_is_what_config_dump_says() {
     for (version, containerd) in engines() {
