@@ -53,7 +53,7 @@ pub(crate) const CASES: &[Case] = &[
 const CRITICAL_RULE: &str = "class: vulnerability, severity: [critical]";
 
 /// A node on which this is in force, and nothing is known of any image.
-fn with_policy<'a>(ctx: &'a Ctx<'_>, spec: &str) -> Result<Rules<'a>> {
+pub(crate) fn with_policy<'a>(ctx: &'a Ctx<'_>, spec: &str) -> Result<Rules<'a>> {
     Rules::new(ctx.node(), ctx.engine().settings(), spec)
 }
 

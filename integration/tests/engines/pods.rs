@@ -57,6 +57,16 @@ impl Pod {
         network: NamespaceMode,
         pid: NamespaceMode,
     ) -> Result<Self> {
+        Self::start_by(ctx, ctx.door().handler(), network, pid)
+    }
+
+    /// A pod of another handler than the door's; the engine's default if it has no name.
+    pub(crate) fn start_by(
+        ctx: &Ctx,
+        handler: &str,
+        network: NamespaceMode,
+        pid: NamespaceMode,
+    ) -> Result<Self> {
         let client = ctx.cri()?;
         let shared =
             NamespaceOption { network: network.into(), pid: pid.into(), ..Default::default() };
@@ -77,7 +87,7 @@ impl Pod {
             }),
             ..Default::default()
         };
-        let id = client.run_pod(&config, ctx.door().handler())?;
+        let id = client.run_pod(&config, handler)?;
         let image = ctx.images().busybox.name.clone();
         Ok(Self { client, config, image, id })
     }
