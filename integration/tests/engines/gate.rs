@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use portcullis_integration::cri::NamespaceMode;
 use portcullis_integration::evidence::{CRITICAL, MEDIUM};
 use portcullis_integration::image::{Entry, ImageBuilder, busybox_layer};
-use portcullis_integration::node::signal;
+use portcullis_integration::node::{signal, stand_still};
 use portcullis_integration::rules::{BLOCK_CRITICAL, FAULTS, Fault, NO_TIME, Rules};
 use portcullis_integration::run::Output;
 use portcullis_integration::shim::{self, Shim};
@@ -685,7 +685,7 @@ fn slow_containerd(ctx: &Ctx) -> Result<()> {
     let socket = sockets.next().context("no shim's socket")??.path();
 
     let containerd = ctx.engine().containerd_pid()?;
-    signal(containerd, Signal::STOP)?;
+    stand_still(containerd)?;
     let told = while_it_stands(&socket, &bundle, &sibling, &victim);
     signal(containerd, Signal::CONT)?;
     let refusal = told?;

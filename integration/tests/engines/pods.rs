@@ -146,9 +146,14 @@ impl Pod {
         seen.with_context(|| format!("the log holds {text:?}"))
     }
 
+    /// containerd knows of an end by an event, which may be behind the answer to the stop; kubelet
+    /// asks again too.
     pub(crate) fn kill_and_remove(&self, id: &str) -> Result<()> {
         self.client.stop_container(id, Duration::ZERO)?;
-        self.client.remove_container(id)
+        wait_for("the removal", LIMIT, || match self.client.remove_container(id) {
+            Err(error) if format!("{error:#}").contains("still running") => Ok(None),
+            removed => removed.map(Some),
+        })
     }
 
     pub(crate) fn remove(self) -> Result<()> {
