@@ -1,6 +1,6 @@
 //! What a container can leave behind on a node, compared before and after a test.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -55,6 +55,16 @@ impl Snapshot {
             snapshot.add("container", container);
         }
         Ok(snapshot)
+    }
+
+    /// How many there are of each kind.
+    pub fn counts(&self) -> BTreeMap<String, usize> {
+        let mut counts = BTreeMap::new();
+        for line in &self.0 {
+            let kind = line.split(' ').next().unwrap_or_default();
+            *counts.entry(kind.to_owned()).or_default() += 1;
+        }
+        counts
     }
 
     /// Fails if the node does not come back to this within some seconds, and names what is left.

@@ -67,8 +67,13 @@ impl Way {
     /// Its name in the names of trials, such as `containerd-1.6::wrapper` or, where pods are run,
     /// `containerd-1.6::wrapper-pods`.
     pub fn name(&self) -> String {
-        let pods = if matches!(self.peer, Peer::Kube(_)) { "-pods" } else { "" };
+        let pods = if self.has_pods() { "-pods" } else { "" };
         format!("{}::{}{pods}", self.engine(), self.door.name())
+    }
+
+    /// Whether its containers live in pods.
+    pub fn has_pods(&self) -> bool {
+        matches!(self.peer, Peer::Kube(_))
     }
 
     /// Whether the user who starts containers could as well start the runtime himself, so that no

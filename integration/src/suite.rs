@@ -320,7 +320,7 @@ pub fn main(cases: &[Case]) -> ExitCode {
         if !arguments.list {
             println!("{}: {}", engine.name(), engine.version());
         }
-        for door in [Door::Stock, Door::Portcullis] {
+        for door in [Door::Stock, Door::Portcullis, Door::Wrapper] {
             for &case in cases.iter().filter(|case| case.doors.contains(&door)) {
                 let name = format!("{}::{}::{}", engine.name(), door.name(), case.name);
                 let lack = case.needs.iter().find_map(|need| need.lack());

@@ -4,6 +4,7 @@
 //! and what fails there is the tests' fault.
 
 mod life;
+mod refusal;
 mod table;
 
 use std::process::ExitCode;
@@ -38,7 +39,8 @@ fn main() -> ExitCode {
     // The trials of one engine share it, so more threads would only wait for each other.
     arguments.test_threads = Some(1);
     let stage = Arc::new(Stage::default());
-    let cases: Vec<_> = life::cases().into_iter().chain(table::cases()).map(Arc::new).collect();
+    let tables = [life::cases(), refusal::cases(), table::cases()];
+    let cases: Vec<_> = tables.into_iter().flatten().map(Arc::new).collect();
     let mut trials = Vec::new();
     let mut told = None;
     for way in Way::all() {

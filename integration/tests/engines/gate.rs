@@ -20,10 +20,13 @@ use serde_json::{Value, json};
 use crate::checkpoints::Checkpoint;
 use crate::pods::Pod;
 
-const GATED: &[Door] = &[Door::Portcullis];
-
 const fn case(name: &'static str, run: fn(&Ctx) -> Result<()>) -> Case {
-    Case::new(name, run).only(GATED)
+    Case::new(name, run).only(&[Door::Portcullis, Door::Wrapper])
+}
+
+/// What only the shim does, or what is done to it.
+const fn of_shim(name: &'static str, run: fn(&Ctx) -> Result<()>) -> Case {
+    Case::new(name, run).only(&[Door::Portcullis])
 }
 
 pub(crate) const CASES: &[Case] = &[
@@ -31,23 +34,23 @@ pub(crate) const CASES: &[Case] = &[
     case("a_blocked_container_is_told_in_its_pod", blocked_in_pod),
     case("an_alarmed_start_runs_and_warns", alarmed),
     case("an_allowed_start_runs_in_silence", allowed),
-    case("an_outcome_is_recorded", outcomes),
+    of_shim("an_outcome_is_recorded", outcomes),
     case("an_index_and_its_platform_are_one_image", indexed),
     case("two_configs_with_one_chain_are_told_apart", one_chain),
     case("a_remapped_image_is_known", remapped),
-    case("a_restore_is_asked_for_as_a_start", restored),
+    of_shim("a_restore_is_asked_for_as_a_start", restored),
     case("dangerous_settings_of_a_start_are_judged", settings_of_a_start),
     case("dangerous_settings_of_a_pod_are_judged", settings_of_a_pod),
     case("a_vex_statement_lets_an_image_start", vex),
     case("explain_and_simulate_answer_for_a_refused_start", explained),
     case("decide_and_the_shim_and_the_library_agree", agree),
     case("no_time_has_its_configured_action", no_time),
-    case("an_image_that_is_only_claimed_has_its_configured_action", claimed),
+    of_shim("an_image_that_is_only_claimed_has_its_configured_action", claimed),
     case("a_broken_node_keeps_its_containers", broken_node),
-    case("a_slow_containerd_delays_its_start_alone", slow_containerd),
+    of_shim("a_slow_containerd_delays_its_start_alone", slow_containerd),
     case("a_failure_never_stops_a_pods_sandbox", sandbox),
-    case("a_bundle_without_a_config_is_an_error", no_config),
-    case("a_creation_that_was_given_up_leaves_nothing", given_up),
+    of_shim("a_bundle_without_a_config_is_an_error", no_config),
+    of_shim("a_creation_that_was_given_up_leaves_nothing", given_up),
 ];
 
 const CRITICAL_RULE: &str = "class: vulnerability, severity: [critical]";
