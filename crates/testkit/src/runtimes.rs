@@ -22,7 +22,7 @@ mod lines;
 pub use argp::{crun_1_8, crun_1_29};
 pub use cli::{runc_1_1, runc_1_1_debian, runc_1_2};
 pub use cli_v3::runc_main;
-pub use lines::{ORDINARY, line_of};
+pub use lines::{ORDINARY, Ordinary, line_of};
 
 /// A call by which a runtime creates a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
