@@ -39,7 +39,7 @@ fn read(
     }
     let [id] = read.arguments[..] else { return None };
     let bundle = read.set.iter().rev().find(|(name, _)| matches!(*name, "bundle" | "b"));
-    (!id.is_empty()).then(|| Creates {
+    Some(Creates {
         command: (*command).to_owned(),
         bundle: bundle.map_or(String::new(), |(_, value)| (*value).to_owned()),
         id: id.to_owned(),

@@ -46,7 +46,7 @@ pub fn runc_main(line: &[&str]) -> Option<Creates> {
     }
     let [id] = read.arguments[..] else { return None };
     let bundle = read.set.iter().rev().find(|(name, _)| *name == "bundle");
-    (!id.is_empty()).then(|| Creates {
+    Some(Creates {
         command: (*command).to_owned(),
         bundle: bundle.map_or(String::new(), |(_, value)| (*value).to_owned()),
         id: id.to_owned(),
