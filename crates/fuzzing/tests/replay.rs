@@ -108,7 +108,8 @@ fn changed(mut bytes: Vec<u8>, changes: &[Change], seeds: &[(String, Vec<u8>)]) 
 
 fn changes_hold((name, check): &Target) {
     let seeds = seeds(name);
-    let config = Config { cases: 300, failure_persistence: None, ..Config::default() };
+    let config =
+        Config { cases: 300, failure_persistence: None, max_shrink_iters: 50, ..Config::default() };
     let inputs = (any::<Index>(), prop::collection::vec(change(), 1..6));
     TestRunner::new(config)
         .run(&inputs, |(seed, changes)| {

@@ -118,10 +118,9 @@ impl FromStr for ImageRef {
     type Err = ReferenceError;
 
     fn from_str(text: &str) -> Result<Self, ReferenceError> {
-        let wrong = |why| {
-            let shown = text.chars().take(120).flat_map(char::escape_default).collect();
-            ReferenceError::Malformed(shown, why)
-        };
+        let shown =
+            |text: &str| text.chars().take(120).flat_map(char::escape_default).collect::<String>();
+        let wrong = |why| ReferenceError::Malformed(shown(text), why);
         if text.is_empty() {
             return Err(wrong("it is empty"));
         }
@@ -130,9 +129,7 @@ impl FromStr for ImageRef {
         }
         let (rest, digest) = match text.split_once('@') {
             Some((rest, digest)) => {
-                let digest = digest
-                    .parse()
-                    .map_err(|e| ReferenceError::Digest(rest.chars().take(120).collect(), e))?;
+                let digest = digest.parse().map_err(|e| ReferenceError::Digest(shown(rest), e))?;
                 (rest, Some(digest))
             }
             None => (text, None),
@@ -261,6 +258,14 @@ mod tests {
             assert!(wrong.parse::<ImageRef>().is_err(), "{wrong:?} was taken for a reference");
         }
         assert!("a".repeat(600).parse::<ImageRef>().is_err());
+    }
+
+    #[test]
+    fn errors_steer_no_terminal() {
+        for wrong in ["a\u{1b}[2J", "a\u{1b}[2J@sha256:0", "a@\u{1b}[2J:0"] {
+            let error = crate::with_causes(&wrong.parse::<ImageRef>().unwrap_err());
+            assert!(!error.contains(char::is_control), "{error:?}");
+        }
     }
 
     proptest! {
