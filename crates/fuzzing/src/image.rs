@@ -64,16 +64,18 @@ pub fn containerd_records(data: &[u8]) -> bool {
     fuzzing::record(*kind, message)
 }
 
-/// What a server sends on a connection, from its first byte on.
+/// What a server sends on a connection; the first byte tells whether it does so before the request
+/// or in answer to it.
 ///
 /// The call ends when the connection does, and never waits for its deadline. How the bytes are cut
 /// into pieces does not change which messages are in them.
 pub fn grpc(data: &[u8]) -> bool {
+    let Some((when, data)) = data.split_first() else { return false };
     let whole = fuzzing::messages(data, data.len().max(1));
     for size in [1, 3, 7] {
         assert_eq!(fuzzing::messages(data, size), whole, "cut into pieces of {size}");
     }
-    match fuzzing::call(data) {
+    match fuzzing::call(data, when & 1 != 0) {
         Ok(()) => true,
         Err(error) => {
             told(&*error);

@@ -1,7 +1,8 @@
 //! Entry points for fuzzers, where types are private.
 
 use std::error::Error;
-use std::io::Write as _;
+use std::io::{Read, Write as _};
+use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
@@ -91,25 +92,50 @@ pub fn messages(stream: &[u8], size: usize) -> (Vec<Bytes>, bool) {
     (messages, false)
 }
 
-/// A call whose server sends these bytes and then says no more.
+/// A call whose server sends these bytes, before the request or in answer to it, and then says no
+/// more.
 ///
 /// # Errors
 /// Why it failed; but never that its deadline has passed, since the server hung up before.
-pub fn call(server: &[u8]) -> Result<(), Refused> {
+pub fn call(server: &[u8], in_answer: bool) -> Result<(), Refused> {
     let (ours, mut theirs) = UnixStream::pair()?;
-    // What does not fit into the socket's buffer is not sent.
-    theirs.set_nonblocking(true)?;
-    let _cut = theirs.write(server);
-    theirs.shutdown(std::net::Shutdown::Write)?;
     ours.set_nonblocking(true)?;
     let deadline = Instant::now() + Duration::from_secs(20);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let called = runtime.block_on(async {
-        let ours = tokio::net::UnixStream::from_std(ours).map_err(GrpcError::Unreachable)?;
-        let channel = Channel::over(ours, HeaderValue::from_static("k8s.io"), deadline).await?;
-        let request = api::GetContainerRequest { id: "c1".to_owned() };
-        channel.unary::<api::GetContainerResponse>(api::CONTAINERS_GET, &request).await
+    let mut serve = move || -> std::io::Result<()> {
+        if in_answer {
+            read_request(&mut theirs)?;
+        }
+        theirs.write_all(server)?;
+        theirs.shutdown(Shutdown::Write)?;
+        std::io::copy(&mut theirs, &mut std::io::sink()).map(drop)
+    };
+    let called = std::thread::scope(|scope| {
+        // What the server meets when the client hangs up on it does not matter.
+        scope.spawn(move || serve().ok());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let called = runtime.block_on(async {
+            let ours = tokio::net::UnixStream::from_std(ours).map_err(GrpcError::Unreachable)?;
+            let channel = Channel::over(ours, HeaderValue::from_static("k8s.io"), deadline).await?;
+            let request = api::GetContainerRequest { id: "c1".to_owned() };
+            channel.unary::<api::GetContainerResponse>(api::CONTAINERS_GET, &request).await
+        });
+        called.map(drop).map_err(Refused::from)
     });
     assert!(Instant::now() < deadline, "the call waited for its deadline");
-    called.map(drop).map_err(Into::into)
+    called
+}
+
+/// Reads a client's preface and frames up to the end of its request (RFC 9113, sections 3.4, 4.1).
+fn read_request(client: &mut impl Read) -> std::io::Result<()> {
+    const DATA: u8 = 0;
+    client.read_exact(&mut [0; 24])?;
+    loop {
+        let mut head = [0; 9];
+        client.read_exact(&mut head)?;
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+        std::io::copy(&mut client.take(length.into()), &mut std::io::sink())?;
+        if head[3] == DATA {
+            return Ok(());
+        }
+    }
 }
