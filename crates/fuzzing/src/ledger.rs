@@ -42,13 +42,16 @@ fn check(folder: &Path, data: &[u8]) -> bool {
     match ledger.append(&event()) {
         Ok(head) => {
             let (after, events_after) = readers(&ledger);
-            assert_eq!(after.last, Some(head), "the last record is not the one that was written");
             assert!(after.records > before.records);
             assert_eq!(events_after.last(), Some(&event()));
             assert!(events_after.starts_with(&events), "an event is gone");
-            assert!(!whole || after.is_whole(), "going on brought faults: {:?}", after.faults);
-            let known = ledger.verify(&[head]).expect("it was read before");
-            assert_eq!(known.heads_confirmed, 1);
+            // In a ledger with faults there may be two records of one number.
+            if before.is_whole() {
+                assert!(after.is_whole(), "going on brought faults: {:?}", after.faults);
+                assert_eq!(after.last, Some(head), "the last record is not what was written");
+                let known = ledger.verify(&[head]).expect("it was read before");
+                assert_eq!(known.heads_confirmed, 1);
+            }
         }
         Err(LedgerError::Full) => {}
         Err(error) => panic!("cannot go on: {}", portcullis_types::with_causes(&error)),
