@@ -112,9 +112,8 @@ fn read_short<'a>(flags: &[Flag], text: &'a str, parsed: &mut Parsed<'a>) -> Opt
         if flag.takes == Takes::Value {
             value = rest.as_str();
             if value.is_empty() {
-                (value, parsed.arguments) = match parsed.arguments.split_first()? {
-                    (value, behind) => (*value, behind),
-                };
+                let (next, behind) = parsed.arguments.split_first()?;
+                (value, parsed.arguments) = (next, behind);
             }
             rest = "".chars();
         }
