@@ -17,6 +17,9 @@
 mod containerd;
 mod docker;
 mod documents;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod grpc;
 mod mounted;
 mod names;

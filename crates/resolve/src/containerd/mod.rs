@@ -6,6 +6,8 @@ pub(crate) mod cri;
 pub(crate) mod identify;
 mod image;
 pub(crate) mod place;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod records;
 mod resolve;
 mod running;
 mod snapshot;
