@@ -219,9 +219,21 @@ impl RuntimeOptions {
         namespace: &str,
         cgroups_path: &str,
     ) -> Self {
+        Self::on_host(sent, settings, namespace, cgroups_path, Path::new(SYSTEMD).is_dir())
+    }
+
+    /// [`RuntimeOptions::resolve`] on a host that systemd runs, or does not.
+    fn on_host(
+        sent: Option<RuncOptions>,
+        settings: &RuntimeSettings,
+        namespace: &str,
+        cgroups_path: &str,
+        systemd: bool,
+    ) -> Self {
         let detect = settings.systemd_cgroup == SystemdCgroup::Detect;
-        // No other driver takes this form, so what an engine leaves open is told by it.
-        let detected = detect && is_systemd_form(cgroups_path);
+        // Only the systemd driver means this form, so what an engine leaves open is told by it. A
+        // parent named `*.slice` makes it as well; without systemd such a path is a plain folder.
+        let detected = detect && systemd && is_systemd_form(cgroups_path);
         match sent {
             Some(sent) => Self {
                 binary: match sent.binary_name.as_str() {
@@ -250,6 +262,9 @@ impl RuntimeOptions {
         }
     }
 }
+
+/// The folder by which runc tells that systemd runs (runc, `libcontainer/cgroups/systemd`).
+const SYSTEMD: &str = "/run/systemd/system";
 
 /// `slice:prefix:name`, the form that only the systemd driver takes (runc, `docs/systemd.md`).
 fn is_systemd_form(cgroups_path: &str) -> bool {
@@ -281,12 +296,22 @@ mod tests {
         assert!(options.systemd_cgroup);
         assert_eq!(options.root, Path::new("/run/containerd/runc/k8s.io"));
 
-        let none =
-            RuntimeOptions::resolve(decode(None).unwrap(), &settings(), "a", "x.slice:cri:id");
+        let none = RuntimeOptions::resolve(decode(None).unwrap(), &settings(), "a", "/kubepods/x");
         assert_eq!(none.binary, Path::new("runc"));
-        assert!(none.systemd_cgroup, "the cgroup's form shows the driver");
-        let none = RuntimeOptions::resolve(None, &settings(), "a", "/kubepods/x");
         assert!(!none.systemd_cgroup);
+    }
+
+    #[test]
+    fn the_form_of_a_cgroup_shows_the_driver_where_systemd_runs() {
+        let check = |path, systemd, expected| {
+            for sent in [None, Some(RuncOptions::new())] {
+                let options = RuntimeOptions::on_host(sent, &settings(), "a", path, systemd);
+                assert_eq!(options.systemd_cgroup, expected, "{path} systemd: {systemd}");
+            }
+        };
+        check("x.slice:cri:id", true, true);
+        check("x.slice:cri:id", false, false);
+        check("/kubepods/x", true, false);
     }
 
     #[test]
