@@ -5,8 +5,33 @@ use containerd_shim_protos::protobuf::well_known_types::any::Any;
 
 use crate::args::Args;
 use crate::bundle::Spec;
+use crate::oci_args::{self, Line};
 use crate::options::{self, RuntimeOptions};
 use crate::{bootstrap, status};
+
+/// What the wrapper makes of a runtime's arguments.
+#[derive(Debug)]
+pub enum Reading {
+    /// It asks for this bundle (empty: the current folder) and id.
+    Gates(String, String),
+    /// It hands them on.
+    Passes,
+    /// It does neither.
+    Refuses,
+}
+
+/// Reads a runtime's arguments.
+pub fn arguments(line: &[&str]) -> Reading {
+    let words: Vec<_> = line.iter().map(std::ffi::OsString::from).collect();
+    match oci_args::read(&words) {
+        Line::Pass(_) => Reading::Passes,
+        Line::Unclear(_) => Reading::Refuses,
+        Line::Creates(creation) => {
+            let bundle = creation.bundle.unwrap_or_default().display().to_string();
+            Reading::Gates(bundle, creation.id)
+        }
+    }
+}
 
 /// What the shim sees in a runtime specification.
 #[derive(Debug)]
