@@ -4,12 +4,15 @@
 //! of runc's own options is a cgroup, so that reading one as the other joins a cgroup by the name
 //! of a text. Where the engine sends nothing, the settings say (containerd 1.6 with our type name).
 
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use containerd_shim_protos::protobuf::{self, CodedInputStream, Message};
 use containerd_shim_protos::shim::oci::Options as RuncOptions;
 use portcullis_settings::{RuntimeSettings, SystemdCgroup};
+use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
 use crate::io::Owner;
@@ -21,6 +24,9 @@ const GENERIC: &str = "runtimeoptions.v1.Options";
 /// What clients of 1.6 and 1.7 send with a task to a runtime that is not called runc's, to tell the
 /// owner of its streams (`runtime/linux/runctypes/runc.proto`).
 const OLD: &str = "containerd.linux.runc.CreateOptions";
+
+/// Most bytes of a file of options, which has some lines.
+const MAX_CONFIG: u64 = 64 << 10;
 
 /// Where the options of a container are kept for the `delete` verb.
 pub(crate) const FILE: &str = "portcullis-runtime.json";
@@ -38,7 +44,7 @@ pub(crate) enum OptionsError {
     #[error("the runtime options are not the TOML of runc's options")]
     Toml(#[source] toml::de::Error),
     #[error("cannot read the runtime options' file {path}")]
-    ConfigPath { path: PathBuf, source: std::io::Error },
+    ConfigPath { path: PathBuf, source: io::Error },
 }
 
 /// How to run the OCI runtime for one container.
@@ -136,11 +142,27 @@ fn generic(bytes: &[u8]) -> Result<RuncOptions, OptionsError> {
     let text = match (message.target.is_empty(), message.source.as_str()) {
         (false, _) => message.target,
         (true, "") => String::new(),
-        (true, path) => std::fs::read_to_string(path)
-            .map_err(|source| OptionsError::ConfigPath { path: path.into(), source })?,
+        (true, path) => {
+            config(path).map_err(|source| OptionsError::ConfigPath { path: path.into(), source })?
+        }
     };
     let options: TomlOptions = toml::from_str(&text).map_err(OptionsError::Toml)?;
     Ok(options.into())
+}
+
+/// The text of a file of options; a device or a pipe in its place is not waited for.
+fn config(path: &str) -> io::Result<String> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
+    }
+    let mut text = String::new();
+    file.take(MAX_CONFIG + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > MAX_CONFIG {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is too large"));
+    }
+    Ok(text)
 }
 
 impl RuntimeOptions {
@@ -228,6 +250,24 @@ mod tests {
         assert_eq!(decoded.binary_name, "/opt/gate");
         assert!(decoded.systemd_cgroup);
         assert_eq!(decoded.shim_cgroup, "");
+    }
+
+    #[test]
+    fn a_file_of_options_is_bounded_and_is_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("options.toml");
+        let decoded = |path: &Path| {
+            let mut message = Mount::new();
+            message.source = path.to_str().unwrap().into();
+            decode(Some(&any(GENERIC, message.write_to_bytes().unwrap())))
+        };
+        std::fs::write(&file, "BinaryName = '/opt/gate'").unwrap();
+        assert_eq!(decoded(&file).unwrap().unwrap().binary_name, "/opt/gate");
+        std::fs::write(&file, " ".repeat(MAX_CONFIG as usize + 1)).unwrap();
+        for wrong in [&file, folder.path(), Path::new("/dev/zero"), Path::new("/none")] {
+            let error = decoded(wrong).unwrap_err();
+            assert!(matches!(error, OptionsError::ConfigPath { .. }), "{error}");
+        }
     }
 
     #[test]
