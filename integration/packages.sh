@@ -16,6 +16,7 @@ readonly packages=(
     busybox-static             # all that runs inside the test images
     containerd                 # the first generation under test, with its stock shim and ctr
     containernetworking-plugins
+    crun                       # for the model of its command line
     iproute2
     runc
     systemd                    # for systemd-journald and journalctl
