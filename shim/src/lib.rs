@@ -8,6 +8,9 @@ mod bootstrap;
 mod bundle;
 mod cgroups;
 mod events;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod info;
 mod io;
 mod logger;

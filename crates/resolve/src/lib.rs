@@ -16,6 +16,9 @@
 
 mod containerd;
 mod documents;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod grpc;
 mod notes;
 mod rootfs;

@@ -5,6 +5,8 @@ pub(crate) mod client;
 mod cri;
 mod identify;
 mod image;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod records;
 mod resolve;
 mod snapshot;
 mod spec;
