@@ -410,7 +410,12 @@ fn essence(event: &Value) -> Value {
     // Each engine starts containers with settings of its own.
     let of_start = event["workload"].as_array().map_or(0, Vec::len) as u64;
     let of_image = event["findings"].as_u64().map(|all| all - of_start);
-    let reason = reason.replace(&format!("none of {} ", event["findings"]), "none of all ");
+    let reason = match reason.split_once("none of ") {
+        Some((before, after)) => {
+            format!("{before}none of all{}", after.trim_start_matches(|c: char| c.is_ascii_digit()))
+        }
+        None => reason.to_owned(),
+    };
     json!({
         "action": event["action"],
         "wouldBlock": event["wouldBlock"],
