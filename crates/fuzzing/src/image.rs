@@ -1,4 +1,6 @@
-//! What an engine says of images: documents, records, and the connection they come by.
+//! What an engine says of images: documents, records, the connection they come by, and mounts.
+
+use std::path::Path;
 
 use portcullis_resolve::fuzzing;
 use serde_json::Value;
@@ -82,4 +84,27 @@ pub fn grpc(data: &[u8]) -> bool {
             false
         }
     }
+}
+
+/// A file of records of containers/storage.
+///
+/// What is found has the id that was asked for, once, and ids in it are ids.
+pub fn storage(data: &[u8]) -> bool {
+    fuzzing::storage(data, &"a".repeat(64))
+}
+
+/// A mount table of the kernel.
+///
+/// What is found is at the place that was asked for; lines about other places change nothing; there
+/// are no more lower directories than colons allow, and none is empty.
+pub fn mounts(data: &[u8]) -> bool {
+    let place = Path::new("/m");
+    let lower = fuzzing::lower(data, place);
+    let elsewhere = b"\n1 0 0:1 / /n rw - overlay o rw,lowerdir=/x\n";
+    assert_eq!(fuzzing::lower(&[data, elsewhere].concat(), place), lower);
+    let Some(lower) = lower else { return false };
+    let separators = data.iter().filter(|byte| matches!(byte, b':' | b',' | b'\\')).count();
+    assert!(lower.len() <= separators + 1, "{lower:?}");
+    assert!(lower.iter().all(|dir| !dir.as_os_str().is_empty()), "{lower:?}");
+    true
 }

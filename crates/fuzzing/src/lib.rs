@@ -18,7 +18,7 @@ mod text;
 mod verdict;
 mod workload;
 
-pub use image::{containerd_records, grpc, image_documents};
+pub use image::{containerd_records, grpc, image_documents, mounts, storage};
 pub use ledger::ledger;
 pub use names::names;
 pub use policy::{cel, policy_yaml, published_set};
@@ -43,6 +43,7 @@ pub const TARGETS: &[Target] = &[
     ("image_documents", image_documents),
     ("kev", kev),
     ("ledger", ledger),
+    ("mounts", mounts),
     ("names", names),
     ("oci_args", oci_args),
     ("policy_yaml", policy_yaml),
@@ -50,6 +51,7 @@ pub const TARGETS: &[Target] = &[
     ("report", report),
     ("runtime_options", runtime_options),
     ("settings", settings),
+    ("storage", storage),
     ("verdict", verdict),
     ("vex", vex),
 ];

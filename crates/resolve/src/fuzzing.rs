@@ -4,6 +4,7 @@ use std::error::Error;
 use std::io::{Read, Write as _};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
@@ -66,6 +67,19 @@ pub fn record(kind: u8, message: &[u8]) -> bool {
         5 => again::<api::ReadContentResponse>(message).is_some(),
         _ => again::<api::StoreGetResponse>(message).is_some(),
     }
+}
+
+/// Reads a file of records of containers/storage for the thing with this id. Says whether it was
+/// found.
+pub fn storage(json: &[u8], id: &str) -> bool {
+    crate::storage::fuzzing::records(json, id)
+}
+
+/// The lower directories of what a mount table says is mounted at a place, if anything is.
+pub fn lower(table: &[u8], place: &Path) -> Option<Vec<PathBuf>> {
+    let mounted = crate::mounted::find(table, place)?;
+    assert_eq!(mounted.at, place);
+    Some(mounted.lower())
 }
 
 fn again<M: Message + Default + PartialEq + std::fmt::Debug>(bytes: &[u8]) -> Option<M> {
