@@ -187,7 +187,12 @@ fn colours_are_where_they_are_wanted() {
             .fold(always.clone(), |text, code| text.replace(code, ""));
         assert!(!without.contains('\u{1b}'), "{name}: {without:?}");
         if !["import", "policy apply", "feed status", "feed update"].contains(&name) {
-            assert_eq!(without, bare, "{name}: colour alone may differ");
+            // Doctor tells how much room is left, which others change meanwhile.
+            let told = |text: &str| match name {
+                "doctor" => text.replace(|c: char| c.is_ascii_digit(), "#"),
+                _ => text.to_owned(),
+            };
+            assert_eq!(told(&without), told(&bare), "{name}: colour alone may differ");
         }
         let never = node.run(&[&args[..], &["--color", "never"]].concat(), code);
         let json = node.run(&[&args[..], &["--color", "always", "-o", "json"]].concat(), code);
