@@ -18,7 +18,7 @@ readonly packages=(
     conmon                     # Podman's monitor
     containerd                 # the first generation under test, with its stock shim and ctr
     containernetworking-plugins
-    crun                       # Podman's usual runtime
+    crun                       # Podman's usual runtime, and for the model of its command line
     iproute2
     podman
     runc

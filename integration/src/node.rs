@@ -7,12 +7,14 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use rustix::process::{Pid, Signal};
 use tempfile::TempDir;
 
 use crate::run::{Run, Running};
+use crate::wait_for;
 
 const SCRIPT: &str = include_str!("node.sh");
 
@@ -173,6 +175,26 @@ pub fn children(parent: Pid) -> Result<Vec<Pid>> {
 /// When it is gone.
 pub fn signal(pid: Pid, signal: Signal) -> Result<()> {
     Ok(rustix::process::kill_process(pid, signal)?)
+}
+
+/// Stops a process, and waits until each of its threads stands still: one that has not yet could
+/// answer somebody meanwhile.
+///
+/// # Errors
+/// When it is gone, or goes on.
+pub fn stand_still(pid: Pid) -> Result<()> {
+    signal(pid, Signal::STOP)?;
+    wait_for("all threads stand still", Duration::from_secs(10), || {
+        for thread in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+            let stat = std::fs::read_to_string(thread?.path().join("stat"))?;
+            // The state is behind the name, which may hold anything (proc(5)).
+            let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+            if state != Some('T') {
+                return Ok(None);
+            }
+        }
+        Ok(Some(()))
+    })
 }
 
 /// The id that a process of this machine has inside its node.

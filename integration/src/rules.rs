@@ -89,17 +89,21 @@ impl<'a> Rules<'a> {
         self.node.run(own_binaries().join("portcullis")).args(args)
     }
 
+    /// The policy `test` with this specification.
+    pub fn document(spec: &str) -> String {
+        format!(
+            "apiVersion: portcullis.dev/v1alpha1\nkind: ProtectionPolicy\n\
+             metadata: {{ name: test }}\nspec:\n  {}\n",
+            spec.replace('\n', "\n  ")
+        )
+    }
+
     /// Puts the only policy into force.
     ///
     /// # Errors
     /// When it is not valid.
     pub fn apply(&self, spec: &str) -> Result<()> {
-        let text = format!(
-            "apiVersion: portcullis.dev/v1alpha1\nkind: ProtectionPolicy\n\
-             metadata: {{ name: test }}\nspec:\n  {}\n",
-            spec.replace('\n', "\n  ")
-        );
-        fs::write(self.policies().join("test.yaml"), text)?;
+        fs::write(self.policies().join("test.yaml"), Self::document(spec))?;
         self.portcullis(&["policy", "apply"]).ok().map(drop)
     }
 

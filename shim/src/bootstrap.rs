@@ -217,6 +217,26 @@ fn hear(args: &Args, stdin: Vec<u8>) -> Result<Said, StartError> {
     })
 }
 
+/// Whether these bytes on stdin are of the new protocol, once all that follows from them was seen
+/// to hold.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn understood(args: &Args, stdin: &[u8]) -> Result<bool, StartError> {
+    let said = hear(args, stdin.to_vec())?;
+    let _any_answer_will_do = options::decode(said.options.as_ref());
+    let answer = answer("unix:///a", said.protocol);
+    if said.protocol == Protocol::Legacy {
+        assert_eq!(answer, b"unix:///a");
+        return Ok(false);
+    }
+    let params = BootstrapParams::parse_from_bytes(stdin).expect("it was read as this");
+    assert_eq!((&params.instance_id, &params.namespace), (&args.id, &args.namespace));
+    assert!(said.options.as_ref().is_none_or(options::is_known));
+    assert!(!said.socket_folder.as_os_str().is_empty());
+    let result = BootstrapResult::parse_from_bytes(&answer).expect("the answer is its message");
+    assert_eq!((result.version, result.address.as_str()), (3, "unix:///a"));
+    Ok(true)
+}
+
 fn of_params(args: &Args, params: BootstrapParams) -> Said {
     // Lower levels say more.
     let level = params.log_level.value();

@@ -9,6 +9,9 @@ mod bootstrap;
 mod bundle;
 mod cgroups;
 mod events;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod info;
 mod io;
 mod log_driver;

@@ -120,7 +120,7 @@ const SWITCHES: [&str; 11] = [
 
 /// Reads the arguments of a runtime, without its name.
 pub(crate) fn read(args: &[OsString]) -> Line {
-    if !args.iter().any(|arg| is_one_of(arg, &CREATING)) {
+    if !args.iter().any(|arg| may_create(arg)) {
         return Line::Pass(CreatesNothing(()));
     }
     let mut reader = Reader { rest: args, told: Told::default(), state: None };
@@ -128,6 +128,11 @@ pub(crate) fn read(args: &[OsString]) -> Line {
         Ok(line) => line,
         Err(why) => Line::Unclear(Unclear { why, told: reader.told }),
     }
+}
+
+/// Whether some runtime could take a word for one that creates: newer runcs cut blanks off.
+fn may_create(arg: &OsStr) -> bool {
+    arg.to_str().is_some_and(|word| CREATING.contains(&word.trim()))
 }
 
 fn is_one_of(arg: &OsStr, words: &[&str]) -> bool {
@@ -295,6 +300,7 @@ fn shown(word: &OsStr) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use portcullis_testkit::runtimes::{ORDINARY, Wrapper, check_wrapper, line_of};
 
     fn line(text: &str) -> Line {
         read(&text.split_whitespace().map(OsString::from).collect::<Vec<_>>())
@@ -393,6 +399,58 @@ mod tests {
             "--debug run",
         ] {
             assert!(matches!(line(text), Line::Unclear(_)), "{text}: {:?}", line(text));
+        }
+        for words in [&[" create", "c1"][..], &["create\n", "c1"], &["create", " c1"]] {
+            let words: Vec<_> = words.iter().map(OsString::from).collect();
+            assert!(matches!(read(&words), Line::Unclear(_)), "{words:?}");
+        }
+    }
+
+    /// The models say what six runtimes would make of a line.
+    #[test]
+    fn no_runtime_creates_what_the_gate_does_not_see() {
+        for (line, wanted) in ORDINARY {
+            check_wrapper(line, reading);
+            let seen = match reading(line) {
+                Wrapper::Gates { bundle, id } => Some((bundle, id)),
+                Wrapper::Passes => None,
+                Wrapper::Refuses => panic!("an engine's own line is refused: {line:?}"),
+            };
+            let wanted = wanted.map(|(bundle, id)| (bundle.to_owned(), id.to_owned()));
+            assert_eq!(seen, wanted, "{line:?}");
+        }
+        let mut state = 1_u64;
+        let mut random = |below: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 33) % below
+        };
+        let (mut gated, mut refused) = (0, 0);
+        for _ in 0..60_000 {
+            // Short lines are plain more often; one piece in eight is joined to the one before.
+            let bytes: Vec<u8> = (0..random(8))
+                .map(|_| random(128) as u8 | if random(8) == 0 { 0x80 } else { 0 })
+                .collect();
+            let line = line_of(&bytes);
+            let line: Vec<&str> = line.iter().map(String::as_str).collect();
+            check_wrapper(&line, reading);
+            match reading(&line) {
+                Wrapper::Gates { .. } => gated += 1,
+                Wrapper::Refuses => refused += 1,
+                Wrapper::Passes => {}
+            }
+        }
+        assert!(gated > 100 && refused > 100, "{gated} gated, {refused} refused");
+    }
+
+    fn reading(line: &[&str]) -> Wrapper {
+        let words: Vec<_> = line.iter().map(OsString::from).collect();
+        match read(&words) {
+            Line::Pass(_) => Wrapper::Passes,
+            Line::Unclear(_) => Wrapper::Refuses,
+            Line::Creates(creation) => Wrapper::Gates {
+                bundle: creation.bundle.unwrap_or_default().display().to_string(),
+                id: creation.id,
+            },
         }
     }
 

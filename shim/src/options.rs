@@ -4,6 +4,8 @@
 //! of runc's own options is a cgroup, so that reading one as the other joins a cgroup by the name
 //! of a text. Where the engine sends nothing, the settings say (containerd 1.6 with our type name).
 
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
@@ -12,6 +14,7 @@ use containerd_shim_protos::shim::oci::{
     CheckpointOptions as SentCheckpoint, Options as RuncOptions,
 };
 use portcullis_settings::{RuntimeSettings, SystemdCgroup};
+use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
 use crate::io::Owner;
@@ -29,6 +32,8 @@ const CHECKPOINT: &str = "containerd.runc.v1.CheckpointOptions";
 /// The same from clients of 1.6 and 1.7 that do not know the runtime; its fields have the numbers
 /// of the first seven of [`CHECKPOINT`].
 const OLD_CHECKPOINT: &str = "containerd.linux.runc.CheckpointOptions";
+/// Most bytes of a file of options, which has some lines.
+const MAX_CONFIG: u64 = 64 << 10;
 
 /// Where the options of a container are kept for the `delete` verb.
 pub(crate) const FILE: &str = "portcullis-runtime.json";
@@ -46,7 +51,7 @@ pub(crate) enum OptionsError {
     #[error("the runtime options are not the TOML of runc's options")]
     Toml(#[source] toml::de::Error),
     #[error("cannot read the runtime options' file {path}")]
-    ConfigPath { path: PathBuf, source: std::io::Error },
+    ConfigPath { path: PathBuf, source: io::Error },
 }
 
 /// How to run the OCI runtime for one container.
@@ -183,11 +188,27 @@ fn generic(bytes: &[u8]) -> Result<RuncOptions, OptionsError> {
     let text = match (message.target.is_empty(), message.source.as_str()) {
         (false, _) => message.target,
         (true, "") => String::new(),
-        (true, path) => std::fs::read_to_string(path)
-            .map_err(|source| OptionsError::ConfigPath { path: path.into(), source })?,
+        (true, path) => {
+            config(path).map_err(|source| OptionsError::ConfigPath { path: path.into(), source })?
+        }
     };
     let options: TomlOptions = toml::from_str(&text).map_err(OptionsError::Toml)?;
     Ok(options.into())
+}
+
+/// The text of a file of options; a device or a pipe in its place is not waited for.
+fn config(path: &str) -> io::Result<String> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
+    }
+    let mut text = String::new();
+    file.take(MAX_CONFIG + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > MAX_CONFIG {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is too large"));
+    }
+    Ok(text)
 }
 
 impl RuntimeOptions {
@@ -198,9 +219,21 @@ impl RuntimeOptions {
         namespace: &str,
         cgroups_path: &str,
     ) -> Self {
+        Self::on_host(sent, settings, namespace, cgroups_path, Path::new(SYSTEMD).is_dir())
+    }
+
+    /// [`RuntimeOptions::resolve`] on a host that systemd runs, or does not.
+    fn on_host(
+        sent: Option<RuncOptions>,
+        settings: &RuntimeSettings,
+        namespace: &str,
+        cgroups_path: &str,
+        systemd: bool,
+    ) -> Self {
         let detect = settings.systemd_cgroup == SystemdCgroup::Detect;
-        // No other driver takes this form, so what an engine leaves open is told by it.
-        let detected = detect && is_systemd_form(cgroups_path);
+        // Only the systemd driver means this form, so what an engine leaves open is told by it. A
+        // parent named `*.slice` makes it as well; without systemd such a path is a plain folder.
+        let detected = detect && systemd && is_systemd_form(cgroups_path);
         match sent {
             Some(sent) => Self {
                 binary: match sent.binary_name.as_str() {
@@ -229,6 +262,9 @@ impl RuntimeOptions {
         }
     }
 }
+
+/// The folder by which runc tells that systemd runs (runc, `libcontainer/cgroups/systemd`).
+const SYSTEMD: &str = "/run/systemd/system";
 
 /// `slice:prefix:name`, the form that only the systemd driver takes (runc, `docs/systemd.md`).
 fn is_systemd_form(cgroups_path: &str) -> bool {
@@ -260,12 +296,22 @@ mod tests {
         assert!(options.systemd_cgroup);
         assert_eq!(options.root, Path::new("/run/containerd/runc/k8s.io"));
 
-        let none =
-            RuntimeOptions::resolve(decode(None).unwrap(), &settings(), "a", "x.slice:cri:id");
+        let none = RuntimeOptions::resolve(decode(None).unwrap(), &settings(), "a", "/kubepods/x");
         assert_eq!(none.binary, Path::new("runc"));
-        assert!(none.systemd_cgroup, "the cgroup's form shows the driver");
-        let none = RuntimeOptions::resolve(None, &settings(), "a", "/kubepods/x");
         assert!(!none.systemd_cgroup);
+    }
+
+    #[test]
+    fn the_form_of_a_cgroup_shows_the_driver_where_systemd_runs() {
+        let check = |path, systemd, expected| {
+            for sent in [None, Some(RuncOptions::new())] {
+                let options = RuntimeOptions::on_host(sent, &settings(), "a", path, systemd);
+                assert_eq!(options.systemd_cgroup, expected, "{path} systemd: {systemd}");
+            }
+        };
+        check("x.slice:cri:id", true, true);
+        check("x.slice:cri:id", false, false);
+        check("/kubepods/x", true, false);
     }
 
     #[test]
@@ -277,6 +323,24 @@ mod tests {
         assert_eq!(decoded.binary_name, "/opt/gate");
         assert!(decoded.systemd_cgroup);
         assert_eq!(decoded.shim_cgroup, "");
+    }
+
+    #[test]
+    fn a_file_of_options_is_bounded_and_is_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("options.toml");
+        let decoded = |path: &Path| {
+            let mut message = Mount::new();
+            message.source = path.to_str().unwrap().into();
+            decode(Some(&any(GENERIC, message.write_to_bytes().unwrap())))
+        };
+        std::fs::write(&file, "BinaryName = '/opt/gate'").unwrap();
+        assert_eq!(decoded(&file).unwrap().unwrap().binary_name, "/opt/gate");
+        std::fs::write(&file, " ".repeat(MAX_CONFIG as usize + 1)).unwrap();
+        for wrong in [&file, folder.path(), Path::new("/dev/zero"), Path::new("/none")] {
+            let error = decoded(wrong).unwrap_err();
+            assert!(matches!(error, OptionsError::ConfigPath { .. }), "{error}");
+        }
     }
 
     #[test]

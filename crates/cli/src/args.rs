@@ -102,6 +102,33 @@ pub(crate) enum Command {
     #[command(after_help = "Examples:\n  portcullis simulate --policies ./policies --since 7d\n  \
         portcullis simulate --policies ./policies --since 2026-11-01T00:00:00Z --exit-code")]
     Simulate(Simulate),
+    /// Find every way past the gate on this node, and what is wrong with it
+    #[command(after_help = "\
+Reads the configurations of containerd, CRI-O, Docker, Podman and kubelet, and the gate's own files.
+It asks no engine and changes nothing; with --root it examines an image that does not run.
+
+bypass   a container starts past the gate though nobody on the node asked for that
+error    the gate or an engine does not work as it is set up
+warning  a way past the gate for who owns an engine's socket, or something that will break
+
+Exit code 5 if there is a bypass or an error, with --strict if there is a warning too.
+
+Examples:
+  portcullis doctor
+  portcullis doctor --root /mnt/image --containerd-version 1.7.24
+  portcullis doctor --strict --output json")]
+    Doctor(Doctor),
+    /// Say which running containers could not be started again, and why
+    #[command(after_help = "\
+Asks containerd what runs in all its namespaces, and judges each container as if it were started now,
+by the policies in force or by those of a folder that are not applied yet.
+
+Exit code 4 if a container would be blocked.
+
+Examples:
+  portcullis preflight
+  portcullis preflight --policies ./stricter")]
+    Preflight(Preflight),
     /// Check the settings file
     #[command(after_help = "Example:\n  portcullis config check")]
     #[command(subcommand)]
@@ -470,6 +497,32 @@ pub(crate) struct Simulate {
     /// Exit with code 4 if a start that was let through would be blocked
     #[arg(long)]
     pub(crate) exit_code: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Preflight {
+    /// Judge by the policy files in this folder, not by those in force
+    #[arg(long, value_name = "DIR")]
+    pub(crate) policies: Option<PathBuf>,
+    /// containerd's socket
+    #[arg(long, value_name = "SOCKET", default_value = "/run/containerd/containerd.sock")]
+    pub(crate) address: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// Show what is as it should be too
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Fail on warnings too
+    #[arg(long)]
+    pub(crate) strict: bool,
+    /// containerd's configuration, where it is told another than /etc/containerd/config.toml
+    #[arg(long, value_name = "FILE")]
+    pub(crate) containerd_config: Option<String>,
+    /// containerd's version, where it cannot be found out
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) containerd_version: Option<String>,
 }
 
 /// What says which start is meant, where no event does.

@@ -2,6 +2,7 @@
 
 mod config;
 mod decide;
+mod doctor;
 mod edit;
 mod events;
 mod explain;
@@ -9,6 +10,7 @@ mod feed;
 mod generate;
 mod import;
 mod policy;
+mod preflight;
 mod schema;
 mod simulate;
 mod situation;
@@ -34,6 +36,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit> {
         Command::Man { folder } => return generate::man(folder),
         Command::Schema { command } => return schema::run(&cli.global, command),
         Command::Config(command) => return config::run(&cli.global, command),
+        Command::Doctor(args) => return doctor::run(&cli.global, args),
         Command::Policy(command) if policy::is_fixed(command) => {
             return policy::run_fixed(&cli.global, command);
         }
@@ -50,10 +53,12 @@ pub(crate) fn run(cli: Cli) -> Result<Exit> {
         Command::Events(command) => events::run(&context, &command),
         Command::Decide(args) => decide::run(&context, &args),
         Command::Explain(args) => explain::run(&context, &args),
+        Command::Preflight(args) => preflight::run(&context, &args),
         Command::Simulate(args) => simulate::run(&context, &args),
         Command::Completions { .. }
         | Command::Man { .. }
         | Command::Schema { .. }
+        | Command::Doctor(_)
         | Command::Config(_) => Ok(Exit::Done),
     }
 }

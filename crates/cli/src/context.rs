@@ -19,21 +19,38 @@ pub(crate) struct Context {
 
 impl Context {
     pub(crate) fn new(global: &Global) -> Result<Self> {
-        let read = |file: &Path| match Settings::read(file) {
-            Err(SettingsError::Missing { .. }) => Ok(Settings::default()),
-            other => other.context("the settings are wrong"),
+        let (context, problem) = Self::or_shipped(global)?;
+        problem.map_or(Ok(context), Err)
+    }
+
+    /// With the shipped settings where the file cannot be used, as a door goes on; and why.
+    pub(crate) fn or_shipped(global: &Global) -> Result<(Self, Option<anyhow::Error>)> {
+        let root = match &global.root {
+            None => None,
+            Some(root) => Some(
+                std::path::absolute(root)
+                    .with_context(|| format!("the root {} is no path", root.display()))?,
+            ),
         };
-        let settings = match &global.root {
-            // As a door reads them, with the root that they themselves name.
-            None => read(Path::new(SETTINGS_FILE))?,
-            Some(root) => {
-                let root = std::path::absolute(root)
-                    .with_context(|| format!("the root {} is no path", root.display()))?;
-                read(&Paths::below(&root).settings())?.below(root)
+        let file = match &root {
+            None => Path::new(SETTINGS_FILE).to_owned(),
+            Some(root) => Paths::below(root).settings(),
+        };
+        let (settings, problem) = match Settings::read(&file) {
+            Ok(settings) => (settings, None),
+            Err(SettingsError::Missing { .. }) => (Settings::default(), None),
+            Err(error) => {
+                let error = anyhow::Error::from(error).context("the settings are wrong");
+                (Settings::default(), Some(error))
             }
         };
+        // As a door reads them, with the root that they themselves name.
+        let settings = match root {
+            None => settings,
+            Some(root) => settings.below(root),
+        };
         let paths = settings.paths();
-        Ok(Self { settings, paths, print: Printer::new(global) })
+        Ok((Self { settings, paths, print: Printer::new(global) }, problem))
     }
 
     pub(crate) fn store(&self) -> FileStore {

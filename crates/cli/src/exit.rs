@@ -17,6 +17,8 @@ pub(crate) enum Exit {
     Alarm,
     /// `decide --exit-code`: the decision is to block.
     Block,
+    /// `doctor`: a way past the gate, or an error.
+    Unhealthy,
 }
 
 /// For the help.
@@ -33,7 +35,9 @@ Exit codes:
   1  failed, or what was checked has faults; the reason is printed
   2  the command line is wrong
   3  decide --exit-code: alarm
-  4  decide --exit-code: block; simulate --exit-code: a start would newly be blocked";
+  4  decide --exit-code: block; simulate --exit-code: a start would newly be blocked;
+     preflight: a running container could not be started again
+  5  doctor: a container can start past the gate, or something is wrong";
 
 impl Exit {
     /// The code of a decision.
@@ -54,6 +58,7 @@ impl From<Exit> for ExitCode {
             Exit::Usage => 2,
             Exit::Alarm => 3,
             Exit::Block => 4,
+            Exit::Unhealthy => 5,
         })
     }
 }

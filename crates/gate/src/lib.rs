@@ -24,8 +24,8 @@ pub use portcullis_resolve::Resolved;
 use portcullis_settings::{Allows, DoorSettings, Settings};
 use portcullis_store::{FileStore, VerdictStore};
 use portcullis_types::{
-    Action, Cause, Decision, Engine, Event, EventKind, Evidence, Failure, Identity, Lookup,
-    Request, Timestamp, Workload, with_causes,
+    Action, Cause, Decision, Engine, Event, EventKind, Evidence, Failure, Finding, Identity,
+    Lookup, Request, Timestamp, Workload, with_causes,
 };
 pub use portcullis_workload::root as root_of;
 
@@ -44,7 +44,16 @@ pub struct Ask {
 
 /// The dangerous settings of the start that a bundle describes.
 pub fn workload_of(bundle: &Path) -> Workload {
-    match portcullis_workload::read(bundle) {
+    workload(portcullis_workload::read(bundle))
+}
+
+/// The same of a runtime specification of a container on this node.
+pub fn workload_of_spec(config_json: &[u8]) -> Workload {
+    workload(portcullis_workload::findings_here(config_json))
+}
+
+fn workload(read: Result<Vec<Finding>, portcullis_workload::WorkloadError>) -> Workload {
+    match read {
         Ok(found) => Workload::Read(found.into_iter().map(Arc::new).collect()),
         Err(error) => Workload::NotRead(with_causes(&error)),
     }

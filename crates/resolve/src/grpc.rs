@@ -97,8 +97,17 @@ impl Channel {
     ) -> Result<Self, GrpcError> {
         let namespace = HeaderValue::from_str(namespace)
             .map_err(|_| GrpcError::Unsendable(namespace.escape_debug().to_string()))?;
+        let stream = until(deadline, connect_socket(path)).await?;
+        Self::over(stream, namespace, deadline).await
+    }
+
+    /// The same over a connection that stands.
+    pub(crate) async fn over(
+        stream: UnixStream,
+        namespace: HeaderValue,
+        deadline: Instant,
+    ) -> Result<Self, GrpcError> {
         let requests = until(deadline, async {
-            let stream = connect_socket(path).await?;
             let (requests, connection) = h2::client::Builder::new()
                 .initial_window_size(STREAM_WINDOW)
                 .initial_connection_window_size(CONNECTION_WINDOW)
@@ -244,7 +253,7 @@ impl Answers {
 }
 
 /// Takes one whole message off what was received.
-fn unframe(received: &mut BytesMut) -> Result<Option<Bytes>, GrpcError> {
+pub(crate) fn unframe(received: &mut BytesMut) -> Result<Option<Bytes>, GrpcError> {
     let Some(mut prefix) = received.get(..PREFIX) else {
         return Ok(None);
     };

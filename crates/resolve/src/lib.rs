@@ -17,6 +17,9 @@
 mod containerd;
 mod docker;
 mod documents;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod grpc;
 mod mounted;
 mod names;
@@ -30,7 +33,7 @@ use std::time::Instant;
 
 use portcullis_types::{Identity, ImageConfig, Kind};
 
-pub use containerd::ContainerdResolver;
+pub use containerd::{ContainerdResolver, RunningError};
 pub use docker::DockerResolver;
 pub use storage::{StorageEngine, StorageResolver};
 
@@ -61,6 +64,15 @@ pub struct OciStart<'a> {
     pub state: Option<&'a Path>,
     /// When the answer has to be there.
     pub deadline: Instant,
+}
+
+/// A container that runs.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Running {
+    /// containerd's namespace, for example `k8s.io`.
+    pub namespace: String,
+    /// Id of the container in that namespace.
+    pub container_id: String,
 }
 
 /// One mount of a root filesystem, as `containerd.types.Mount` carries it.

@@ -10,6 +10,9 @@ mod error;
 mod file;
 mod folder;
 mod frame;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod memory;
 mod merge;
 mod record;

@@ -26,6 +26,7 @@ const REPORTS: &str = "it has too many reports";
 const TOO_MANY: &str = "it names more findings than it can hold";
 const NO_TEXT: &str = "a finding names a text that is not there";
 const NO_ID: &str = "a finding has no id or no source";
+const NO_NUMBER: &str = "a score is not a number";
 
 /// All that is kept about an image.
 #[derive(Debug, Clone, PartialEq)]
@@ -49,6 +50,14 @@ impl Entry {
             changed |= annotate(Arc::make_mut(finding));
         }
         changed
+    }
+}
+
+/// A score that was read. One that is not a number would meet no bound of any rule.
+fn score(read: Option<f32>) -> Result<Option<f32>, &'static str> {
+    match read {
+        Some(score) if score.is_nan() => Err(NO_NUMBER),
+        read => Ok(read),
     }
 }
 

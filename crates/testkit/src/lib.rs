@@ -1,1 +1,5 @@
-//! The rules of the workspace, as tests: see `tests/`.
+//! What tests of several crates share. The rules of the workspace, as tests, are in `tests/`.
+
+#![forbid(unsafe_code)]
+
+pub mod runtimes;

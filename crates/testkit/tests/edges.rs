@@ -20,6 +20,13 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &["types", "policy", "store", "resolve", "audit", "report", "settings", "workload", "gate"],
     ),
     ("testkit", &["types"]),
+    (
+        "fuzzing",
+        &[
+            "types", "policy", "resolve", "store", "audit", "report", "settings", "workload",
+            "shim", "testkit",
+        ],
+    ),
     ("integration", &["types", "policy", "settings", "testkit"]),
 ];
 

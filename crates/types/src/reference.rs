@@ -13,8 +13,8 @@ const MAX_LENGTH: usize = 512;
 /// A parsed, normalised image reference: `nginx` is `docker.io/library/nginx:latest`.
 ///
 /// `latest` is added only where neither tag nor digest is given. The host keeps its port and is
-/// lower case, since registries' names are host names; an upper-case path is an error, as it is
-/// for the engines.
+/// lower case, since registries' names are host names, unless its case alone shows that it is one
+/// (`HUB/app`); an upper-case path is an error, as it is for the engines.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(try_from = "String", into = "String")]
@@ -118,10 +118,9 @@ impl FromStr for ImageRef {
     type Err = ReferenceError;
 
     fn from_str(text: &str) -> Result<Self, ReferenceError> {
-        let wrong = |why| {
-            let shown = text.chars().take(120).flat_map(char::escape_default).collect();
-            ReferenceError::Malformed(shown, why)
-        };
+        let shown =
+            |text: &str| text.chars().take(120).flat_map(char::escape_default).collect::<String>();
+        let wrong = |why| ReferenceError::Malformed(shown(text), why);
         if text.is_empty() {
             return Err(wrong("it is empty"));
         }
@@ -130,9 +129,7 @@ impl FromStr for ImageRef {
         }
         let (rest, digest) = match text.split_once('@') {
             Some((rest, digest)) => {
-                let digest = digest
-                    .parse()
-                    .map_err(|e| ReferenceError::Digest(rest.chars().take(120).collect(), e))?;
+                let digest = digest.parse().map_err(|e| ReferenceError::Digest(shown(rest), e))?;
                 (rest, Some(digest))
             }
             None => (text, None),
@@ -160,9 +157,12 @@ impl FromStr for ImageRef {
         if !host(host_text) {
             return Err(wrong("the host is not a host name with an optional port"));
         }
-        let host: Box<str> = match host_text.to_ascii_lowercase().as_str() {
+        let lower = host_text.to_ascii_lowercase();
+        let host: Box<str> = match lower.as_str() {
             "index.docker.io" => "docker.io".into(),
-            other => other.into(),
+            other if other.contains(['.', ':']) || other == "localhost" => other.into(),
+            // Only its case tells it from a path of Docker Hub.
+            _ => host_text.into(),
         };
         let path = match path.contains('/') {
             false if &*host == "docker.io" => format!("library/{path}"),
@@ -232,6 +232,8 @@ mod tests {
         check("localhost/app", "localhost/app:latest");
         check("localhost:5000/app:1", "localhost:5000/app:1");
         check("Registry.Example.com/team/app", "registry.example.com/team/app:latest");
+        check("LOCALHOST/app", "localhost/app:latest");
+        check("HUB/team/app", "HUB/team/app:latest");
         check("[::1]:5000/app", "[::1]:5000/app:latest");
         let digest = format!("sha256:{}", "a".repeat(64));
         check(&format!("nginx@{digest}"), &format!("docker.io/library/nginx@{digest}"));
@@ -261,6 +263,14 @@ mod tests {
             assert!(wrong.parse::<ImageRef>().is_err(), "{wrong:?} was taken for a reference");
         }
         assert!("a".repeat(600).parse::<ImageRef>().is_err());
+    }
+
+    #[test]
+    fn errors_steer_no_terminal() {
+        for wrong in ["a\u{1b}[2J", "a\u{1b}[2J@sha256:0", "a@\u{1b}[2J:0"] {
+            let error = crate::with_causes(&wrong.parse::<ImageRef>().unwrap_err());
+            assert!(!error.contains(char::is_control), "{error:?}");
+        }
     }
 
     proptest! {

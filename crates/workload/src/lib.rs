@@ -118,6 +118,15 @@ pub fn findings(config_json: &[u8]) -> Result<Vec<Finding>, WorkloadError> {
     judge(config_json, &|_, path| namespaces::is_hosts_by_text(path))
 }
 
+/// As [`findings`], for a container of this node: namespaces that are named by a path are compared
+/// with the host's, as [`read`] does.
+///
+/// # Errors
+/// [`WorkloadError`]: too large, ambiguous, or no runtime specification.
+pub fn findings_here(config_json: &[u8]) -> Result<Vec<Finding>, WorkloadError> {
+    judge(config_json, &bundle::is_hosts)
+}
+
 fn judge(json: &[u8], is_host: IsHost<'_>) -> Result<Vec<Finding>, WorkloadError> {
     if json.len() > MAX_BYTES {
         return Err(WorkloadError::TooLarge);

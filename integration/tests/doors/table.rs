@@ -418,6 +418,15 @@ fn essence(event: &Value) -> Value {
         }
         None => reason.to_owned(),
     };
+    // Why an image is not known, each engine's records say in their own way.
+    const UNKNOWN: &str = "it is not known which image this is (";
+    let reason = match reason.split_once(UNKNOWN) {
+        Some((before, after)) => {
+            let behind = after.rsplit_once("): ").map_or(after, |(_, behind)| behind);
+            format!("{before}{UNKNOWN}why): {behind}")
+        }
+        None => reason,
+    };
     json!({
         "action": event["action"],
         "wouldBlock": event["wouldBlock"],

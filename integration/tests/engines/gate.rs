@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use portcullis_integration::cri::NamespaceMode;
 use portcullis_integration::evidence::{CRITICAL, MEDIUM};
 use portcullis_integration::image::{Entry, ImageBuilder, busybox_layer};
-use portcullis_integration::node::signal;
+use portcullis_integration::node::{signal, stand_still};
 use portcullis_integration::rules::{BLOCK_CRITICAL, FAULTS, Fault, NO_TIME, Rules};
 use portcullis_integration::run::Output;
 use portcullis_integration::shim::{self, Shim};
@@ -56,7 +56,7 @@ pub(crate) const CASES: &[Case] = &[
 const CRITICAL_RULE: &str = "class: vulnerability, severity: [critical]";
 
 /// A node on which this is in force, and nothing is known of any image.
-fn with_policy<'a>(ctx: &'a Ctx<'_>, spec: &str) -> Result<Rules<'a>> {
+pub(crate) fn with_policy<'a>(ctx: &'a Ctx<'_>, spec: &str) -> Result<Rules<'a>> {
     Rules::new(ctx.node(), ctx.engine().settings(), spec)
 }
 
@@ -688,7 +688,7 @@ fn slow_containerd(ctx: &Ctx) -> Result<()> {
     let socket = sockets.next().context("no shim's socket")??.path();
 
     let containerd = ctx.engine().containerd_pid()?;
-    signal(containerd, Signal::STOP)?;
+    stand_still(containerd)?;
     let told = while_it_stands(&socket, &bundle, &sibling, &victim);
     signal(containerd, Signal::CONT)?;
     let refusal = told?;

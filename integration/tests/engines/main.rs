@@ -4,6 +4,7 @@
 //! cases share, so it must leave nothing behind; whatever it leaves fails it.
 
 mod checkpoints;
+mod doctor;
 mod faults;
 mod gate;
 mod hooks;
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
         faults::CASES,
         pods::CASES,
         gate::CASES,
+        doctor::CASES,
     ];
     suite::main(&tables.concat())
 }

@@ -57,6 +57,16 @@ impl Pod {
         network: NamespaceMode,
         pid: NamespaceMode,
     ) -> Result<Self> {
+        Self::start_by(ctx, ctx.door().handler(), network, pid)
+    }
+
+    /// A pod of another handler than the door's; the engine's default if it has no name.
+    pub(crate) fn start_by(
+        ctx: &Ctx,
+        handler: &str,
+        network: NamespaceMode,
+        pid: NamespaceMode,
+    ) -> Result<Self> {
         let client = ctx.cri()?;
         let shared =
             NamespaceOption { network: network.into(), pid: pid.into(), ..Default::default() };
@@ -77,7 +87,7 @@ impl Pod {
             }),
             ..Default::default()
         };
-        let id = client.run_pod(&config, ctx.door().handler())?;
+        let id = client.run_pod(&config, handler)?;
         let image = ctx.images().busybox.name.clone();
         Ok(Self { client, config, image, id })
     }
@@ -136,9 +146,14 @@ impl Pod {
         seen.with_context(|| format!("the log holds {text:?}"))
     }
 
+    /// containerd knows of an end by an event, which may be behind the answer to the stop; kubelet
+    /// asks again too.
     pub(crate) fn kill_and_remove(&self, id: &str) -> Result<()> {
         self.client.stop_container(id, Duration::ZERO)?;
-        self.client.remove_container(id)
+        wait_for("the removal", LIMIT, || match self.client.remove_container(id) {
+            Err(error) if format!("{error:#}").contains("still running") => Ok(None),
+            removed => removed.map(Some),
+        })
     }
 
     pub(crate) fn remove(self) -> Result<()> {

@@ -10,7 +10,8 @@ use schemars::generate::SchemaSettings;
 use serde_json::Value;
 
 use super::{
-    config, decide, events, explain, feed, import, policy, simulate, status, verdict, vex,
+    config, decide, doctor, events, explain, feed, import, policy, preflight, simulate, status,
+    verdict, vex,
 };
 use crate::args::Global;
 use crate::exit::Exit;
@@ -19,9 +20,10 @@ use crate::render::{Printer, plain};
 type Schema = fn() -> Value;
 
 /// By the command, as it is typed.
-const SCHEMAS: [(&str, Schema); 28] = [
+const SCHEMAS: [(&str, Schema); 30] = [
     ("config check", of::<config::Checked>),
     ("decide", of::<decide::Answer<'static>>),
+    ("doctor", of::<doctor::Examined>),
     ("events follow", of::<Event>),
     ("events handle", of::<Vec<events::mark::Marked>>),
     ("events ignore", of::<Vec<events::mark::Marked>>),
@@ -40,6 +42,7 @@ const SCHEMAS: [(&str, Schema); 28] = [
     ("policy show", of::<ProtectionPolicy>),
     ("policy template", of::<Vec<policy::template::Row>>),
     ("policy template NAME", of::<policy::template::Template>),
+    ("preflight", of::<preflight::Flown>),
     ("simulate", of::<simulate::Simulated>),
     ("status", of::<status::Status>),
     ("verdict list", of::<Vec<verdict::Row>>),

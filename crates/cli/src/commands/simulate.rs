@@ -118,7 +118,7 @@ pub(super) fn run(context: &Context, args: &Simulate) -> Result<Exit> {
 }
 
 /// The line of a decision without the parts that only a real event has.
-fn said(decision: &Decision, start: &Situation) -> String {
+pub(super) fn said(decision: &Decision, start: &Situation) -> String {
     let line = portcullis_policy::refusal(decision, &start.identity, "-");
     let line = line.strip_prefix("portcullis: ").unwrap_or(&line);
     line.rsplit_once("; see: ").map_or(line, |(line, _)| line).to_owned()

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
-use portcullis_gate::Gate;
+use portcullis_gate::{Gate, Resolved};
 use portcullis_policy::{InForce, PolicySet};
 use portcullis_types::{
     Cause, Decision, Event, Evidence, Failure, Identity, Kind, Lookup, Name, Request, Surety,
@@ -68,6 +68,25 @@ impl Judge {
         evidence.failures.extend(self.problems.iter().cloned());
         let now = args.now.unwrap_or_else(Timestamp::now);
         Ok(Situation { request, identity, evidence, now })
+    }
+
+    /// A start as an engine tells it now.
+    pub(super) fn of_resolved(
+        &self,
+        request: Request,
+        resolved: Resolved,
+        workload: Workload,
+        now: Timestamp,
+    ) -> Situation {
+        let mut evidence = self.gate.evidence_for(&resolved.identity);
+        evidence.workload = workload;
+        evidence.image = resolved.image;
+        if resolved.deadline_hit {
+            let why = resolved.identity.note.clone().unwrap_or_default();
+            evidence.failures.push(Failure::new(Cause::Deadline, why));
+        }
+        evidence.failures.extend(self.problems.iter().cloned());
+        Situation { request, identity: resolved.identity, evidence, now }
     }
 
     /// A start as an event records it, with what is known of its image now.

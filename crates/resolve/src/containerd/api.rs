@@ -229,3 +229,45 @@ pub(crate) struct Sandbox {
     #[prost(btree_map = "string, message", tag = "7")]
     pub(crate) extensions: BTreeMap<String, Any>,
 }
+
+/// `services/namespaces/v1/namespace.proto`
+pub(crate) const NAMESPACES_LIST: &str = "/containerd.services.namespaces.v1.Namespaces/List";
+/// `services/tasks/v1/tasks.proto`
+pub(crate) const TASKS_LIST: &str = "/containerd.services.tasks.v1.Tasks/List";
+
+/// `ListNamespacesRequest` and `ListTasksRequest`, without a filter.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct ListRequest {}
+
+/// `services/namespaces/v1/namespace.proto`
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct ListNamespacesResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub(crate) namespaces: Vec<Namespace>,
+}
+
+/// `services/namespaces/v1/namespace.proto`
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct Namespace {
+    #[prost(string, tag = "1")]
+    pub(crate) name: String,
+}
+
+/// `services/tasks/v1/tasks.proto`
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct ListTasksResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub(crate) tasks: Vec<Task>,
+}
+
+/// `Process` of `types/task/task.proto`. A task has its container's id.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct Task {
+    #[prost(string, tag = "2")]
+    pub(crate) id: String,
+    #[prost(int32, tag = "4")]
+    pub(crate) status: i32,
+}
+
+/// `Status` of `types/task/task.proto`: the process has ended.
+pub(crate) const STOPPED: i32 = 3;

@@ -52,6 +52,21 @@ impl Client {
         Ok(Self { channel })
     }
 
+    /// The names of all namespaces.
+    pub(crate) async fn namespaces(&self) -> Result<Vec<String>, GrpcError> {
+        let response: api::ListNamespacesResponse =
+            self.channel.unary(api::NAMESPACES_LIST, &api::ListRequest {}).await?;
+        Ok(response.namespaces.into_iter().map(|namespace| namespace.name).collect())
+    }
+
+    /// The ids of the containers whose processes have not ended.
+    pub(crate) async fn running(&self) -> Result<Vec<String>, GrpcError> {
+        let response: api::ListTasksResponse =
+            self.channel.unary(api::TASKS_LIST, &api::ListRequest {}).await?;
+        let running = response.tasks.into_iter().filter(|task| task.status != api::STOPPED);
+        Ok(running.map(|task| task.id).collect())
+    }
+
     /// The record of a container.
     pub(crate) async fn container(&self, id: &str) -> Result<api::Container, GrpcError> {
         let request = api::GetContainerRequest { id: id.to_owned() };

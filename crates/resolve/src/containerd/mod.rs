@@ -6,7 +6,10 @@ pub(crate) mod cri;
 pub(crate) mod identify;
 mod image;
 pub(crate) mod place;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod records;
 mod resolve;
+mod running;
 mod snapshot;
 mod spec;
 #[cfg(test)]
@@ -17,10 +20,11 @@ use std::time::Instant;
 
 use portcullis_types::{Digest, ImageRef};
 
+pub use self::running::RunningError;
 use crate::documents::Descriptor;
 use crate::mounted::{Mounted, mounted_at};
 use crate::rootfs::Given;
-use crate::{OciStart, Resolved, Start};
+use crate::{OciStart, Resolved, Running, Start};
 
 /// A container that is about to start, whoever tells of it.
 #[derive(Debug, Clone, Copy)]
@@ -164,11 +168,41 @@ impl ContainerdResolver {
     }
 
     fn ask(&self, start: &Starting<'_>) -> Resolved {
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
-        match runtime {
+        match runtime() {
             Ok(runtime) => runtime.block_on(resolve::resolve(&self.address, start)),
             Err(error) => Resolved::unknown(&format!("containerd could not be asked: {error}")),
         }
     }
+
+    /// The containers of all namespaces whose processes have not ended, in order.
+    ///
+    /// # Errors
+    /// [`RunningError`]: containerd does not answer by the deadline.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::resolve`].
+    pub fn running(&self, deadline: Instant) -> Result<Vec<Running>, RunningError> {
+        let runtime = runtime().map_err(RunningError::Runtime)?;
+        runtime.block_on(running::list(&self.address, deadline))
+    }
+
+    /// What is known of a container that runs, as if it were started again now from what is recorded
+    /// of it, and its runtime specification as JSON, if it has a record.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::resolve`].
+    pub fn resolve_running(&self, of: &Running, deadline: Instant) -> (Resolved, Option<Vec<u8>>) {
+        match runtime() {
+            Ok(runtime) => runtime.block_on(running::resolve(&self.address, of, deadline)),
+            Err(error) => {
+                (Resolved::unknown(&format!("containerd could not be asked: {error}")), None)
+            }
+        }
+    }
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()
 }

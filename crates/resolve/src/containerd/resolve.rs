@@ -50,7 +50,8 @@ async fn record(
     Some((client, record))
 }
 
-async fn learn(
+/// Fills in all that the container's record leads to.
+pub(super) async fn learn(
     client: &Client,
     start: &Starting<'_>,
     record: &api::Container,

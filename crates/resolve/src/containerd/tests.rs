@@ -744,3 +744,31 @@ mod faults {
         assert_unknown(&resolved, "cannot be sent");
     }
 }
+
+#[test]
+fn what_runs_is_resolved_as_it_would_start_again() {
+    let (mut world, image) = of_pod();
+    world.tasks =
+        [("s1", 2), ("gone", 2), ("c1", 4), ("c2", 3)].map(|(id, s)| (id.into(), s)).into();
+    let found = world.running(Duration::from_secs(5)).unwrap();
+    let names: Vec<&str> = found.iter().map(|(name, ..)| name.as_str()).collect();
+    assert_eq!(names, ["k8s.io/c1", "k8s.io/gone", "k8s.io/s1"]);
+    let (_, resolved, spec) = &found[0];
+    assert_eq!(resolved.identity.surety, Surety::Bound, "{resolved:?}");
+    assert_eq!(resolved.identity.config, Some(image.config));
+    assert_eq!((resolved.pod.as_str(), resolved.container.as_str()), ("shop", "web"));
+    assert!(spec.as_ref().unwrap().starts_with(b"{"));
+    let (_, resolved, spec) = &found[1];
+    assert_eq!((resolved.identity.surety, spec), (Surety::Unknown, &None));
+    assert_eq!(found[2].1.kind, Kind::Sandbox);
+}
+
+#[test]
+fn what_runs_is_an_error_where_containerd_does_not_tell() {
+    for (call, part) in [(NAMESPACES_LIST, "does not answer"), (TASKS_LIST, "namespace k8s.io")] {
+        let (mut world, _) = plain();
+        world.faults.insert(call, Fault::Hang);
+        let error = world.running(Duration::from_millis(200)).unwrap_err();
+        assert!(error.to_string().contains(part), "{error}");
+    }
+}

@@ -13,6 +13,8 @@
 
 mod conf;
 mod files;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod image;
 mod pod;
 mod records;

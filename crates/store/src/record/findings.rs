@@ -24,7 +24,7 @@ use portcullis_types::{Finding, Text, Timestamp};
 
 use super::head::{ClassRecord, Numbered, SeverityRecord};
 use super::rest::Titles;
-use super::{BEHIND, NO_ID, NO_TEXT, SHAPE, TOO_MANY};
+use super::{BEHIND, NO_ID, NO_TEXT, SHAPE, TOO_MANY, score};
 use crate::MAX_FINDINGS;
 
 const FIELDS: usize = 15;
@@ -236,8 +236,8 @@ impl<'a> Reader<'a> {
             purl: self.texts.get(purl)?,
             sha256: self.texts.get(sha256)?,
             title: self.titles.as_mut().map_or(Ok(None), Titles::next)?,
-            cvss: value(CVSS, cvss),
-            epss: value(EPSS, epss),
+            cvss: score(value(CVSS, cvss))?,
+            epss: score(value(EPSS, epss))?,
             kev: flags & KEV != 0,
             published: self.time(published)?,
             fixed: self.time(fixed)?,

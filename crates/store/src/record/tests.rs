@@ -172,6 +172,20 @@ fn a_verdict_that_contradicts_itself_is_refused() {
 }
 
 #[test]
+fn a_score_that_is_no_number_is_noticed() {
+    for give in [
+        |finding: &mut Finding| finding.cvss = Some(f32::NAN),
+        |finding: &mut Finding| finding.epss = Some(f32::NAN),
+    ] {
+        let mut entry = entry(3);
+        give(Arc::make_mut(&mut entry.verdict.reports[1].findings[2]));
+        for detail in [Detail::Full, Detail::Decision] {
+            assert_eq!(read(&sealed(&entry), detail), Err(Damage::Body(NO_NUMBER)));
+        }
+    }
+}
+
+#[test]
 fn a_text_that_is_repeated_without_end_is_noticed() {
     let mut entry = entry(0);
     let finding = |id: String| Arc::new(Finding::new(Class::Secret, id, Severity::Low, "trivy"));

@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use tokio::net::UnixListener;
 
 use crate::containerd::api::*;
-use crate::{ContainerdResolver, OciStart, Resolved, RootfsMount, Start};
+use crate::{ContainerdResolver, OciStart, Resolved, RootfsMount, Running, RunningError, Start};
 
 pub(crate) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 pub(crate) const INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -57,9 +57,14 @@ pub(crate) struct World {
     pub(crate) faults: BTreeMap<&'static str, Fault>,
     /// Which namespace is asked for, if not `k8s.io`.
     pub(crate) namespace: Option<&'static str>,
+    /// Ids and statuses of the tasks.
+    pub(crate) tasks: Vec<(String, i32)>,
     /// What the start hands over, if not the mounts of the table.
     pub(crate) given: Option<Vec<RootfsMount>>,
 }
+
+/// A running container by namespace and id, as it is resolved, and its specification.
+pub(super) type Found = (String, Resolved, Option<Vec<u8>>);
 
 /// The documents of one image in the world.
 #[derive(Debug, Clone)]
@@ -163,6 +168,19 @@ impl World {
         ask(fake.socket().to_str().unwrap())
     }
 
+    /// What runs at a fake with these tables, each as it would start again.
+    pub(super) fn running(self, time: Duration) -> Result<Vec<Found>, RunningError> {
+        let fake = Fake::start(self);
+        let resolver = ContainerdResolver::new(fake.socket().to_str().unwrap());
+        let deadline = Instant::now() + time;
+        let found = resolver.running(deadline)?;
+        let resolve = |running: Running| {
+            let (resolved, spec) = resolver.resolve_running(&running, deadline);
+            (format!("{}/{}", running.namespace, running.container_id), resolved, spec)
+        };
+        Ok(found.into_iter().map(resolve).collect())
+    }
+
     /// The same with less time; also which calls were made.
     pub(crate) fn resolve_within(self, time: Duration) -> (Resolved, Vec<String>) {
         let given = self.given.clone().unwrap_or_else(|| {
@@ -228,11 +246,23 @@ impl Fake {
 }
 
 async fn serve(listener: UnixListener, world: Arc<World>, calls: Arc<Mutex<Vec<String>>>) {
-    let (stream, _) = listener.accept().await.unwrap();
-    let mut connection = h2::server::handshake(stream).await.unwrap();
+    loop {
+        let (stream, _) = listener.accept().await.unwrap();
+        let connection = h2::server::handshake(stream).await.unwrap();
+        tokio::spawn(serve_one(connection, Arc::clone(&world), Arc::clone(&calls)));
+    }
+}
+
+async fn serve_one(
+    mut connection: h2::server::Connection<tokio::net::UnixStream, Bytes>,
+    world: Arc<World>,
+    calls: Arc<Mutex<Vec<String>>>,
+) {
     while let Some(Ok((request, respond))) = connection.accept().await {
         let path = request.uri().path().to_owned();
-        assert_eq!(request.headers()["containerd-namespace"], world.namespace.unwrap_or("k8s.io"));
+        let namespace = world.namespace.unwrap_or("k8s.io");
+        let about_all = path == NAMESPACES_LIST;
+        assert!(about_all || request.headers()["containerd-namespace"] == namespace);
         let method = path.rsplit('.').next().unwrap_or_default().to_owned();
         calls.lock().unwrap().push(method);
         if let Some(Fault::Close) = world.faults.get(path.as_str()) {
@@ -354,6 +384,15 @@ fn answer(world: &World, path: &str, request: &[u8]) -> Result<Vec<Vec<u8>>, u32
             let sandbox = world.sandboxes.get(&request.sandbox_id).ok_or(NOT_FOUND)?;
             let sandbox = Some(sandbox.clone());
             Ok(one(StoreGetResponse { sandbox }.encode_to_vec()))
+        }
+        NAMESPACES_LIST => {
+            let namespaces = vec![Namespace { name: "k8s.io".to_owned() }];
+            Ok(one(ListNamespacesResponse { namespaces }.encode_to_vec()))
+        }
+        TASKS_LIST => {
+            let task = |(id, status): &(String, i32)| Task { id: id.clone(), status: *status };
+            let tasks = world.tasks.iter().map(task).collect();
+            Ok(one(ListTasksResponse { tasks }.encode_to_vec()))
         }
         other => panic!("{other} is not asked for"),
     }
