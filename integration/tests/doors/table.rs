@@ -407,8 +407,6 @@ fn expect_told(told: &Told, event: &Value) -> Result<()> {
 fn essence(event: &Value) -> Value {
     let message = event["message"].as_str().unwrap_or_default();
     let reason = message.split("; image ").next().unwrap_or_default();
-    // Why an image is not known is said in the engine's own terms.
-    let reason = if event["image"]["surety"] == "bound" { reason } else { "" };
     // Each engine starts containers with settings of its own.
     let of_start = event["workload"].as_array().map_or(0, Vec::len) as u64;
     let of_image = event["findings"].as_u64().map(|all| all - of_start);
