@@ -90,7 +90,7 @@ const GLOBAL_SWITCHES: [&str; 2] = ["debug", "systemd-cgroup"];
 
 /// Options of a creating command that have a value. Those that would make the runtime read another
 /// specification than the bundle's (crun's `--config`) are not here.
-const VALUES: [&str; 11] = [
+const VALUES: [&str; 12] = [
     "bundle",
     "console-socket",
     "pid-file",
@@ -102,15 +102,17 @@ const VALUES: [&str; 11] = [
     "empty-ns",
     "lsm-profile",
     "lsm-mount-context",
+    "network-lock",
 ];
 /// Options of a creating command that have none.
-const SWITCHES: [&str; 11] = [
+const SWITCHES: [&str; 12] = [
     "detach",
     "keep",
     "no-subreaper",
     "no-pivot",
     "no-new-keyring",
     "tcp-established",
+    "tcp-close",
     "ext-unix-sk",
     "shell-job",
     "file-locks",

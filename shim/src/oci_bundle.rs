@@ -1,8 +1,9 @@
 //! The bundle that an OCI command line names: whose it is, and whether it stays the same.
 //!
 //! The runtime reads `config.json` again, by its path, and takes no open file. So what was judged
-//! must be what it will read: nobody but the caller may write there, and right before the runtime
-//! takes over the file is looked at again.
+//! must be what it will read: nobody but the caller may write it, and right before the runtime takes
+//! over the file is looked at again. Its folder may also be the container's root's, as Podman makes
+//! it with a user namespace: whoever holds that id could put another file there in the last moment.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -64,6 +65,18 @@ impl Seen {
     }
 }
 
+impl BundleError {
+    /// There is no such bundle, which says nothing about anybody's intentions.
+    pub(crate) fn is_missing(&self) -> bool {
+        match self {
+            Self::Open { source, .. } | Self::Look { source, .. } => {
+                source.kind() == io::ErrorKind::NotFound
+            }
+            _ => false,
+        }
+    }
+}
+
 impl Bundle {
     /// Looks at the bundle at this path, or at the current folder.
     ///
@@ -78,14 +91,17 @@ impl Bundle {
             .map_err(|error| open(error.into()))?;
         let path = std::fs::canonicalize(named).map_err(open)?;
         let of_folder = rustix::fs::fstat(&folder).map_err(|error| open(error.into()))?;
-        check_owner(&path, &of_folder)?;
         let config = path.join(CONFIG);
         let of_config = look(&config)?;
         if FileType::from_raw_mode(of_config.st_mode) != FileType::RegularFile {
             return Err(BundleError::NotAFile { path: config });
         }
-        check_owner(&config, &of_config)?;
-        let root = root_below(&path);
+        // In a folder that nobody else may enter nobody else reaches the file: Docker's containerd
+        // may write it without a umask.
+        let shut = of_folder.st_mode & 0o011 == 0;
+        check_owner(&config, &of_config, 0, if shut { 0 } else { 0o022 })?;
+        let (root, owner) = root_below(&path);
+        check_owner(&path, &of_folder, owner, 0o022)?;
         let bundle = Self { path, root, seen: Seen::of(&of_config) };
         // What was read is what was looked at.
         bundle.check_unchanged()?;
@@ -105,12 +121,17 @@ impl Bundle {
     }
 }
 
-fn root_below(bundle: &Path) -> Result<PathBuf, String> {
-    let named = root_of(bundle).map_err(|error| with_causes(&error))?;
+/// The root filesystem, or why it cannot be told, and the user outside who is the container's root.
+fn root_below(bundle: &Path) -> (Result<PathBuf, String>, u32) {
+    let named = match root_of(bundle) {
+        Ok(named) => named,
+        Err(error) => return (Err(with_causes(&error)), 0),
+    };
     // `join` takes an absolute path as it is.
-    let root = bundle.join(named);
-    std::fs::canonicalize(&root)
-        .map_err(|error| format!("the root filesystem {}: {error}", root.display()))
+    let root = bundle.join(named.path);
+    let root = std::fs::canonicalize(&root)
+        .map_err(|error| format!("the root filesystem {}: {error}", root.display()));
+    (root, named.owner)
 }
 
 fn look(path: &Path) -> Result<Stat, BundleError> {
@@ -118,12 +139,13 @@ fn look(path: &Path) -> Result<Stat, BundleError> {
         .map_err(|error| BundleError::Look { path: path.to_owned(), source: error.into() })
 }
 
-/// Root, or who runs this: another's file, or one that others may write, could change at any time.
-fn check_owner(path: &Path, stat: &Stat) -> Result<(), BundleError> {
-    let ours = stat.st_uid == 0 || stat.st_uid == rustix::process::geteuid().as_raw();
+/// Root, who runs this, or `also`: another's file, or one that others may write (`forbidden` bits),
+/// could change at any time.
+fn check_owner(path: &Path, stat: &Stat, also: u32, forbidden: u32) -> Result<(), BundleError> {
+    let ours = [0, rustix::process::geteuid().as_raw(), also].contains(&stat.st_uid);
     let sticky =
         FileType::from_raw_mode(stat.st_mode) == FileType::Directory && stat.st_mode & 0o1000 != 0;
-    if ours && (stat.st_mode & 0o022 == 0 || sticky) {
+    if ours && (stat.st_mode & forbidden == 0 || sticky) {
         return Ok(());
     }
     let mode = stat.st_mode & 0o7777;
@@ -179,7 +201,11 @@ mod tests {
             std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
         };
         mode(&config, 0o666);
+        mode(&path, 0o755);
         assert!(matches!(Bundle::open(Some(&path)), Err(BundleError::NotTrusted { .. })));
+        // Nobody else reaches it.
+        mode(&path, 0o700);
+        Bundle::open(Some(&path)).unwrap();
         mode(&config, 0o600);
         mode(&path, 0o777);
         assert!(matches!(Bundle::open(Some(&path)), Err(BundleError::NotTrusted { .. })));
@@ -191,6 +217,24 @@ mod tests {
         assert!(matches!(Bundle::open(Some(&path)), Err(BundleError::Look { .. })));
         symlink(folder.path().join("config.json"), &config).unwrap();
         assert!(matches!(Bundle::open(Some(&path)), Err(BundleError::NotAFile { .. })));
+    }
+
+    #[test]
+    fn the_containers_root_may_own_the_folder() {
+        let (_folder, path) = bundle();
+        let mapped = r#"{"root":{"path":"rootfs"},
+            "linux":{"uidMappings":[{"containerID":0,"hostID":100000,"size":65536}]}}"#;
+        std::fs::write(path.join(CONFIG), mapped).unwrap();
+        // Only root can give a folder away.
+        if std::os::unix::fs::chown(&path, Some(100_000), None).is_err() {
+            return;
+        }
+        Bundle::open(Some(&path)).unwrap();
+        std::os::unix::fs::chown(&path, Some(100_001), None).unwrap();
+        assert!(matches!(Bundle::open(Some(&path)), Err(BundleError::NotTrusted { .. })));
+        std::os::unix::fs::chown(&path, Some(100_000), None).unwrap();
+        std::os::unix::fs::chown(path.join(CONFIG), Some(100_000), None).unwrap();
+        assert!(matches!(Bundle::open(Some(&path)), Err(BundleError::NotTrusted { .. })));
     }
 
     #[test]

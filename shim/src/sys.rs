@@ -239,7 +239,10 @@ pub(crate) fn exec(program: &Path, args: &[OsString], mark: Option<&str>) -> io:
         unsafe { libc::execv(argv[0], argv.as_ptr()) };
         return io::Error::last_os_error();
     };
+    // The first of two wins, so one that came in goes.
+    let name = mark.split('=').next().unwrap_or_default();
     let environment = std::env::vars_os()
+        .filter(|(of, _)| of.as_bytes() != name.as_bytes())
         .map(|(name, value)| text(&[name.as_bytes(), b"=", value.as_bytes()].concat()))
         .chain([text(mark.as_bytes())])
         .collect::<Result<Vec<_>, _>>()

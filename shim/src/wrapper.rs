@@ -7,9 +7,11 @@
 //! path.
 
 use std::convert::Infallible;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::OpenOptions;
 use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -62,14 +64,20 @@ enum Leave {
 pub fn wrapper(args: &[OsString]) -> i32 {
     // What is opened here must not take the place of a stream that the caller left closed.
     sys::fill_streams();
+    // A bug is one line, and the runtime's code for an error; the runtime's streams are the
+    // container's, where nothing else may be written.
+    std::panic::set_hook(Box::new(|_| {}));
     let line = oci_args::read(args);
     let told = match &line {
         Line::Pass(_) => Told::default(),
         Line::Creates(creation) => creation.told.clone(),
         Line::Unclear(unclear) => unclear.told.clone(),
     };
-    let Err(error) = go(line, args);
-    tell(&told, &chain(&error));
+    let message = match std::panic::catch_unwind(AssertUnwindSafe(|| go(line, args))) {
+        Ok(Err(error)) => chain(&error),
+        Err(_) => "portcullis: a bug in portcullis: it panicked".to_owned(),
+    };
+    tell(&told, &message);
     1
 }
 
@@ -101,11 +109,18 @@ fn go(line: Line, args: &[OsString]) -> Result<Infallible, WrapperError> {
 }
 
 fn permit(door: &Door, creation: &Creation) -> Result<(Permit, Bundle), WrapperError> {
-    let bundle = Bundle::open(creation.bundle.as_deref())?;
     let gate = Gate::of_door(door.settings());
     let settings = gate.settings().wrapper(door.name());
+    let engine = settings.engine;
+    let turn_away = |error: BundleError| -> WrapperError {
+        if error.is_missing() {
+            return error.into();
+        }
+        gate.turn_away(engine, &creation.id, &chain(&error)).into()
+    };
+    let bundle = Bundle::open(creation.bundle.as_deref()).map_err(turn_away)?;
     let ask = Ask {
-        engine: settings.engine,
+        engine,
         container_id: creation.id.clone(),
         bundle: bundle.path.clone(),
         caller_waits: None,
@@ -125,6 +140,7 @@ fn permit(door: &Door, creation: &Creation) -> Result<(Permit, Bundle), WrapperE
             },
         ),
     })?;
+    bundle.check_unchanged().map_err(turn_away)?;
     Ok((permit, bundle))
 }
 
@@ -170,11 +186,21 @@ struct LogLine<'a> {
     time: String,
 }
 
+/// The file that `--log` names. crun takes words before a colon for other places.
+fn log_file(log: &Path) -> Option<&Path> {
+    let text = log.as_os_str().as_bytes();
+    match text.strip_prefix(b"file:") {
+        Some(path) => Some(Path::new(OsStr::from_bytes(path))),
+        None if text.starts_with(b"journald:") || text.starts_with(b"syslog:") => None,
+        None => Some(log),
+    }
+}
+
 /// Says the one line in the two places where engines look for it: the runtime's log, where
 /// containerd and Podman read one line and no more, and standard error, which conmon reads once.
 fn tell(told: &Told, message: &str) {
     let time = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-    if let Some(log) = &told.log {
+    if let Some(log) = told.log.as_deref().and_then(log_file) {
         let line = match told.json {
             true => serde_json::to_string(&LogLine { level: "error", msg: message, time })
                 .unwrap_or_default(),

@@ -48,7 +48,10 @@ pub struct DoorSettings {
 impl Door {
     /// The door that runs now.
     pub fn of_this_binary() -> Self {
-        Self::of_binary(std::env::current_exe().ok().as_deref())
+        let exe = std::env::current_exe().ok();
+        // A file that was replaced since it was started has this behind its name (proc(5)).
+        let bare = exe.as_deref().and_then(Path::to_str).and_then(|p| p.strip_suffix(" (deleted)"));
+        Self::of_binary(bare.map(Path::new).or(exe.as_deref()))
     }
 
     fn of_binary(exe: Option<&Path>) -> Self {

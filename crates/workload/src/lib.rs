@@ -91,18 +91,29 @@ pub fn read(bundle: &Path) -> Result<Vec<Finding>, WorkloadError> {
     judge(&bundle::read(bundle)?, &bundle::is_hosts)
 }
 
-/// The root filesystem that a bundle's specification names (runtime-spec `config.md`, `root.path`),
-/// as it is written: absolute, or relative to the bundle.
+/// What a bundle's specification says of its root filesystem.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Root {
+    /// Where it is, as it is written: absolute, or relative to the bundle (runtime-spec `config.md`,
+    /// `root.path`).
+    pub path: PathBuf,
+    /// The user outside who is the container's root (`linux.uidMappings`); 0 without a user namespace.
+    pub owner: u32,
+}
+
+/// The root filesystem that a bundle's specification names.
 ///
 /// # Errors
 /// As [`read`].
-pub fn root(bundle: &Path) -> Result<PathBuf, WorkloadError> {
+pub fn root(bundle: &Path) -> Result<Root, WorkloadError> {
     let json = bundle::read(bundle)?;
     if json.len() > MAX_BYTES {
         return Err(WorkloadError::TooLarge);
     }
     let spec: Spec = json::read(&json)?;
-    Ok(spec.root.path.into())
+    let of_root = spec.linux.uid_mappings.iter().find(|m| m.container_id == 0 && m.size > 0);
+    let owner = of_root.map_or(0, |mapping| mapping.host_id);
+    Ok(Root { path: spec.root.path.into(), owner })
 }
 
 /// The dangerous settings that a runtime specification (runtime-spec `config.md`) says, in order
