@@ -700,7 +700,7 @@ restart_service() {
     step "$verb $name"
     $dry_run && return 0
     if [[ -d /run/systemd/system ]]; then
-        systemctl daemon-reload || true
+        systemctl daemon-reload || warn "systemd did not read its units again: $name may start without what was just installed"
         systemctl "$verb" "$name" || die "$name did not $verb" "see: journalctl -u $name; $undo"
     elif command -v rc-service >/dev/null; then
         rc-service "$name" "$verb" || die "$name did not $verb" "$undo"
@@ -962,6 +962,7 @@ still_configured() {
     if [[ -n $root || ! -e $since ]]; then return 1; fi
     [[ $daemon != docker ]] || daemon=dockerd
     for place in /proc/[0-9]*; do
+        # A process may end while it is looked at: then it is none.
         [[ $(readlink "$place/exe" 2>/dev/null || true) == */"$daemon" ]] || continue
         line=$(tr '\0' ' ' <"$place/cmdline" 2>/dev/null || true)
         # Docker's own containerd, and engines of tests, read another file.

@@ -104,6 +104,7 @@ imported_files() {
         path=$pattern
         [[ $path == /* ]] || path=${containerd_config%/*}/$path
         {
+            # A pattern may match nothing, which compgen takes for a failure.
             if [[ $path == *'*'* ]]; then compgen -G "$root$path" || true; else printf '%s\n' "$root$path"; fi
             if covers_drop_in "$pattern"; then printf '%s\n' "$root$drop_in"; fi
         } | sort -u

@@ -88,6 +88,7 @@ list_of() {
 }
 
 list_with_ours() {
+    # An empty list is grep's failure, and then ours is the only one.
     { list_of "$1" "$2" || true; printf '"%s"\n' "$(wrapper_of podman)"; } | awk '
         !seen[$0]++ { text = text (text == "" ? "" : ", ") $0 }
         END { print "[" text "]" }
@@ -120,6 +121,7 @@ change_podman() {
         $dry_run || unchecked="$unchecked podman"
         return 0
     fi
+    # What it says is judged, also where it is an error.
     said=$(podman --runtime "$(wrapper_of podman)" info --format '{{.Host.OCIRuntime.Path}}' 2>&1) || true
     [[ $said != "$bin/$(wrapper_of podman)" ]] || return 0
     restore_aside "$podman_drop_in" "$work/podman.before"

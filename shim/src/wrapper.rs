@@ -57,7 +57,7 @@ enum Leave {
     /// The line creates nothing.
     Nothing(CreatesNothing),
     /// The gate let it through.
-    Container(Permit, Bundle),
+    Container(Permit),
 }
 
 /// Becomes the runtime, or says why not and gives the exit code: 1, as runc's own for an error.
@@ -92,9 +92,9 @@ fn go(line: Line, args: &[OsString]) -> Result<Infallible, WrapperError> {
         Line::Creates(creation) => {
             // A socket whose other end is gone is an error to us and no signal.
             let pipe_signal = sys::PipeSignal::ignored();
-            let (permit, bundle) = permit(&door, &creation)?;
+            let permit = permit(&door, &creation)?;
             pipe_signal.put_back();
-            become_runtime(Leave::Container(permit, bundle), &runtime, args)
+            become_runtime(Leave::Container(permit), &runtime, args)
         }
         Line::Unclear(Unclear { why, .. }) => {
             let _pipe_signal = sys::PipeSignal::ignored();
@@ -108,7 +108,8 @@ fn go(line: Line, args: &[OsString]) -> Result<Infallible, WrapperError> {
     }
 }
 
-fn permit(door: &Door, creation: &Creation) -> Result<(Permit, Bundle), WrapperError> {
+/// Asks the gate. The bundle is looked at again last, since the runtime reads it next.
+fn permit(door: &Door, creation: &Creation) -> Result<Permit, WrapperError> {
     let gate = Gate::of_door(door.settings());
     let settings = gate.settings().wrapper(door.name());
     let engine = settings.engine;
@@ -141,7 +142,7 @@ fn permit(door: &Door, creation: &Creation) -> Result<(Permit, Bundle), WrapperE
         ),
     })?;
     bundle.check_unchanged().map_err(turn_away)?;
-    Ok((permit, bundle))
+    Ok(permit)
 }
 
 /// Which image it is, asked where the engine keeps its records.
@@ -170,7 +171,7 @@ fn become_runtime(
 ) -> Result<Infallible, WrapperError> {
     match leave {
         Leave::Nothing(_) => {}
-        Leave::Container(_used_up, bundle) => bundle.check_unchanged()?,
+        Leave::Container(used_up) => drop(used_up),
     }
     let is_last = runtime.file_name().is_some_and(|name| LAST.iter().any(|last| name == *last));
     let mark = (!is_last).then(|| format!("{LOOP_MARK}={}", std::process::id()));

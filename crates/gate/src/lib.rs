@@ -131,7 +131,7 @@ impl Gate {
         let (resolved, mut evidence) = self.learn(resolve, ask.bundle.clone(), begun, bound);
         evidence.failures.extend(self.problem.clone());
         let set = self.load_policies(&mut evidence);
-        let request = self.request(ask, &resolved);
+        let request = resolved.request(ask.engine, &self.settings.node, &ask.container_id);
         let identity = &resolved.identity;
         let clock = Timestamp::now();
         // A clock that was set back brings no exception, grace or observation to life again.
@@ -303,20 +303,6 @@ impl Gate {
         }
         evidence.failures.extend(failure);
         (resolved, evidence)
-    }
-
-    fn request(&self, ask: &Ask, resolved: &Resolved) -> Request {
-        Request {
-            engine: ask.engine,
-            node: self.settings.node.clone(),
-            container_id: ask.container_id.clone(),
-            kind: resolved.kind,
-            namespace: resolved.namespace.clone(),
-            pod: resolved.pod.clone(),
-            container: resolved.container.clone(),
-            pod_labels: resolved.pod_labels.clone(),
-            pod_known: resolved.pod_known,
-        }
     }
 }
 

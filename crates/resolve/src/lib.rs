@@ -31,7 +31,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
-use portcullis_types::{Identity, ImageConfig, Kind};
+use portcullis_types::{Engine, Identity, ImageConfig, Kind, Request};
 
 pub use containerd::{ContainerdResolver, RunningError};
 pub use docker::DockerResolver;
@@ -117,6 +117,19 @@ pub struct Resolved {
 }
 
 impl Resolved {
+    /// The start of this container, as policies are asked about it.
+    pub fn request(&self, engine: Engine, node: &str, container_id: &str) -> Request {
+        Request {
+            kind: self.kind,
+            namespace: self.namespace.clone(),
+            pod: self.pod.clone(),
+            container: self.container.clone(),
+            pod_labels: self.pod_labels.clone(),
+            pod_known: self.pod_known,
+            ..Request::new(engine, node, container_id)
+        }
+    }
+
     /// Nothing is known, for the reason given.
     pub fn unknown(why: &str) -> Self {
         Self {

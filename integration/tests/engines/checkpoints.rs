@@ -16,6 +16,9 @@ use portcullis_integration::wait_for;
 use crate::faults::kill_shim;
 use crate::tasks::remove;
 
+/// CRIU's folder in a bundle: `work` there is containerd's link to a folder that lasts longer.
+const CRIU_WORK: &str = "work/criu-work";
+
 pub(crate) const CASES: &[Case] = &[
     Case::new("a_checkpoint_is_made_by_the_runtime", made),
     Case::new("a_checkpoint_can_end_its_container", exiting),
@@ -185,7 +188,7 @@ fn made(ctx: &Ctx) -> Result<()> {
     let runtime = Runtime::install(ctx)?;
     runtime.run(&id)?;
     let image = ctx.ctr(&["tasks", "checkpoint", &id]).ok()?.text();
-    let work = format!("{}/work/criu-work", runtime.bundle(&id));
+    let work = format!("{}/{CRIU_WORK}", runtime.bundle(&id));
     let wanted = format!("checkpoint --image-path IMAGES --work-path {work} --leave-running {id}");
     let calls = runtime.calls()?;
     ensure!(calls == [wanted], "{calls:?}");
@@ -210,7 +213,7 @@ fn exiting(ctx: &Ctx) -> Result<()> {
     let wanted = match told {
         true => format!("--work-path {work} {id}"),
         false => {
-            format!("--work-path {}/work/criu-work --leave-running {id}", runtime.bundle(&id))
+            format!("--work-path {}/{CRIU_WORK} --leave-running {id}", runtime.bundle(&id))
         }
     };
     ensure!(calls == [format!("checkpoint --image-path IMAGES {wanted}")], "{calls:?}");

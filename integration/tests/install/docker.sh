@@ -22,6 +22,7 @@ ask() {
     done
     said=$("${docker[@]}" info --format '{{.DefaultRuntime}} {{with index .Runtimes "portcullis"}}{{.Path}}{{end}}')
     kill "$pid"
+    # Its code tells of the signal; that it has ended is all that counts.
     wait "$pid" || true
 }
 

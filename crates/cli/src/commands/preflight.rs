@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use portcullis_gate::workload_of_spec;
 use portcullis_resolve::{ContainerdResolver, Running};
-use portcullis_types::{Action, Engine, Kind, Request, Timestamp, Workload};
+use portcullis_types::{Action, Engine, Kind, Timestamp, Workload};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -101,15 +101,7 @@ fn row(
         None => Workload::NotRead("containerd has no specification of the container".to_owned()),
     };
     let id = &running.container_id;
-    let request = Request {
-        kind: resolved.kind,
-        namespace: resolved.namespace.clone(),
-        pod: resolved.pod.clone(),
-        container: resolved.container.clone(),
-        pod_labels: resolved.pod_labels.clone(),
-        pod_known: resolved.pod_known,
-        ..Request::new(Engine::Containerd, &context.settings.node, id)
-    };
+    let request = resolved.request(Engine::Containerd, &context.settings.node, id);
     let start = judge.of_resolved(request, resolved, workload, now);
     let decision = judge.decide(&start);
     let message = said(&decision, &start);
