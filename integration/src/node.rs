@@ -197,6 +197,19 @@ pub fn stand_still(pid: Pid) -> Result<()> {
     })
 }
 
+/// Lets a process of a node that stood still go on, and with it the `nsenter` that started it, which
+/// stops itself when its child stops and would never see that child's end.
+///
+/// # Errors
+/// When either is gone.
+pub fn go_on(pid: Pid) -> Result<()> {
+    signal(pid, Signal::CONT)?;
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"));
+    let parent = parent.and_then(|parent| Pid::from_raw(parent.trim().parse().ok()?));
+    signal(parent.context("a process without a parent")?, Signal::CONT)
+}
+
 /// The id that a process of this machine has inside its node.
 ///
 /// # Errors

@@ -8,13 +8,12 @@ use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use portcullis_integration::cri::NamespaceMode;
 use portcullis_integration::evidence::{CRITICAL, MEDIUM};
 use portcullis_integration::image::{Entry, ImageBuilder, busybox_layer};
-use portcullis_integration::node::{signal, stand_still};
+use portcullis_integration::node::{go_on, stand_still};
 use portcullis_integration::rules::{BLOCK_CRITICAL, FAULTS, Fault, NO_TIME, Rules};
 use portcullis_integration::run::Output;
 use portcullis_integration::shim::{self, Shim};
 use portcullis_integration::stalling::Stalling;
 use portcullis_integration::suite::{Case, Ctx, Door};
-use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::checkpoints::Checkpoint;
@@ -690,7 +689,7 @@ fn slow_containerd(ctx: &Ctx) -> Result<()> {
     let containerd = ctx.engine().containerd_pid()?;
     stand_still(containerd)?;
     let told = while_it_stands(&socket, &bundle, &sibling, &victim);
-    signal(containerd, Signal::CONT)?;
+    go_on(containerd)?;
     let refusal = told?;
     ensure!(refusal.contains("portcullis: blocked") && refusal.contains("time"), "{refusal}");
 
