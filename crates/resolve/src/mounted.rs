@@ -53,6 +53,16 @@ impl Mounted {
         }
         dirs
     }
+
+    /// Whether layers lie below an overlay that are seen only through others (`::` before them, or
+    /// `datadir+`).
+    pub(crate) fn has_data_only(&self) -> bool {
+        self.options.iter().any(|option| {
+            let bytes = option.as_bytes();
+            let list = bytes.strip_prefix(b"lowerdir=").unwrap_or_default();
+            bytes.starts_with(b"datadir+=") || list.windows(2).any(|pair| pair == b"::")
+        })
+    }
 }
 
 /// Splits at colons that no backslash stands before (`Documentation/filesystems/overlayfs.rst`).
@@ -161,6 +171,7 @@ mod tests {
 43 21 0:51 / /twice rw - tmpfs two rw,size=1k
 44 21 0:52 / /colon rw - overlay overlay rw,lowerdir+=/s/a\\134:b,lowerdir+=/s/c,upperdir=/u
 45 21 0:53 / /old rw - overlay overlay rw,lowerdir=l/AA:l/B\\134:B::/data
+47 21 0:55 / /added rw - overlay overlay rw,lowerdir+=/s/a,datadir+=/s/b,upperdir=/u
 broken line
 46 21 0:54 / /cut rw -";
 
@@ -186,6 +197,9 @@ broken line
         let mounted = at("/mnt/a b").unwrap();
         assert_eq!(mounted.root, Path::new("/srv/with blank"));
         assert_eq!(lower("/old"), ["l/AA", "l/B:B", "/data"]);
+        assert!(at("/old").unwrap().has_data_only());
+        assert!(at("/added").unwrap().has_data_only());
+        assert!(!at("/colon").unwrap().has_data_only());
     }
 
     #[test]

@@ -123,7 +123,7 @@ pub(super) fn is_overlay(
         && mounted.root == Path::new("/")
         && mounted.option("upperdir").and_then(inside) == own("diff")
         && mounted.option("workdir").and_then(inside) == own("work")
-        && mounted.option("datadir+").is_none();
+        && !mounted.has_data_only();
     let lower = mounted.lower();
     if !alike || lower.len() != layers.image.len() + 1 {
         return Ok(false);

@@ -346,15 +346,23 @@ impl<'a> Attempt<'a> {
         let Some(layers) = layers else {
             return self.claim(image.as_ref());
         };
-        self.resolved.identity.surety = match tied {
-            Tie::Served => {
-                self.notes.say(
-                    "fuse-overlayfs serves the container's root, so that the kernel does not tell \
-                     which layers lie below it: the identity is the records' alone",
-                );
+        let unshown = match tied {
+            Tie::Layers(_) => None,
+            Tie::Told(_) => {
+                Some("the kernel tells the layers below the container's root by number")
+            }
+            Tie::Copied => Some("the driver vfs copies layers"),
+            Tie::Served => Some("fuse-overlayfs serves the container's root"),
+        };
+        self.resolved.identity.surety = match unshown {
+            None => Surety::Bound,
+            Some(why) => {
+                self.notes.say(format!(
+                    "{why}, so that nothing but the records tells which they are: the identity is \
+                     theirs alone"
+                ));
                 Surety::Claimed
             }
-            Tie::Layers(_) | Tie::Copied => Surety::Bound,
         };
         let known: Option<Vec<Digest>> = layers.iter().cloned().collect();
         match &known {
@@ -475,7 +483,7 @@ impl<'a> Attempt<'a> {
         files: &LayerFiles,
     ) -> Option<Vec<Option<Digest>>> {
         let walked = indexed(files).map_err(LayersError::from).and_then(|layers| match tied {
-            Tie::Layers(places) => mounted_layers(&layers, own, places),
+            Tie::Layers(places) | Tie::Told(places) => mounted_layers(&layers, own, places),
             Tie::Copied | Tie::Served => recorded_layers(&layers, own),
         });
         match walked {

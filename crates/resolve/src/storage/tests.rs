@@ -184,8 +184,8 @@ fn mounts_that_drivers_make() {
             s.store.lower_file("graph", &s.layer, &s.image.layers);
             s.mount("7:8:9", &s.upper());
         },
-        BOUND,
-        "",
+        CLAIMED,
+        "by number",
     );
     check(
         "other owners",
@@ -345,6 +345,16 @@ fn what_is_mounted_is_not_what_is_recorded() {
         "upper folder",
     );
     check(
+        "data-only layers without composefs",
+        |s| {
+            let lower = s.lower("l/");
+            let (last, others) = lower.split_last().unwrap();
+            s.mount(&format!("{}::{last}", others.join(":")), &s.upper());
+        },
+        Known::Nothing,
+        "data-only",
+    );
+    check(
         "numbers, and too few of them",
         |s| {
             s.store.lower_file("graph", &s.layer, &s.image.layers);
@@ -407,7 +417,7 @@ fn the_vfs_driver_copies() {
         s.root = s.store.path("graph").join("vfs/dir").join(&s.layer);
         s.mounts.clear();
     };
-    check("copied", copied, BOUND, "");
+    check("copied", copied, CLAIMED, "the driver vfs copies layers");
     let bound = |s: &mut Scene, place: &str, at: &str| {
         copied(s);
         let layer = s.root.clone();
@@ -418,7 +428,7 @@ fn the_vfs_driver_copies() {
         let (root, layer) = (s.root.display(), layer.display());
         s.mounts = format!("9 1 0:1 {layer} {root} rw - ext4 /dev/vda rw\n");
     };
-    check("a step of a build", |s| bound(s, "rootfs", "vfs/dir"), BOUND, "");
+    check("a step of a build", |s| bound(s, "rootfs", "vfs/dir"), CLAIMED, "vfs copies");
     check(
         "a step of a build that is elsewhere",
         |s| bound(s, "rootfs", "vfs/other"),

@@ -35,6 +35,9 @@ pub(super) struct Place {
 pub(super) enum Tie {
     /// These layers, the uppermost first.
     Layers(Vec<Place>),
+    /// As many layers as these, which a file of the driver names: the kernel tells numbers of open
+    /// files alone.
+    Told(Vec<Place>),
     /// The folder is the container's layer; what lies below it is told by records alone, because
     /// the driver copies.
     Copied,
@@ -57,6 +60,8 @@ pub(super) enum TieError {
     Upper,
     #[error("{0} lies below the container's root and is no layer of a known store")]
     Lower(PathBuf),
+    #[error("data-only layers lie below the container's root, which the driver does not make")]
+    DataOnly,
     #[error("the layers below the container's root are told by number, and {0} tells of others")]
     Numbers(PathBuf),
     #[error(transparent)]
@@ -134,7 +139,7 @@ pub(super) fn tie(
         return Err(TieError::Part);
     }
     match mounted.kind.as_str() {
-        "overlay" => overlay(homes, own, &mounted, root).map(Tie::Layers),
+        "overlay" => overlay(homes, own, &mounted, root),
         "fuse.fuse-overlayfs" => {
             match place == homes.home(own.root).join(&own.layer).join("merged") {
                 true => Ok(Tie::Served),
@@ -179,7 +184,7 @@ fn overlay(
     own: &Place,
     mounted: &Mounted,
     root: &Folder,
-) -> Result<Vec<Place>, TieError> {
+) -> Result<Tie, TieError> {
     let mut lower = mounted.lower();
     let is_own = match mounted.option("upperdir") {
         Some(upper) => part_of(homes, own, &upper),
@@ -192,15 +197,15 @@ fn overlay(
     }
     let own_folder = homes.home(own.root).join(&own.layer);
     if !lower.is_empty() && lower.iter().all(|path| is_number(path)) {
-        return by_lower_file(homes, own, lower.len(), root);
+        return by_lower_file(homes, own, lower.len(), root).map(Tie::Told);
     }
     // The driver puts an empty folder below a layer that has none.
     if let [only] = lower.as_slice()
         && is_same_folder(only, &own_folder.join("empty"))
     {
-        return Ok(Vec::new());
+        return Ok(Tie::Layers(Vec::new()));
     }
-    let lower = without_composefs(lower, &own_folder)?;
+    let lower = without_composefs(lower, &own_folder, mounted.has_data_only())?;
     let mut layers = vec![own.clone()];
     let mut last = 0;
     for path in lower {
@@ -215,7 +220,7 @@ fn overlay(
         }
     }
     layers.remove(0);
-    Ok(layers)
+    Ok(Tie::Layers(layers))
 }
 
 /// The layer, and which of its folders, that an option of the container's mount names.
@@ -249,8 +254,12 @@ fn is_same_folder(path: &Path, wanted: &Path) -> bool {
 }
 
 /// Puts in place of each composefs image the folder with the layer's files, which the driver adds
-/// behind all others, in the same order.
-fn without_composefs(mut lower: Vec<PathBuf>, own_folder: &Path) -> Result<Vec<PathBuf>, TieError> {
+/// behind all others, in the same order; only then are there data-only layers.
+fn without_composefs(
+    mut lower: Vec<PathBuf>,
+    own_folder: &Path,
+    has_data_only: bool,
+) -> Result<Vec<PathBuf>, TieError> {
     let is_image = |path: &PathBuf| {
         path.parent().is_some_and(|folder| {
             folder.file_name() == Some(OsStr::new("composefs-layers"))
@@ -258,6 +267,9 @@ fn without_composefs(mut lower: Vec<PathBuf>, own_folder: &Path) -> Result<Vec<P
         })
     };
     let images = lower.iter().filter(|path| is_image(path)).count();
+    if has_data_only && images == 0 {
+        return Err(TieError::DataOnly);
+    }
     let Some(layers) = lower.len().checked_sub(images).filter(|layers| *layers >= images) else {
         return Err(TieError::Lower(own_folder.join("composefs-layers")));
     };
