@@ -105,6 +105,7 @@ impl Docker {
             "pidfile": "/run/docker.pid",
             "hosts": [format!("unix://{SOCKET}")],
             "iptables": false,
+            "userland-proxy": false,
             "bridge": "none",
             "exec-opts": ["native.cgroupdriver=cgroupfs"],
             "runtimes": runtimes,

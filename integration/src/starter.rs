@@ -154,6 +154,11 @@ impl Settings {
             .with_context(|| format!("cannot write {}", self.file.display()))
     }
 
+    /// What the door always needs, for whoever has to find the same engine.
+    pub fn tables(&self) -> &str {
+        &self.tables
+    }
+
     /// Leaves what the door always needs.
     ///
     /// # Errors

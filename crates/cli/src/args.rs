@@ -120,14 +120,17 @@ Examples:
     Doctor(Doctor),
     /// Say which running containers could not be started again, and why
     #[command(after_help = "\
-Asks containerd what runs in all its namespaces, and judges each container as if it were started now,
-by the policies in force or by those of a folder that are not applied yet.
+Asks each engine of the node what it runs, and judges each container as if it were started now, by the
+policies in force or by those of a folder that are not applied yet. containerd and Docker answer by
+containerd's socket, CRI-O and Podman by their storage and the kernel; a [wrapper.NAME] of the settings
+says where these are. The containers of a user without root are seen from within: podman unshare.
 
 Exit code 4 if a container would be blocked.
 
 Examples:
   portcullis preflight
-  portcullis preflight --policies ./stricter")]
+  portcullis preflight --policies ./stricter
+  portcullis preflight --engine podman --output json")]
     Preflight(Preflight),
     /// Check the settings file
     #[command(after_help = "Example:\n  portcullis config check")]
@@ -504,6 +507,10 @@ pub(crate) struct Preflight {
     /// Judge by the policy files in this folder, not by those in force
     #[arg(long, value_name = "DIR")]
     pub(crate) policies: Option<PathBuf>,
+    /// Ask this engine (containerd, cri-o, podman, docker), not each that is on the node; may be
+    /// repeated
+    #[arg(long, value_name = "ENGINE")]
+    pub(crate) engine: Vec<Engine>,
     /// containerd's socket
     #[arg(long, value_name = "SOCKET", default_value = "/run/containerd/containerd.sock")]
     pub(crate) address: String,

@@ -35,7 +35,7 @@ use portcullis_types::{Engine, Identity, ImageConfig, Kind, Request};
 
 pub use containerd::{ContainerdResolver, RunningError};
 pub use docker::DockerResolver;
-pub use storage::{StorageEngine, StorageResolver};
+pub use storage::{StorageEngine, StorageResolver, StorageRunning, StorageRunningError};
 
 /// A container that is about to start, as the engine's call names it.
 #[derive(Debug, Clone, Copy)]

@@ -2,6 +2,7 @@
 //!
 //! An OCI runtime is given a folder, not mounts: only the kernel knows which layers lie below it.
 
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
@@ -16,6 +17,8 @@ const MAX_BYTES: u64 = 32 << 20;
 pub(crate) struct Mounted {
     /// Where it is.
     pub(crate) at: PathBuf,
+    /// The file system, as `major:minor`: each overlay is one of its own.
+    pub(crate) device: String,
     /// Which folder of the file system is at its root; `/` but for bind mounts.
     pub(crate) root: PathBuf,
     /// Type of the file system, for example `overlay`.
@@ -46,7 +49,7 @@ impl Mounted {
             let bytes = option.as_bytes();
             let single = bytes.strip_prefix(b"lowerdir+=");
             if let Some(one) = single {
-                dirs.push(OsString::from_vec(one.to_vec()).into());
+                dirs.extend((!one.is_empty()).then(|| OsString::from_vec(one.to_vec()).into()));
             } else if let Some(all) = bytes.strip_prefix(b"lowerdir=") {
                 dirs.extend(split_lower(all));
             }
@@ -95,12 +98,74 @@ fn split_lower(all: &[u8]) -> Vec<PathBuf> {
 /// # Errors
 /// If the table cannot be read or is larger than any node's.
 pub(crate) fn mounted_at(place: &Path) -> io::Result<Option<Mounted>> {
+    Ok(find(&read(Path::new("/proc/self/mountinfo"))?, place))
+}
+
+fn read(file: &Path) -> io::Result<Vec<u8>> {
     let mut table = Vec::new();
-    File::open("/proc/self/mountinfo")?.take(MAX_BYTES + 1).read_to_end(&mut table)?;
+    File::open(file)?.take(MAX_BYTES + 1).read_to_end(&mut table)?;
     if table.len() as u64 > MAX_BYTES {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "the mount table is too large"));
     }
-    Ok(find(&table, place))
+    Ok(table)
+}
+
+/// A folder by where it is in its file system: the same for each mount namespace that sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct InFileSystem {
+    device: String,
+    folder: PathBuf,
+}
+
+/// The mounts of one mount namespace.
+#[derive(Debug)]
+pub(crate) struct Mounts {
+    table: Vec<u8>,
+}
+
+impl Mounts {
+    /// Those that this process sees.
+    ///
+    /// # Errors
+    /// If the table cannot be read or is larger than any node's.
+    pub(crate) fn of_this() -> io::Result<Self> {
+        Ok(Self { table: read(Path::new("/proc/self/mountinfo"))? })
+    }
+
+    /// Where a folder, without links, is in its file system.
+    pub(crate) fn place_of(&self, folder: &Path) -> Option<InFileSystem> {
+        let (at, mounted) = folder.ancestors().find_map(|at| Some((at, find(&self.table, at)?)))?;
+        let below = folder.strip_prefix(at).ok()?;
+        Some(InFileSystem { device: mounted.device, folder: joined(&mounted.root, below) })
+    }
+
+    /// The roots of the processes in other mount namespaces than this process's. What may not be
+    /// read, or ends meanwhile, is passed over.
+    ///
+    /// # Errors
+    /// If `/proc` cannot be listed.
+    pub(crate) fn roots_of_others(&self) -> io::Result<HashSet<InFileSystem>> {
+        let namespace = |process: &Path| std::fs::read_link(process.join("ns/mnt")).ok();
+        let mut seen: HashSet<_> = namespace(Path::new("/proc/self")).into_iter().collect();
+        let mut roots = HashSet::new();
+        for process in std::fs::read_dir("/proc")? {
+            let process = process?.path();
+            let is_process = process
+                .file_name()
+                .is_some_and(|name| name.as_bytes().iter().all(u8::is_ascii_digit));
+            if !is_process || !namespace(&process).is_some_and(|found| seen.insert(found)) {
+                continue;
+            }
+            let Ok(table) = read(&process.join("mountinfo")) else { continue };
+            roots.extend(Self { table }.place_of(Path::new("/")));
+        }
+        Ok(roots)
+    }
+}
+
+/// A path without a slash at its end.
+fn joined(folder: &Path, below: &Path) -> PathBuf {
+    if below.as_os_str().is_empty() { folder.to_owned() } else { folder.join(below) }
 }
 
 /// The last mount of a table at this place.
@@ -117,7 +182,8 @@ pub(crate) fn find(table: &[u8], place: &Path) -> Option<Mounted> {
 /// `36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue`
 fn parse(line: &[u8]) -> Option<Mounted> {
     let mut words = line.split(|byte| *byte == b' ');
-    let root = words.nth(3)?;
+    let device = words.nth(2)?;
+    let root = words.next()?;
     let at = words.next()?;
     // The options of the mount, then any number of tags, then a dash.
     words.next()?;
@@ -127,6 +193,7 @@ fn parse(line: &[u8]) -> Option<Mounted> {
     let options = words.next()?;
     Some(Mounted {
         at: PathBuf::from(OsString::from_vec(unescaped(at))),
+        device: String::from_utf8_lossy(device).into_owned(),
         root: PathBuf::from(OsString::from_vec(unescaped(root))),
         kind: String::from_utf8_lossy(kind).into_owned(),
         source: OsString::from_vec(unescaped(source)),
@@ -172,6 +239,7 @@ mod tests {
 44 21 0:52 / /colon rw - overlay overlay rw,lowerdir+=/s/a\\134:b,lowerdir+=/s/c,upperdir=/u
 45 21 0:53 / /old rw - overlay overlay rw,lowerdir=l/AA:l/B\\134:B::/data
 47 21 0:55 / /added rw - overlay overlay rw,lowerdir+=/s/a,datadir+=/s/b,upperdir=/u
+48 21 0:56 / /empty rw - overlay overlay rw,lowerdir+=,lowerdir=:/s/a:,upperdir=/u
 broken line
 46 21 0:54 / /cut rw -";
 
@@ -197,6 +265,7 @@ broken line
         let mounted = at("/mnt/a b").unwrap();
         assert_eq!(mounted.root, Path::new("/srv/with blank"));
         assert_eq!(lower("/old"), ["l/AA", "l/B:B", "/data"]);
+        assert_eq!(lower("/empty"), ["/s/a"]);
         assert!(at("/old").unwrap().has_data_only());
         assert!(at("/added").unwrap().has_data_only());
         assert!(!at("/colon").unwrap().has_data_only());
@@ -213,6 +282,25 @@ broken line
             assert_eq!(at(place), None, "{place}");
         }
         assert_eq!(find(b"", Path::new("/")), None);
+    }
+
+    #[test]
+    fn a_folder_has_a_place_in_its_file_system() {
+        let mounts = Mounts { table: TABLE.as_bytes().to_vec() };
+        let place = |folder: &str| {
+            let place = mounts.place_of(Path::new(folder)).unwrap();
+            (place.device, place.folder.display().to_string())
+        };
+        for (folder, device, inside) in [
+            ("/run/c/default/a/rootfs", "0:49", "/"),
+            ("/run/c/default/a", "254:0", "/run/c/default/a"),
+            ("/mnt/a b/c", "254:0", "/srv/with blank/c"),
+            ("/srv/with blank/c", "254:0", "/srv/with blank/c"),
+            ("/twice", "0:51", "/"),
+            ("/", "254:0", "/"),
+        ] {
+            assert_eq!(place(folder), (device.to_owned(), inside.to_owned()), "{folder}");
+        }
     }
 
     #[test]

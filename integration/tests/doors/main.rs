@@ -4,6 +4,7 @@
 //! and what fails there is the tests' fault.
 
 mod life;
+mod preflight;
 mod refusal;
 mod table;
 
@@ -39,7 +40,7 @@ fn main() -> ExitCode {
     // The trials of one engine share it, so more threads would only wait for each other.
     arguments.test_threads = Some(1);
     let stage = Arc::new(Stage::default());
-    let tables = [life::cases(), refusal::cases(), table::cases()];
+    let tables = [life::cases(), refusal::cases(), table::cases(), preflight::cases()];
     let cases: Vec<_> = tables.into_iter().flatten().map(Arc::new).collect();
     let mut trials = Vec::new();
     let mut told = None;

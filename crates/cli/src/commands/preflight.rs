@@ -1,21 +1,23 @@
 //! `portcullis preflight`: which containers that run now could not be started again, and why.
 //!
 //! A node is drained, a pod is rescheduled, a machine reboots: what runs must pass the gate then. Each
-//! container is resolved as its start would be, from what the engine has recorded, and judged by the
+//! container is resolved as its start would be, from what its engine has recorded, and judged by the
 //! policies in force or by others.
+
+mod engines;
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
-use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use portcullis_gate::workload_of_spec;
-use portcullis_resolve::{ContainerdResolver, Running};
+use portcullis_resolve::DockerResolver;
 use portcullis_types::{Action, Engine, Kind, Timestamp, Workload};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use self::engines::{Engines, Found};
 use super::simulate::said;
 use super::situation::Judge;
 use crate::args::Preflight;
@@ -23,17 +25,13 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::render::{Table, action, count, cut, wrapped};
 
-/// How long the list of what runs may take.
-const LISTING: Duration = Duration::from_secs(30);
-/// How long one container may take. Nobody waits for its start, so more than a door gives.
-const EACH: Duration = Duration::from_secs(10);
-
 /// A container that runs, and what would be decided if it were started again.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct Row {
     action: Action,
-    /// The engine's namespace: `k8s.io`, `default`, `moby`.
+    engine: Engine,
+    /// containerd's namespace: `k8s.io`, `default`, `moby`; empty for Podman and CRI-O.
     engine_namespace: String,
     /// Kubernetes namespace of the pod, if it has one.
     namespace: String,
@@ -60,21 +58,22 @@ pub(in crate::commands) struct Flown {
 
 pub(super) fn run(context: &Context, args: &Preflight) -> Result<Exit> {
     let judge = Judge::new(context, args.policies.as_deref())?;
-    let resolver = ContainerdResolver::new(&args.address);
-    let running = resolver.running(Instant::now() + LISTING).context("what runs is not known")?;
+    let engines = Engines::new(&context.settings, &args.engine, &args.address)?;
+    let running = engines.running()?;
     let progress = progress(running.len());
     // As a door judges the time: never before the ledger's newest record.
     let now = context.events().judged_now(Timestamp::now());
     let mut containers = Vec::with_capacity(running.len());
     for found in &running {
-        progress.set_message(cut(&found.container_id, 20));
-        containers.push(row(context, &judge, &resolver, found, now));
+        progress.set_message(cut(found.container_id(), 20));
+        containers.push(row(context, &judge, found, now));
         progress.inc(1);
     }
     progress.finish_and_clear();
     let key = |row: &Row| {
-        let of_pod = (row.engine_namespace.clone(), row.namespace.clone(), row.pod.clone());
-        (std::cmp::Reverse(row.action), of_pod, row.container.clone(), row.container_id.clone())
+        let of_pod = (row.engine, row.engine_namespace.clone(), row.namespace.clone());
+        let name = (row.pod.clone(), row.container.clone(), row.container_id.clone());
+        (std::cmp::Reverse(row.action), of_pod, name)
     };
     containers.sort_by_cached_key(key);
     let mut counts = BTreeMap::new();
@@ -88,30 +87,25 @@ pub(super) fn run(context: &Context, args: &Preflight) -> Result<Exit> {
     Ok(if blocked { Exit::Block } else { Exit::Done })
 }
 
-fn row(
-    context: &Context,
-    judge: &Judge,
-    resolver: &ContainerdResolver,
-    running: &Running,
-    now: Timestamp,
-) -> Row {
-    let (resolved, spec) = resolver.resolve_running(running, Instant::now() + EACH);
+fn row(context: &Context, judge: &Judge, found: &Found<'_>, now: Timestamp) -> Row {
+    let (engine, id) = (found.engine(), found.container_id());
+    let (resolved, spec) = found.resolve();
     let workload = match spec {
         Some(spec) => workload_of_spec(&spec),
-        None => Workload::NotRead("containerd has no specification of the container".to_owned()),
+        None => Workload::NotRead(format!("{engine} has no specification of the container")),
     };
-    let id = &running.container_id;
-    let request = resolved.request(Engine::Containerd, &context.settings.node, id);
+    let request = resolved.request(engine, &context.settings.node, id);
     let start = judge.of_resolved(request, resolved, workload, now);
     let decision = judge.decide(&start);
     let message = said(&decision, &start);
     Row {
         action: decision.action,
-        engine_namespace: running.namespace.clone(),
+        engine,
+        engine_namespace: found.namespace().to_owned(),
         namespace: start.request.namespace,
         pod: start.request.pod,
         container: start.request.container,
-        container_id: id.clone(),
+        container_id: id.to_owned(),
         kind: start.request.kind,
         image: start.identity.to_string(),
         message,
@@ -119,11 +113,12 @@ fn row(
 }
 
 impl Row {
-    /// The pod with its namespace, or the engine's namespace.
+    /// The pod with its namespace, containerd's namespace, or the engine.
     fn group(&self) -> String {
-        match self.pod.as_str() {
-            "" => self.engine_namespace.clone(),
-            pod => format!("{}/{pod}", self.namespace),
+        match (self.pod.as_str(), self.engine_namespace.as_str()) {
+            ("", "" | DockerResolver::NAMESPACE) => self.engine.to_string(),
+            ("", namespace) => namespace.to_owned(),
+            (pod, _) => format!("{}/{pod}", self.namespace),
         }
     }
 

@@ -20,9 +20,11 @@ use std::time::Instant;
 
 use portcullis_types::{Digest, ImageRef};
 
+pub(crate) use self::running::RecordedSpec;
 pub use self::running::RunningError;
 use crate::documents::Descriptor;
 use crate::mounted::{Mounted, mounted_at};
+use crate::notes::Notes;
 use crate::rootfs::Given;
 use crate::{OciStart, Resolved, Running, Start};
 
@@ -200,6 +202,16 @@ impl ContainerdResolver {
                 (Resolved::unknown(&format!("containerd could not be asked: {error}")), None)
             }
         }
+    }
+
+    /// The specification in a container's record, or why there is none to be had.
+    pub(crate) fn spec(&self, of: &Running, deadline: Instant) -> Result<RecordedSpec, Notes> {
+        let runtime = runtime().map_err(|error| {
+            let mut notes = Notes::default();
+            notes.trouble("containerd could not be asked", &error);
+            notes
+        })?;
+        runtime.block_on(running::spec(&self.address, of, deadline))
     }
 }
 

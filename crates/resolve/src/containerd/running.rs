@@ -1,11 +1,12 @@
 //! Containers that run, as they would start again.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::Starting;
 use super::client::Client;
 use super::resolve::learn;
+use super::spec::Spec;
 use crate::grpc::GrpcError;
 use crate::notes::Notes;
 use crate::rootfs::Given;
@@ -62,6 +63,35 @@ pub(super) async fn list(address: &Path, deadline: Instant) -> Result<Vec<Runnin
         );
     }
     Ok(found)
+}
+
+/// The runtime specification that a container was started with.
+#[derive(Debug)]
+pub(crate) struct RecordedSpec {
+    pub(crate) json: Vec<u8>,
+    /// Its `root.path`.
+    pub(crate) root: PathBuf,
+}
+
+/// The specification in the record of a container.
+pub(super) async fn spec(
+    address: &Path,
+    of: &Running,
+    deadline: Instant,
+) -> Result<RecordedSpec, Notes> {
+    let wrong = |step: &str, error: &(dyn std::error::Error + 'static)| {
+        let mut notes = Notes::default();
+        notes.trouble(step, error);
+        notes
+    };
+    let client = Client::connect(address, &of.namespace, deadline)
+        .await
+        .map_err(|error| wrong("containerd does not answer", &error))?;
+    let step = "containerd's record of the container";
+    let record = client.container(&of.container_id).await.map_err(|error| wrong(step, &error))?;
+    let root = Spec::of(&record).map_err(|error| wrong(step, &error))?.root.into();
+    let json = record.spec.map(|spec| spec.value).unwrap_or_default();
+    Ok(RecordedSpec { json, root })
 }
 
 /// What is known of a running container, and its specification.

@@ -13,12 +13,13 @@ mod tests;
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use crate::containerd::OfDocker;
 use crate::containerd::place::is_identifier;
 use crate::mounted::{Mounted, mounted_at};
 use crate::notes::Notes;
-use crate::{ContainerdResolver, OciStart, Resolved};
+use crate::{ContainerdResolver, OciStart, Resolved, Running, RunningError};
 use files::Files;
 use record::Record;
 
@@ -30,6 +31,9 @@ pub struct DockerResolver {
 }
 
 impl DockerResolver {
+    /// containerd's namespace for Docker's containers (moby, `daemon/config`, `ContainerdNamespace`).
+    pub const NAMESPACE: &str = "moby";
+
     /// A resolver for the daemon whose data folder is `data` (`/var/lib/docker` unless
     /// `--data-root` says otherwise) and which uses the containerd at `socket`: a path, with or
     /// without `unix://`. containerd is asked only for images that are kept there.
@@ -51,6 +55,52 @@ impl DockerResolver {
     pub fn resolve(&self, start: &OciStart<'_>) -> Resolved {
         let mounted = mounted_at(start.root);
         self.resolve_mounted(start, mounted.as_ref().map(Option::as_ref))
+    }
+
+    /// The data folder.
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// The containers that run, as the containerd that runs them tells: by id.
+    ///
+    /// # Errors
+    /// [`RunningError`]: containerd does not answer by the deadline.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::resolve`].
+    pub fn running(&self, deadline: Instant) -> Result<Vec<Running>, RunningError> {
+        let mut running = self.containerd.running(deadline)?;
+        running.retain(|found| found.namespace == Self::NAMESPACE);
+        Ok(running)
+    }
+
+    /// What is known of a container that runs, as if it were started again now from its records and
+    /// what is mounted at its root, and its runtime specification as JSON, if it has one.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::resolve`].
+    pub fn resolve_running(&self, of: &Running, deadline: Instant) -> (Resolved, Option<Vec<u8>>) {
+        let spec = match self.containerd.spec(of, deadline) {
+            Ok(spec) => spec,
+            Err(notes) => {
+                let mut resolved = Resolved::unknown("");
+                resolved.deadline_hit = notes.deadline_hit;
+                resolved.identity.note = notes.into_line();
+                return (resolved, None);
+            }
+        };
+        let root = std::fs::canonicalize(&spec.root).unwrap_or_else(|_| spec.root.clone());
+        let resolved = self.resolve(&OciStart {
+            container_id: &of.container_id,
+            bundle: Path::new("/"),
+            root: &root,
+            state: Some(&Path::new("/").join(&of.namespace)),
+            deadline,
+        });
+        (resolved, Some(spec.json))
     }
 
     /// The same with what is mounted at the root.

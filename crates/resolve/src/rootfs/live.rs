@@ -35,6 +35,7 @@ fn overlay(recorded: &Mount, mounted: &Mounted) -> Compared {
         .all(|key| recorded.options.iter().any(|option| option.starts_with(key)));
     let recorded = Mounted {
         at: PathBuf::new(),
+        device: String::new(),
         root: PathBuf::from("/"),
         kind: recorded.kind.clone(),
         source: OsString::new(),

@@ -19,12 +19,15 @@ mod image;
 mod pod;
 mod records;
 mod resolve;
+mod running;
 #[cfg(test)]
 mod tests;
 mod tie;
 
 use std::path::PathBuf;
+use std::time::Instant;
 
+pub use self::running::{StorageRunning, StorageRunningError};
 use crate::mounted::mounted_at;
 use crate::{OciStart, Resolved};
 
@@ -70,5 +73,33 @@ impl StorageResolver {
     /// file system that hangs makes it hang.
     pub fn resolve(&self, start: &OciStart<'_>) -> Resolved {
         resolve::resolve(self.engine, &self.roots, start, &mounted_at)
+    }
+
+    /// The graph roots.
+    pub fn roots(&self) -> &[PathBuf] {
+        &self.roots
+    }
+
+    /// The containers of this engine that run: those whose root filesystem is the root of a process
+    /// of another mount namespace, by id. Those of the other engine in the same storage are left
+    /// out. A container in a virtual machine of its own has no such process and is not seen.
+    ///
+    /// # Errors
+    /// [`StorageRunningError`]: no graph root is there, or what is there cannot be read by the
+    /// deadline.
+    pub fn running(&self, deadline: Instant) -> Result<Vec<StorageRunning>, StorageRunningError> {
+        running::list(self.engine, &self.roots, deadline)
+    }
+
+    /// What is known of a container that runs, as if it were started again now from its records and
+    /// what is mounted at its root.
+    pub fn resolve_running(&self, of: &StorageRunning, deadline: Instant) -> Resolved {
+        self.resolve(&OciStart {
+            container_id: &of.container_id,
+            bundle: &of.bundle,
+            root: &of.root,
+            state: None,
+            deadline,
+        })
     }
 }

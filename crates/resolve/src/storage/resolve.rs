@@ -21,13 +21,13 @@ use crate::notes::Notes;
 use crate::{OciStart, Resolved};
 
 /// Most bytes of a file of records: a node with 500 images and 2,000 layers has 2 MB of them.
-const MAX_RECORDS_FILE: u64 = 32 << 20;
+pub(super) const MAX_RECORDS_FILE: u64 = 32 << 20;
 /// Most names of one image that are kept. One that is left out can only make a policy stricter.
 const MAX_NAMES: usize = 256;
 /// Most layers below a container; the driver allows 500.
 const MAX_DEPTH: usize = 1024;
 /// The drivers that are known, the usual one first.
-const DRIVERS: [&str; 2] = ["overlay", "vfs"];
+pub(super) const DRIVERS: [&str; 2] = ["overlay", "vfs"];
 
 /// Tells what is mounted at a place.
 pub(super) type MountTable<'a> = &'a dyn Fn(&Path) -> io::Result<Option<Mounted>>;

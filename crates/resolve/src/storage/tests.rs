@@ -13,6 +13,7 @@ use serde_json::json;
 use super::StorageEngine;
 use super::conf::Host;
 use super::resolve::resolve;
+use super::running::{StorageRunningError, list_where};
 use crate::mounted::find;
 use crate::{OciStart, Resolved};
 use store::{APP, Image, Store, hex};
@@ -981,4 +982,73 @@ fn default_roots() {
         ],
         &["/srv/ten", "/srv/images", "/srv/i"],
     );
+}
+
+/// A bundle that a runtime was given, whose root filesystem is a folder of the store.
+fn bundle_of(s: &mut Scene, id: &str, layer: &str) -> PathBuf {
+    let root = s.store.path("graph").join(format!("overlay/{layer}/merged"));
+    std::fs::create_dir_all(&root).unwrap();
+    s.store.spec("graph", id, &json!({ "root": { "path": root } }).to_string());
+    std::fs::canonicalize(root).unwrap()
+}
+
+#[test]
+fn what_runs_is_listed_for_its_own_engine() {
+    let mut s = Scene::new();
+    let (podman, layer, image) = (s.container.clone(), s.layer.clone(), s.image.id.clone());
+    let runs = bundle_of(&mut s, &podman, &layer);
+    let top = s.image.top().to_owned();
+    let mut more = |word: &str, metadata: &str| {
+        let id = hex(word);
+        let layer = s.store.container("graph", &id, &image, &top, APP);
+        s.store.last_container("graph")["metadata"] = json!(metadata);
+        let root = bundle_of(&mut s, &id, &layer);
+        (id, root)
+    };
+    let of_pod = json!({ "pod-name": "p", "pod-id": hex("pod"), "image-name": APP }).to_string();
+    let (in_pod, runs_in_pod) = more("in a pod", &of_pod);
+    more("ended", "{}");
+    let (odd, runs_odd) = more("odd", "no metadata of any engine");
+    // Without a record: on a folder of the user's own.
+    let folder = hex("folder");
+    let spec = json!({ "root": { "path": s.store.path("graph") } }).to_string();
+    s.store.spec("graph", &folder, &spec);
+    let wrong = hex("wrong");
+    s.store.spec("graph", &wrong, "{");
+    s.store.write();
+    let graph = std::fs::canonicalize(s.store.path("graph")).unwrap();
+    let running = [runs, runs_in_pod, runs_odd, graph];
+    let listed = |engine| {
+        let roots = [s.store.path("graph"), s.store.path("none"), s.store.path("graph")];
+        let deadline = Instant::now() + s.time;
+        let found =
+            list_where(engine, &roots, deadline, &|root| running.contains(&root.to_owned()));
+        found.unwrap().into_iter().map(|found| found.container_id).collect::<Vec<_>>()
+    };
+    let mut of_podman = [podman, odd, folder];
+    of_podman.sort();
+    assert_eq!(listed(StorageEngine::Podman), of_podman);
+    assert_eq!(listed(StorageEngine::CriO), [in_pod]);
+}
+
+#[test]
+fn storage_that_cannot_be_listed_is_an_error() {
+    let mut s = Scene::new();
+    s.store.instead("graph", "overlay-containers/containers.json", "[{");
+    s.store.write();
+    let listed = |root: &str, time: Duration| {
+        let deadline = Instant::now() + time;
+        list_where(StorageEngine::Podman, &[s.store.path(root)], deadline, &|_| true).unwrap_err()
+    };
+    let none = listed("none", s.time);
+    assert!(matches!(none, StorageRunningError::NoRoot(_)), "{none}");
+    assert!(none.to_string().contains("/none"), "{none}");
+    for (time, wanted) in [(s.time, "EOF"), (Duration::ZERO, "time was up")] {
+        let error = listed("graph", time);
+        let causes: Vec<_> =
+            std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source())
+                .map(ToString::to_string)
+                .collect();
+        assert!(causes.join(": ").contains(wanted), "{causes:?}");
+    }
 }
