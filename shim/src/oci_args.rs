@@ -10,7 +10,6 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use crate::args::is_id;
 
 /// What a command line does.
 #[derive(Debug, PartialEq, Eq)]
@@ -224,7 +223,7 @@ impl<'a> Reader<'a> {
         let [id] = self.rest else {
             return Err("the container's id must come last, and nothing behind it".into());
         };
-        let Some(id) = id.to_str().filter(|id| is_id(id)) else {
+        let Some(id) = id.to_str().filter(|id| is_container_id(id)) else {
             return Err(format!("{} is no container id", shown(id)));
         };
         if bundle.as_ref().is_some_and(|path| path.as_os_str().is_empty()) {
@@ -299,6 +298,12 @@ fn shown(word: &OsStr) -> String {
     format!("\"{}\"", text.escape_debug())
 }
 
+/// Whether a text may be a container's id (runc, `libcontainer/factory_linux.go`, `validateID`).
+fn is_container_id(text: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'+' | b'-' | b'.');
+    !matches!(text, "" | "." | "..") && text.len() <= 1024 && text.bytes().all(allowed)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -343,6 +348,7 @@ mod tests {
             ("--strace=true --debug create --bundle /b c8", Some("/b"), "c8"),
             ("create --bundle create create", Some("create"), "create"),
             ("--root create create --bundle /b c9", Some("/b"), "c9"),
+            ("create --bundle /b .c+1_0-x.", Some("/b"), ".c+1_0-x."),
         ] {
             let (seen, name) = creation(text);
             assert_eq!((seen.as_deref(), name.as_str()), (bundle, id), "{text}");
@@ -396,6 +402,8 @@ mod tests {
             "create --bundle",
             "create --bundle= c1",
             "create --bundle /b ../c1",
+            "create --bundle /b ..",
+            "create --bundle /b c,1",
             "create --bundle /b --detach=maybe c1",
             "foo create --bundle /b c1",
             "--debug run",
