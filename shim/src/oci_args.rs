@@ -10,7 +10,6 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-
 /// What a command line does.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Line {

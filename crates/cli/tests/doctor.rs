@@ -201,9 +201,28 @@ fn a_node_without_the_gate_is_open_and_strict_counts_warnings() {
 #[test]
 fn preflight_needs_an_engine() {
     let node = well();
-    let socket = node.path("none.sock").display().to_string();
+    let none = node.path("none").display().to_string();
+    let tables = ["podman", "cri-o", "docker"].map(|engine| {
+        format!(
+            "[wrapper.for-{engine}]\nengine = '{engine}'\nruntime = '/usr/sbin/runc'\n\
+             storage = ['{none}']\ndata = '{none}'\nsocket = '{none}'\n"
+        )
+    });
+    node.file("etc/portcullis/portcullis.toml", tables.concat());
     node.refuses(
-        &["preflight", "--address", &socket],
-        &["what runs is not known", "does not answer"],
+        &["preflight", "--address", &none],
+        &["no engine is found on this node: there is nothing at ", &none, "--engine"],
     );
+    for (engine, why) in [
+        ("containerd", "does not answer"),
+        ("docker", "does not answer"),
+        ("podman", "no folder of containers/storage is at"),
+        ("cri-o", "no folder of containers/storage is at"),
+    ] {
+        node.refuses(
+            &["preflight", "--engine", engine, "--address", &none],
+            &[&format!("what {engine} runs is not known"), why, &none],
+        );
+    }
+    node.run(&["preflight", "--engine", "lxc"], 2);
 }
