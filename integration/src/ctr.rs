@@ -46,6 +46,7 @@ impl Ctr {
             ["run", ..] => run.args(self.engine.runtime_flags(self.door)),
             _ => run.args(["--runtime", self.door.runtime()]),
         };
+        run = run.args(start.options);
         for (key, value) in start.notes {
             let note = format!("{key}={value}");
             run = run.args(["--label", &note]);

@@ -137,6 +137,7 @@ impl Docker {
             Door::Portcullis => run = run.args(["--runtime", self.door.runtime()]),
             Door::Wrapper => run = run.args(["--runtime", "portcullis"]),
         }
+        run = run.args(start.options);
         for (key, value) in start.notes {
             let note = format!("{key}={value}");
             run = run.args(["--label", &note]);

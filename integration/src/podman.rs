@@ -123,6 +123,7 @@ impl Podman {
     fn with(&self, verb: &[&str], start: &Start) -> Run {
         let run = self.podman(verb).args(["--network", "none", "--log-driver", "k8s-file"]);
         let mut run = run.args(["--pull", "never", "--name", start.id]);
+        run = run.args(start.options);
         for (key, value) in start.notes {
             let note = format!("{key}={value}");
             run = run.args(["--annotation", &note, "--label", &note]);

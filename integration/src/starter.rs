@@ -34,6 +34,8 @@ pub struct Start<'a> {
     pub id: &'a str,
     /// What whoever starts it may write on it as he likes: annotations and labels.
     pub notes: &'a [(&'a str, &'a str)],
+    /// Options of the engine's own command; Kubernetes' way has none.
+    pub options: &'a [&'a str],
     /// What it runs.
     pub command: &'a [&'a str],
 }
@@ -41,7 +43,7 @@ pub struct Start<'a> {
 impl<'a> Start<'a> {
     /// A plain one.
     pub fn new(image: &'a str, id: &'a str, command: &'a [&'a str]) -> Self {
-        Self { root: Root::Image(image), id, notes: &[], command }
+        Self { root: Root::Image(image), id, notes: &[], options: &[], command }
     }
 }
 

@@ -7,6 +7,7 @@ mod life;
 mod preflight;
 mod refusal;
 mod table;
+mod users;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -40,7 +41,8 @@ fn main() -> ExitCode {
     // The trials of one engine share it, so more threads would only wait for each other.
     arguments.test_threads = Some(1);
     let stage = Arc::new(Stage::default());
-    let tables = [life::cases(), refusal::cases(), table::cases(), preflight::cases()];
+    let tables =
+        [life::cases(), refusal::cases(), table::cases(), preflight::cases(), users::cases()];
     let cases: Vec<_> = tables.into_iter().flatten().map(Arc::new).collect();
     let mut trials = Vec::new();
     let mut told = None;
