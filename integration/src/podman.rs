@@ -282,6 +282,14 @@ impl Starter for Podman {
         self.podman(&["image", "prune", "--force"]).ok().map(drop)
     }
 
+    fn inspector(&self, program: &Path) -> Run {
+        match self.kind {
+            Kind::Runc | Kind::Crun => self.node.run(program),
+            // Only there are the owners of his layers what he gave them.
+            Kind::Rootless => self.podman(&["unshare"]).arg(program),
+        }
+    }
+
     fn settings(&self) -> &Settings {
         &self.settings
     }

@@ -11,7 +11,7 @@ use crate::engine::own_binaries;
 use crate::image::BuiltImage;
 use crate::leak::Watched;
 use crate::node::Node;
-use crate::run::Output;
+use crate::run::{Output, Run};
 
 /// The file name under which the wrapper is built.
 pub const WRAPPER: &str = "portcullis-runc";
@@ -129,6 +129,11 @@ pub trait Starter: Watched {
 
     /// The file that the door reads its settings from.
     fn settings(&self) -> &Settings;
+
+    /// A program that looks at what the engine keeps, as whoever the engine serves.
+    fn inspector(&self, program: &Path) -> Run {
+        self.node().run(program)
+    }
 
     /// The last that the engine complained about.
     fn complaints(&self) -> String;

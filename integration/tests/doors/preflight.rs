@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
+use portcullis_integration::engine::own_binaries;
 use portcullis_integration::evidence::{CRITICAL, MEDIUM};
 use portcullis_integration::image::{Entry, ImageBuilder, busybox_layer};
 use portcullis_integration::rules::{BLOCK_CRITICAL, Rules};
@@ -11,18 +13,15 @@ use portcullis_integration::starter::Start;
 use portcullis_integration::suite::Door;
 use serde_json::Value;
 
+use crate::table::open_store;
 use crate::{Case, Ctx};
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![Case {
         name: "what_runs_is_judged_as_its_start_would_be".to_owned(),
         run: Box::new(judged),
-        // containerd's are in the tests of its engines. What users without root run is their own.
-        fits: |way| {
-            way.door == Door::Wrapper
-                && !way.engine().starts_with("containerd")
-                && !way.is_advisory()
-        },
+        // containerd's are in the tests of its engines.
+        fits: |way| way.door == Door::Wrapper && !way.engine().starts_with("containerd"),
     }]
 }
 
@@ -35,6 +34,10 @@ fn judged(ctx: &Ctx) -> Result<()> {
     // As install.sh writes them: the door's settings are the node's.
     let settings = starter.node().etc_portcullis().join("portcullis.toml");
     fs::write(settings, starter.settings().tables())?;
+    // Where a user without root reaches it.
+    let program = starter.node().folder().join("bin/portcullis");
+    fs::copy(own_binaries().join("portcullis"), &program)?;
+    let flown = || flown(ctx, &program);
     let worse = ImageBuilder::new(WORSE)
         .layer(busybox_layer()?)
         .layer([Entry::File("etc/release".into(), 0o644, b"worse\n".to_vec())])
@@ -42,6 +45,7 @@ fn judged(ctx: &Ctx) -> Result<()> {
     starter.import(&worse)?;
     rules.knows(&ctx.images.busybox, &[MEDIUM])?;
     rules.knows(&worse, &[CRITICAL])?;
+    open_store(ctx, &rules)?;
     let starts = [("fine", &*ctx.images.busybox.name), ("worse", WORSE), ("waits", WORSE)];
     for (id, image) in starts {
         starter.create(&Start::new(image, id, LASTING))?;
@@ -50,10 +54,10 @@ fn judged(ctx: &Ctx) -> Result<()> {
         starter.start(id)?.ok()?;
     }
 
-    let (rows, code) = flown(&rules)?;
+    let (rows, code) = flown()?;
     ensure!(code == 0, "{rows:#?}");
     rules.apply(BLOCK_CRITICAL)?;
-    let (rows, code) = flown(&rules)?;
+    let (rows, code) = flown()?;
     ensure!(code == 4 && rows.len() == 2, "{rows:#?}");
     for (name, action) in [("busybox", "allow"), ("worse", "block")] {
         let row = rows.iter().find(|(image, _)| image.contains(name)).context(name)?.1;
@@ -70,14 +74,16 @@ fn judged(ctx: &Ctx) -> Result<()> {
         starter.remove(id)?;
     }
     starter.forget(WORSE)?;
-    let (rows, _) = flown(&rules)?;
+    let (rows, _) = flown()?;
     ensure!(rows.is_empty(), "{rows:#?}");
+    fs::remove_file(&program)?;
     Ok(())
 }
 
 /// The rows of preflight by their images, and its exit code.
-fn flown(rules: &Rules) -> Result<(BTreeMap<String, Value>, i32)> {
-    let output = rules.portcullis(&["--output", "json", "preflight"]).output()?;
+fn flown(ctx: &Ctx, program: &Path) -> Result<(BTreeMap<String, Value>, i32)> {
+    let run = ctx.starter.inspector(program).args(["--output", "json", "preflight"]);
+    let output = run.output()?;
     let said: Value = serde_json::from_str(&output.text()).with_context(|| output.errors())?;
     let rows = said["containers"].as_array().context("containers")?.iter();
     let image = |row: &Value| row["image"].as_str().unwrap_or_default().to_owned();
