@@ -59,7 +59,8 @@ fn sandbox(id: &str) -> Value {
     }})
 }
 
-fn names(resolved: &Resolved) -> Vec<String> {
+/// Names as `reference`, with `+` if held and `?` if asked for.
+pub(crate) fn names(resolved: &Resolved) -> Vec<String> {
     let names = resolved.identity.names.iter();
     let mut names: Vec<String> = names
         .map(|name| {

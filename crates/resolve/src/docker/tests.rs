@@ -11,6 +11,7 @@ use tempfile::TempDir;
 
 use super::DockerResolver;
 use crate::containerd::tests::fake::{INDEX, Image, MANIFEST, World};
+use crate::containerd::tests::names;
 use crate::mounted::find;
 use crate::{OciStart, Resolved};
 
@@ -146,19 +147,6 @@ impl Tree {
 
 fn chain() -> Digest {
     chain_id(&[Digest::of(b"base"), Digest::of(b"app")]).unwrap()
-}
-
-fn names(resolved: &Resolved) -> Vec<String> {
-    let names = resolved.identity.names.iter();
-    let mut names: Vec<String> = names
-        .map(|name| {
-            let held = if name.held { "+" } else { "" };
-            let asked = if name.asked { "?" } else { "" };
-            format!("{}{held}{asked}", name.reference)
-        })
-        .collect();
-    names.sort();
-    names
 }
 
 #[track_caller]
