@@ -72,6 +72,10 @@ pub(crate) enum Command {
     )]
     #[command(subcommand)]
     Feed(Feed),
+    /// Ask how versions of packages are ordered
+    #[command(after_help = "Example:\n  portcullis db compare Debian 1.0~rc1 1.0")]
+    #[command(subcommand)]
+    Db(Db),
     /// Check VEX documents, and say what their statements do
     #[command(
         after_help = "Examples:\n  portcullis vex check web.openvex.json\n  portcullis vex explain CVE-2024-3094"
@@ -158,6 +162,37 @@ Examples:
         #[arg(value_name = "COMMAND")]
         command: Vec<String>,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Db {
+    /// Say how two versions stand to each other, as the ecosystem's own tools have it
+    #[command(after_help = "\
+Prints <, = or >. Ecosystems are those of the OSV schema, with or without a release: Debian:12, Alpine,
+Red Hat, npm, PyPI, Maven, crates.io and so on.
+
+With --file, each line of the file is a claim, A < B, A = B or A > B; empty lines and lines that begin
+with # or // are passed over. Exit code 1 if a claim is wrong.
+
+Examples:
+  portcullis db compare Debian 2.36-9+deb12u4 2.36-9+deb12u10
+  portcullis db compare Maven --file maven-versions.txt")]
+    Compare(Compare),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Compare {
+    /// The ecosystem
+    pub(crate) ecosystem: String,
+    /// The first version
+    #[arg(required_unless_present = "file", requires = "b", allow_hyphen_values = true)]
+    pub(crate) a: Option<String>,
+    /// The second version
+    #[arg(allow_hyphen_values = true)]
+    pub(crate) b: Option<String>,
+    /// Check the lines of this file
+    #[arg(long, value_name = "FILE", conflicts_with = "a")]
+    pub(crate) file: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]

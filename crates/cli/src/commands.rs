@@ -1,6 +1,7 @@
 //! The commands.
 
 mod config;
+mod db;
 mod decide;
 mod doctor;
 mod edit;
@@ -36,6 +37,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit> {
         Command::Man { folder } => return generate::man(folder),
         Command::Schema { command } => return schema::run(&cli.global, command),
         Command::Config(command) => return config::run(&cli.global, command),
+        Command::Db(command) => return db::run(&cli.global, command),
         Command::Doctor(args) => return doctor::run(&cli.global, args),
         Command::Policy(command) if policy::is_fixed(command) => {
             return policy::run_fixed(&cli.global, command);
@@ -58,6 +60,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit> {
         Command::Completions { .. }
         | Command::Man { .. }
         | Command::Schema { .. }
+        | Command::Db(_)
         | Command::Doctor(_)
         | Command::Config(_) => Ok(Exit::Done),
     }

@@ -96,7 +96,7 @@ fn commands(node: &Node) -> Vec<(Vec<String>, i32, &'static str)> {
     let report = node.path("report-1.json").display().to_string();
     let policies = node.path("etc/portcullis/policies").display().to_string();
     let image = digest(1);
-    let cases: [(&[&str], i32, &'static str); 29] = [
+    let cases: [(&[&str], i32, &'static str); 30] = [
         (&["status"], 0, "status"),
         (&["policy", "check"], 0, "policy check"),
         (&["policy", "apply"], 0, "policy apply"),
@@ -108,6 +108,7 @@ fn commands(node: &Node) -> Vec<(Vec<String>, i32, &'static str)> {
         (&["import", &report], 0, "import"),
         (&["feed", "status"], 0, "feed status"),
         (&["feed", "update"], 0, "feed update"),
+        (&["db", "compare", "npm", "1.0.0-rc.1", "1.0.0"], 0, "db compare"),
         (&["vex", "list"], 0, "vex list"),
         (&["vex", "check"], 0, "vex check"),
         (&["vex", "explain", "CVE-2024-0001", "--all"], 0, "vex explain"),

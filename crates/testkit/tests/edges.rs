@@ -13,11 +13,15 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("report", &["types"]),
     ("settings", &["types"]),
     ("workload", &["types"]),
+    ("versions", &[]),
     ("gate", &["types", "policy", "store", "resolve", "audit", "settings", "workload"]),
     ("shim", &["gate", "resolve", "settings", "types"]),
     (
         "cli",
-        &["types", "policy", "store", "resolve", "audit", "report", "settings", "workload", "gate"],
+        &[
+            "types", "policy", "store", "resolve", "audit", "report", "settings", "workload",
+            "versions", "gate",
+        ],
     ),
     ("testkit", &["types"]),
     (

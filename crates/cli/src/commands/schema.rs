@@ -10,7 +10,7 @@ use schemars::generate::SchemaSettings;
 use serde_json::Value;
 
 use super::{
-    config, decide, doctor, events, explain, feed, import, policy, preflight, simulate, status,
+    config, db, decide, doctor, events, explain, feed, import, policy, preflight, simulate, status,
     verdict, vex,
 };
 use crate::args::Global;
@@ -20,8 +20,9 @@ use crate::render::{Printer, plain};
 type Schema = fn() -> Value;
 
 /// By the command, as it is typed.
-const SCHEMAS: [(&str, Schema); 30] = [
+const SCHEMAS: [(&str, Schema); 31] = [
     ("config check", of::<config::Checked>),
+    ("db compare", of::<db::Compared>),
     ("decide", of::<decide::Answer<'static>>),
     ("doctor", of::<doctor::Examined>),
     ("events follow", of::<Event>),
