@@ -14,6 +14,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("settings", &["types"]),
     ("workload", &["types"]),
     ("versions", &[]),
+    ("osv", &["types", "versions"]),
     ("gate", &["types", "policy", "store", "resolve", "audit", "settings", "workload"]),
     ("shim", &["gate", "resolve", "settings", "types"]),
     (

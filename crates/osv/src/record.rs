@@ -1,0 +1,294 @@
+//! One advisory, as far as matching it and telling of it need.
+
+use portcullis_types::Timestamp;
+use serde::de::{DeserializeOwned, Deserializer};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// Most bytes of a record: the largest of all ecosystems have some 2 MB.
+pub const MAX_RECORD: usize = 16 << 20;
+/// Most bytes of an id; the longest that is known has 30.
+const MAX_ID: usize = 128;
+
+/// Why a record cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RecordError {
+    /// Far larger than any.
+    #[error("it has {0} bytes, and a record has at most {MAX_RECORD}")]
+    TooLarge(usize),
+    /// Not JSON, or not of the schema where it matters.
+    #[error("it is not an OSV record")]
+    Json(#[from] serde_json::Error),
+    /// An id that cannot be one.
+    #[error("it has no id that can be told")]
+    Id,
+}
+
+/// An advisory.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Advisory {
+    /// Its id, for example `GO-2024-2687`.
+    pub id: String,
+    /// Other names of the same problem.
+    #[serde(default, deserialize_with = "or_default")]
+    pub aliases: Vec<String>,
+    /// What a distribution's advisory passes on: names of problems, not of this record.
+    #[serde(default, deserialize_with = "or_default")]
+    pub upstream: Vec<String>,
+    /// Closely related; AlmaLinux puts the CVEs of its advisories here.
+    #[serde(default, deserialize_with = "or_default")]
+    pub related: Vec<String>,
+    /// When it was changed last.
+    #[serde(default, deserialize_with = "lenient")]
+    pub modified: Option<Timestamp>,
+    /// When it was published.
+    #[serde(default, deserialize_with = "lenient")]
+    pub published: Option<Timestamp>,
+    /// Since when it does not hold any more.
+    #[serde(default, deserialize_with = "lenient")]
+    pub withdrawn: Option<Timestamp>,
+    /// One line.
+    #[serde(default, deserialize_with = "or_default")]
+    pub summary: String,
+    /// How bad it is, for all packages that have none of their own.
+    #[serde(default, deserialize_with = "or_default")]
+    pub severity: Vec<Severity>,
+    /// What is affected.
+    #[serde(default, deserialize_with = "or_default")]
+    pub affected: Vec<Affected>,
+}
+
+/// A score or a word for how bad it is.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Severity {
+    /// What the score is.
+    #[serde(rename = "type")]
+    pub kind: SeverityKind,
+    /// A CVSS vector, or a distribution's word.
+    pub score: String,
+}
+
+/// What a score is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+pub enum SeverityKind {
+    /// A vector of CVSS 2.
+    #[serde(rename = "CVSS_V2")]
+    CvssV2,
+    /// A vector of CVSS 3.0 or 3.1.
+    #[serde(rename = "CVSS_V3")]
+    CvssV3,
+    /// A vector of CVSS 4.
+    #[serde(rename = "CVSS_V4")]
+    CvssV4,
+    /// Ubuntu's own word.
+    Ubuntu,
+    /// Something that did not exist when this was written.
+    #[serde(other)]
+    Other,
+}
+
+/// One package, and which of its versions.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Affected {
+    /// The package; records of source code alone have none.
+    #[serde(default, deserialize_with = "or_default")]
+    pub package: Package,
+    /// Ranges of versions. Those of Git commits are left out.
+    #[serde(default, deserialize_with = "ranges")]
+    pub ranges: Vec<Range>,
+    /// Single versions.
+    #[serde(default, deserialize_with = "or_default")]
+    pub versions: Vec<String>,
+    /// How bad it is for this package.
+    #[serde(default, deserialize_with = "or_default")]
+    pub severity: Vec<Severity>,
+}
+
+/// A package of an ecosystem.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Package {
+    /// Ecosystem, with a release where it has some: `Debian:12`.
+    #[serde(default, deserialize_with = "or_default")]
+    pub ecosystem: String,
+    /// Name, as the ecosystem writes it.
+    #[serde(default, deserialize_with = "or_default")]
+    pub name: String,
+}
+
+/// Versions between events.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Range {
+    /// In the order of the record.
+    pub events: Vec<Event>,
+}
+
+/// Where something begins or ends.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    /// Affected from here on; `0` is before all versions.
+    Introduced(String),
+    /// Not any more from here on.
+    Fixed(String),
+    /// Affected up to and with this one.
+    LastAffected(String),
+    /// What the record says holds only before this one.
+    Limit(String),
+}
+
+impl Advisory {
+    /// Reads a record.
+    ///
+    /// # Errors
+    /// [`RecordError`]: it is too large, not of the schema, or has no id.
+    pub fn read(json: &[u8]) -> Result<Self, RecordError> {
+        if json.len() > MAX_RECORD {
+            return Err(RecordError::TooLarge(json.len()));
+        }
+        let mut advisory: Self = serde_json::from_slice(json)?;
+        if !is_id(&advisory.id) {
+            return Err(RecordError::Id);
+        }
+        for list in [&mut advisory.aliases, &mut advisory.upstream, &mut advisory.related] {
+            list.retain(|id| is_id(id));
+        }
+        Ok(advisory)
+    }
+}
+
+/// Whether it can be the id of a record: it is told, and written into names of files.
+fn is_id(text: &str) -> bool {
+    let is_part =
+        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':');
+    (1..=MAX_ID).contains(&text.len()) && text.bytes().all(is_part) && !text.starts_with('.')
+}
+
+/// `null` is the same as nothing.
+fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+/// What cannot be read is not there.
+fn lenient<'de, D: Deserializer<'de>, T: DeserializeOwned>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    Ok(serde_json::from_value(Value::deserialize(deserializer)?).ok())
+}
+
+fn ranges<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Range>, D::Error> {
+    /// A range as it stands there.
+    #[derive(Deserialize)]
+    struct Raw {
+        #[serde(rename = "type")]
+        kind: String,
+        #[serde(default, deserialize_with = "or_default")]
+        events: Vec<RawEvent>,
+    }
+    /// An event should have one member; each of them is one.
+    #[derive(Deserialize)]
+    struct RawEvent {
+        introduced: Option<String>,
+        fixed: Option<String>,
+        last_affected: Option<String>,
+        limit: Option<String>,
+    }
+    let raw: Vec<Raw> = or_default(deserializer)?;
+    let of_versions = raw.into_iter().filter(|range| range.kind != "GIT");
+    let range = |raw: Raw| {
+        let events = raw.events.into_iter().flat_map(|event| {
+            [
+                event.introduced.map(Event::Introduced),
+                event.fixed.map(Event::Fixed),
+                event.last_affected.map(Event::LastAffected),
+                event.limit.map(Event::Limit),
+            ]
+        });
+        Range { events: events.flatten().collect() }
+    };
+    Ok(of_versions.map(range).collect())
+}
+
+impl<'de> Deserialize<'de> for Range {
+    /// A range as this crate writes it.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Written {
+            events: Vec<Event>,
+        }
+        Written::deserialize(deserializer).map(|written| Self { events: written.events })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(json: &str) -> Result<Advisory, RecordError> {
+        Advisory::read(json.as_bytes())
+    }
+
+    #[test]
+    fn what_matters_of_a_record_is_read() {
+        let advisory = read(
+            r#"{ "schema_version": "1.7.0", "id": "TEST-2026-1", "aliases": ["CVE-2026-1", "a b"],
+            "modified": "2026-01-02T03:04:05Z", "withdrawn": null, "published": "yesterday",
+            "related": null, "upstream": ["CVE-2026-2"], "details": 7, "summary": "One line.",
+            "severity": [{ "type": "CVSS_V3", "score": "CVSS:3.1/AV:N" }, { "type": "New", "score": "x" }],
+            "affected": [{
+                "package": { "ecosystem": "Debian:12", "name": "a", "purl": 5 },
+                "ranges": [
+                    { "type": "GIT", "repo": "r", "events": [{ "introduced": "0" }] },
+                    { "type": "ECOSYSTEM", "events": [{ "introduced": "0" }, { "fixed": "1.2-3" },
+                      { "introduced": "2", "last_affected": "3" }, { "limit": "4" }, {}] }
+                ],
+                "versions": ["1.0"], "ecosystem_specific": { "any": [1] }
+            }, { "ranges": null }] }"#,
+        )
+        .unwrap();
+        assert_eq!(
+            (advisory.id.as_str(), &*advisory.aliases),
+            ("TEST-2026-1", &["CVE-2026-1".to_owned()][..])
+        );
+        assert_eq!(advisory.modified.unwrap().to_string(), "2026-01-02T03:04:05Z");
+        assert_eq!((advisory.published, advisory.withdrawn), (None, None));
+        assert_eq!(advisory.severity[0].kind, SeverityKind::CvssV3);
+        assert_eq!(advisory.severity[1].kind, SeverityKind::Other);
+        assert_eq!(advisory.affected.len(), 2);
+        let affected = &advisory.affected[0];
+        assert_eq!(affected.package.name, "a");
+        assert_eq!(affected.versions, ["1.0"]);
+        let text = |text: &str| text.to_owned();
+        let events = vec![
+            Event::Introduced(text("0")),
+            Event::Fixed(text("1.2-3")),
+            Event::Introduced(text("2")),
+            Event::LastAffected(text("3")),
+            Event::Limit(text("4")),
+        ];
+        assert_eq!(affected.ranges, [Range { events }]);
+    }
+
+    #[test]
+    fn what_is_no_record_is_refused() {
+        for json in [
+            "",
+            "[]",
+            "{}",
+            r#"{"id": ""}"#,
+            r#"{"id": 5}"#,
+            r#"{"id": "a/../b"}"#,
+            r#"{"id": "a b"}"#,
+            r#"{"id": ".a"}"#,
+            r#"{"id": "A", "affected": [{"ranges": [{"events": []}]}]}"#,
+            r#"{"id": "A", "affected": [{"ranges": [{"type": "SEMVER", "events": [{"fixed": 1}]}]}]}"#,
+            r#"{"id": "A", "affected": [{"versions": "1"}]}"#,
+        ] {
+            assert!(read(json).is_err(), "{json}");
+        }
+        let long = format!(r#"{{"id": "A", "summary": "{}"}}"#, "x".repeat(MAX_RECORD));
+        assert!(matches!(read(&long), Err(RecordError::TooLarge(_))));
+    }
+}
