@@ -69,30 +69,32 @@ impl Event {
         matches!(self, Self::Limit(version) if version == "*")
     }
 
-    fn compare(&self, other: &Self, scheme: Scheme) -> Result<Ordering, VersionError> {
+    /// The order of two events whose versions have one.
+    fn compare(&self, other: &Self, scheme: Scheme) -> Ordering {
         let place = |event: &Self| match (event.is_beginning(), event.is_endless()) {
             (true, _) => 0,
             (_, true) => 2,
             _ => 1,
         };
-        match place(self).cmp(&place(other)) {
-            Ordering::Equal if place(self) == 1 => scheme.compare(self.version(), other.version()),
-            order => Ok(order),
-        }
+        let versions =
+            || scheme.compare(self.version(), other.version()).unwrap_or(Ordering::Equal);
+        place(self).cmp(&place(other)).then_with(|| match place(self) {
+            1 => versions(),
+            _ => Ordering::Equal,
+        })
     }
 }
 
 impl Range {
     /// Events of one version stay as the record has them.
     fn sort(&mut self, scheme: Scheme) -> Result<(), VersionError> {
-        let mut wrong = None;
-        self.events.sort_by(|a, b| {
-            a.compare(b, scheme).unwrap_or_else(|error| {
-                wrong.get_or_insert(error);
-                Ordering::Equal
-            })
-        });
-        wrong.map_or(Ok(()), Err)
+        let versions = self.events.iter().filter(|e| !e.is_beginning() && !e.is_endless());
+        for version in versions.map(Event::version) {
+            scheme.compare(version, version)?;
+        }
+        // Nothing is equal for want of an order now.
+        self.events.sort_by(|a, b| a.compare(b, scheme));
+        Ok(())
     }
 
     fn hit(&self, scheme: Scheme, version: &str) -> Result<Option<Hit<'_>>, VersionError> {

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod affects;
+pub mod database;
 mod names;
 mod record;
 

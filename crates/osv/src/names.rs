@@ -37,7 +37,7 @@ pub fn is_in_ecosystem(said: &str, asked: &str) -> bool {
 }
 
 /// The ecosystem without its release.
-fn base(ecosystem: &str) -> &str {
+pub(crate) fn base(ecosystem: &str) -> &str {
     ecosystem.split_once(':').map_or(ecosystem, |(base, _)| base)
 }
 

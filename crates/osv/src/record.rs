@@ -116,15 +116,16 @@ pub struct Package {
     pub name: String,
 }
 
-/// Versions between events.
+/// Versions between events. Written as one of the kind that the ecosystem's order decides.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "type", rename = "ECOSYSTEM")]
 pub struct Range {
     /// In the order of the record.
     pub events: Vec<Event>,
 }
 
 /// Where something begins or ends.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Event {
     /// Affected from here on; `0` is before all versions.
@@ -211,17 +212,6 @@ fn ranges<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Range>, D::E
     Ok(of_versions.map(range).collect())
 }
 
-impl<'de> Deserialize<'de> for Range {
-    /// A range as this crate writes it.
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        struct Written {
-            events: Vec<Event>,
-        }
-        Written::deserialize(deserializer).map(|written| Self { events: written.events })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -269,6 +259,8 @@ mod tests {
             Event::Limit(text("4")),
         ];
         assert_eq!(affected.ranges, [Range { events }]);
+        let written = serde_json::to_vec(&advisory).unwrap();
+        assert_eq!(Advisory::read(&written).unwrap().affected, advisory.affected);
     }
 
     #[test]
