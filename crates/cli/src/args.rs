@@ -72,8 +72,10 @@ pub(crate) enum Command {
     )]
     #[command(subcommand)]
     Feed(Feed),
-    /// Ask how versions of packages are ordered
-    #[command(after_help = "Example:\n  portcullis db compare Debian 1.0~rc1 1.0")]
+    /// Take in advisories of OSV, and ask them
+    #[command(
+        after_help = "Examples:\n  portcullis db update ./osv\n  portcullis db query PyPI django 4.2.1"
+    )]
     #[command(subcommand)]
     Db(Db),
     /// Check VEX documents, and say what their statements do
@@ -166,6 +168,41 @@ Examples:
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Db {
+    /// Build the vulnerability database anew from advisories of OSV
+    #[command(after_help = "\
+Takes folders in the layout in which OSV publishes (<ecosystem>/all.zip), archives, and single records.
+The ecosystems that are in them take the place of what was known of them; all others stay. It is built
+beside the one in force: if anything fails, that one stays.
+
+Example:
+  portcullis db update ./osv")]
+    Update {
+        /// Folders, archives and records
+        #[arg(required = true, value_name = "SOURCE")]
+        sources: Vec<PathBuf>,
+    },
+    /// Say how old the vulnerability database is, and what is in it
+    #[command(after_help = "Example:\n  portcullis db status")]
+    Status,
+    /// Read the whole vulnerability database, and compare it with its checksums
+    #[command(after_help = "Example:\n  portcullis db verify")]
+    Verify,
+    /// List the advisories that say that a version of a package is affected
+    #[command(after_help = "\
+An ecosystem without its release asks for all releases.
+
+Examples:
+  portcullis db query PyPI django 4.2.1
+  portcullis db query AlmaLinux:8 openssl-libs 1:1.1.1k-5.el8_5")]
+    Query {
+        /// The ecosystem, by its name in the OSV schema
+        ecosystem: String,
+        /// The package
+        name: String,
+        /// Its version
+        #[arg(id = "of", value_name = "VERSION", allow_hyphen_values = true)]
+        version: String,
+    },
     /// Say how two versions stand to each other, as the ecosystem's own tools have it
     #[command(after_help = "\
 Prints <, = or >. Ecosystems are those of the OSV schema, with or without a release: Debian:12, Alpine,

@@ -25,7 +25,7 @@ use anyhow::Result;
 #[cfg(test)]
 pub(crate) use generate::{completion_script, write_man};
 
-use crate::args::{Cli, Command};
+use crate::args::{Cli, Command, Db};
 use crate::context::Context;
 use crate::exit::Exit;
 
@@ -37,7 +37,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit> {
         Command::Man { folder } => return generate::man(folder),
         Command::Schema { command } => return schema::run(&cli.global, command),
         Command::Config(command) => return config::run(&cli.global, command),
-        Command::Db(command) => return db::run(&cli.global, command),
+        Command::Db(Db::Compare(args)) => return db::compare::run(&cli.global, args),
         Command::Doctor(args) => return doctor::run(&cli.global, args),
         Command::Policy(command) if policy::is_fixed(command) => {
             return policy::run_fixed(&cli.global, command);
@@ -50,6 +50,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit> {
         Command::Policy(command) => policy::run(&context, &command),
         Command::Import(args) => import::run(&context, &args),
         Command::Feed(command) => feed::run(&context, &command),
+        Command::Db(command) => db::run(&context, &command),
         Command::Vex(command) => vex::run(&context, &command),
         Command::Verdict(command) => verdict::run(&context, &command),
         Command::Events(command) => events::run(&context, &command),
@@ -60,7 +61,6 @@ pub(crate) fn run(cli: Cli) -> Result<Exit> {
         Command::Completions { .. }
         | Command::Man { .. }
         | Command::Schema { .. }
-        | Command::Db(_)
         | Command::Doctor(_)
         | Command::Config(_) => Ok(Exit::Done),
     }

@@ -1,5 +1,7 @@
 //! `portcullis db`.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 mod common;
 
 use common::{Node, assert_says};
@@ -57,4 +59,46 @@ fn what_cannot_be_compared_is_an_error() {
     for args in [&["npm", "1"][..], &["npm"], &["npm", "1", "2", "--file", "x"]] {
         node.run(&[&["db", "compare"], args].concat(), 2);
     }
+}
+
+fn advisory(id: &str, name: &str, fixed: &str) -> String {
+    let events = json!([{ "introduced": "0" }, { "fixed": fixed }]);
+    let affected = json!([{
+        "package": { "ecosystem": "PyPI", "name": name },
+        "ranges": [{ "type": "ECOSYSTEM", "events": events }],
+    }]);
+    json!({ "id": id, "modified": "2026-01-01T00:00:00Z", "summary": "Why", "affected": affected })
+        .to_string()
+}
+
+#[test]
+fn advisories_are_taken_in_and_asked() {
+    let node = Node::new();
+    let hint = ["no vulnerability database", "db update FOLDER"];
+    for args in [&["db", "status"][..], &["db", "verify"], &["db", "query", "PyPI", "a", "1"]] {
+        node.refuses(args, &hint);
+    }
+    let first = node.file("first.json", advisory("PYSEC-1", "Some_Package", "2.0"));
+    let second = node.file("second.json", advisory("PYSEC-2", "some.package", "3.0"));
+    let said = node.run(&["db", "update", &first, &second], 0);
+    assert_says(&said, &["ECOSYSTEM", "PyPI", "2026-01-01", "0 days ago"]);
+    let query = |version| node.run(&["db", "query", "PyPI", "some-package", version], 0);
+    assert_eq!(query("1.0"), "PYSEC-1  fixed in 2.0  Why\nPYSEC-2  fixed in 3.0  Why\n");
+    assert_eq!(query("2.0"), "PYSEC-2  fixed in 3.0  Why\n");
+    assert_eq!(query("3.0"), "");
+    let status = node.json(&["db", "status"], 0);
+    assert_eq!(status["ecosystems"][0]["advisories"], 2);
+    assert_says(&node.run(&["db", "verify"], 0), &["1 ecosystem", "as it was written"]);
+    node.refuses(&["db", "query", "Debian:12", "a", "1"], &["no advisories", "\"Debian\""]);
+
+    // What fails leaves what is there.
+    let broken = node.file("broken.json", "{");
+    node.refuses(&["db", "update", &first, &broken], &["is as it was before", &broken]);
+    assert_eq!(query("2.0"), "PYSEC-2  fixed in 3.0  Why\n");
+    let shard = node.path("var/lib/portcullis/advisories/current/pypi.shard");
+    let mut bytes = std::fs::read(&shard).unwrap();
+    bytes[40] ^= 1;
+    std::fs::write(&shard, bytes).unwrap();
+    node.refuses(&["db", "verify"], &["pypi.shard", "damaged", "db update"]);
+    node.run(&["db", "update"], 2);
 }

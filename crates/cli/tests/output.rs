@@ -85,6 +85,16 @@ fn filled() -> Node {
         }],
         "imageConfig": { "created": "2026-10-01T00:00:00Z", "user": "app", "labels": { "a": "b" } },
     });
+    let events = json!([{ "introduced": "0" }, { "fixed": "2" }]);
+    let advisory = json!({
+        "id": "PYSEC-2026-1", "aliases": ["CVE-2026-1"], "modified": "2026-01-01T00:00:00Z",
+        "summary": "something to say; ".repeat(20),
+        "affected": [{
+            "package": { "ecosystem": "PyPI", "name": "package" },
+            "ranges": [{ "type": "ECOSYSTEM", "events": events }],
+        }],
+    });
+    node.file("osv.json", advisory.to_string());
     let ledger = Ledger::new(node.path(EVENTS), 16 << 20);
     ledger.append(&serde_json::from_value::<Event>(event).unwrap()).unwrap();
     node
@@ -95,8 +105,9 @@ fn filled() -> Node {
 fn commands(node: &Node) -> Vec<(Vec<String>, i32, &'static str)> {
     let report = node.path("report-1.json").display().to_string();
     let policies = node.path("etc/portcullis/policies").display().to_string();
+    let osv = node.path("osv.json").display().to_string();
     let image = digest(1);
-    let cases: [(&[&str], i32, &'static str); 30] = [
+    let cases: [(&[&str], i32, &'static str); 34] = [
         (&["status"], 0, "status"),
         (&["policy", "check"], 0, "policy check"),
         (&["policy", "apply"], 0, "policy apply"),
@@ -109,6 +120,10 @@ fn commands(node: &Node) -> Vec<(Vec<String>, i32, &'static str)> {
         (&["feed", "status"], 0, "feed status"),
         (&["feed", "update"], 0, "feed update"),
         (&["db", "compare", "npm", "1.0.0-rc.1", "1.0.0"], 0, "db compare"),
+        (&["db", "update", &osv], 0, "db update"),
+        (&["db", "status"], 0, "db status"),
+        (&["db", "verify"], 0, "db verify"),
+        (&["db", "query", "PyPI", "package", "1"], 0, "db query"),
         (&["vex", "list"], 0, "vex list"),
         (&["vex", "check"], 0, "vex check"),
         (&["vex", "explain", "CVE-2024-0001", "--all"], 0, "vex explain"),

@@ -1,5 +1,7 @@
 //! A database from folders and archives: what is asked of it, and what can go wrong.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};

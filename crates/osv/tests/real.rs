@@ -1,6 +1,13 @@
 //! Real advisories, where they are at hand: what the database answers is what a plain reading of the
 //! records says.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "helpers of tests are tests"
+)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Read;

@@ -49,6 +49,11 @@ impl Paths {
         self.root.join("var/lib/portcullis/feeds")
     }
 
+    /// The vulnerability database.
+    pub fn advisories(&self) -> PathBuf {
+        self.root.join("var/lib/portcullis/advisories")
+    }
+
     /// The ledger's folder.
     pub fn events(&self) -> PathBuf {
         self.root.join("var/lib/portcullis/events")

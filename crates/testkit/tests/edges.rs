@@ -21,7 +21,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "cli",
         &[
             "types", "policy", "store", "resolve", "audit", "report", "settings", "workload",
-            "versions", "gate",
+            "versions", "osv", "gate",
         ],
     ),
     ("testkit", &["types"]),

@@ -1,5 +1,12 @@
 //! Lists of versions and how they stand to each other: our own, and OSV's where they are at hand.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "helpers of tests are tests"
+)]
+
 use std::cmp::Ordering;
 use std::fs;
 use std::path::{Path, PathBuf};

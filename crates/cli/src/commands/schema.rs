@@ -20,9 +20,13 @@ use crate::render::{Printer, plain};
 type Schema = fn() -> Value;
 
 /// By the command, as it is typed.
-const SCHEMAS: [(&str, Schema); 31] = [
+const SCHEMAS: [(&str, Schema); 35] = [
     ("config check", of::<config::Checked>),
-    ("db compare", of::<db::Compared>),
+    ("db compare", of::<db::compare::Compared>),
+    ("db query", of::<Vec<db::ask::Row>>),
+    ("db status", of::<db::ask::Database>),
+    ("db update", of::<db::ask::Database>),
+    ("db verify", of::<db::ask::Verified>),
     ("decide", of::<decide::Answer<'static>>),
     ("doctor", of::<doctor::Examined>),
     ("events follow", of::<Event>),
@@ -58,7 +62,7 @@ pub(super) fn run(global: &Global, command: &[String]) -> Result<Exit> {
     let print = Printer::new(global);
     let wanted = command.join(" ");
     if wanted.is_empty() {
-        let names = SCHEMAS.map(|(name, _)| name);
+        let names: Vec<&str> = SCHEMAS.iter().map(|(name, _)| *name).collect();
         print.print(&names, |out| names.iter().try_for_each(|name| writeln!(out, "{name}")))?;
         return Ok(Exit::Done);
     }

@@ -53,10 +53,7 @@ pub(super) type Each<'a> = dyn FnMut(&str, &[u8]) -> Result<(), DatabaseError> +
 ///
 /// # Errors
 /// The file cannot be read, or is a damaged archive; or what `each` says.
-pub(super) fn records(
-    file: &Path,
-    each: &mut Each<'_>,
-) -> Result<(), DatabaseError> {
+pub(super) fn records(file: &Path, each: &mut Each<'_>) -> Result<(), DatabaseError> {
     let damaged = |source: Box<dyn std::error::Error + Send + Sync>| DatabaseError::Source {
         place: file.display().to_string(),
         source,

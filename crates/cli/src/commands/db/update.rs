@@ -1,0 +1,70 @@
+//! `portcullis db update`: takes in advisories.
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use portcullis_osv::database::{Progress, update};
+use portcullis_types::Timestamp;
+
+use super::ask::Database;
+use crate::context::Context;
+use crate::exit::Exit;
+use crate::render::{count, plain};
+
+/// Most records that are told one by one.
+const TOLD: usize = 5;
+
+pub(super) fn run(context: &Context, sources: &[PathBuf]) -> Result<Exit> {
+    let mut told = Told { bar: bar(), unreadable: 0, first: Vec::new() };
+    let now = Timestamp::now();
+    let updated = update(&context.paths.advisories(), sources, now, &mut told)
+        .context("the vulnerability database is as it was before");
+    told.bar.finish_and_clear();
+    let database = Database::new(&updated?, now);
+    context.print.print(&database, |out| {
+        database.write(out)?;
+        if told.unreadable > 0 {
+            let unreadable = count(told.unreadable, "record");
+            writeln!(out, "{unreadable} could not be understood:")?;
+        }
+        told.first.iter().try_for_each(|line| writeln!(out, "  {line}"))
+    })?;
+    Ok(Exit::Done)
+}
+
+/// A line that counts records, on a terminal only.
+fn bar() -> ProgressBar {
+    let bar = ProgressBar::new_spinner();
+    if !std::io::stderr().is_terminal() {
+        bar.set_draw_target(ProgressDrawTarget::hidden());
+    }
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {pos} advisories, {msg}") {
+        bar.set_style(style);
+    }
+    bar
+}
+
+struct Told {
+    bar: ProgressBar,
+    unreadable: usize,
+    first: Vec<String>,
+}
+
+impl Progress for Told {
+    fn file(&mut self, path: &Path, at: usize, of: usize) {
+        self.bar.set_message(format!("file {} of {of}: {}", at + 1, path.display()));
+    }
+
+    fn records(&mut self, count: u64) {
+        self.bar.set_position(count);
+    }
+
+    fn unreadable(&mut self, name: &str, why: &str) {
+        self.unreadable += 1;
+        if self.first.len() < TOLD {
+            self.first.push(plain(&format!("{name}: {why}")));
+        }
+    }
+}
