@@ -13,7 +13,14 @@ mount -t tmpfs tmpfs /var/lib/docker
 cp /bin/busybox "$FOLDER/rootfs/bin/"
 
 # Every file of the engines' configuration with its checksum, but for the key that Docker makes.
-files() { find /etc/containers /etc/docker /usr/local -type f ! -name key.json -exec sha256sum {} + | sort -k 2; }
+files() {
+    local folder there=()
+    # Docker makes its folder when it first runs.
+    for folder in /etc/containers /etc/docker /usr/local; do
+        [[ ! -d $folder ]] || there+=("$folder")
+    done
+    find "${there[@]}" -type f ! -name key.json -exec sha256sum {} + | sort -k 2
+}
 
 # check TEXT WANTED: what a command said, and what it should have said.
 check() {
