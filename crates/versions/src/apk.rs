@@ -4,7 +4,7 @@
 
 use std::cmp::Ordering;
 
-use crate::number::{self, digits, prefix};
+use crate::number::{self, digits, first, prefix};
 
 /// Suffixes in their order. A version without one stands where the empty text is.
 const SUFFIXES: [&str; 10] = ["alpha", "beta", "pre", "rc", "", "cvs", "svn", "git", "hg", "p"];
@@ -50,10 +50,6 @@ fn suffixes(a: &Version<'_>, b: &Version<'_>) -> Ordering {
             [a, b].map(|of| of.suffixes.get(at).copied().unwrap_or((NO_SUFFIX, "")));
         a.cmp(&b).then_with(|| number::compare(a_number, b_number))
     }))
-}
-
-fn first(mut orders: impl Iterator<Item = Ordering>) -> Ordering {
-    orders.find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
 }
 
 fn parse(text: &str) -> Version<'_> {

@@ -5,7 +5,7 @@
 
 use std::cmp::Ordering;
 
-use crate::number::{self, digits, is_number, prefix};
+use crate::number::{self, is_number, run};
 
 /// Words in their order; any other one is behind them. The empty word is a release.
 const WORDS: [&str; 7] = ["alpha", "beta", "milestone", "rc", "snapshot", "", "sp"];
@@ -108,10 +108,7 @@ fn add(part: &str, before: Option<char>, tokens: &mut Vec<Token>) {
     let mut before = before;
     let mut rest = part;
     loop {
-        let (token, after) = match digits(rest) {
-            ("", _) => prefix(rest, |byte| !byte.is_ascii_digit()),
-            split => split,
-        };
+        let (token, after) = run(rest);
         tokens.push(Token::new(before, &normal(token, !after.is_empty())));
         if after.is_empty() {
             return;

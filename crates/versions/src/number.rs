@@ -25,12 +25,42 @@ pub(crate) fn digits(text: &str) -> (&str, &str) {
     prefix(text, |byte| byte.is_ascii_digit())
 }
 
+/// Splits the digits that begin a text, or else what is no digit, from the rest.
+pub(crate) fn run(text: &str) -> (&str, &str) {
+    match digits(text) {
+        ("", _) => prefix(text, |byte| !byte.is_ascii_digit()),
+        split => split,
+    }
+}
+
+/// Compares numbers by value, words as texts, and a number with a word as `to_word` says.
+pub(crate) fn compare_mixed(a: &str, b: &str, to_word: Ordering) -> Ordering {
+    match (is_number(a), is_number(b)) {
+        (true, true) => compare(a, b),
+        (false, false) => a.cmp(b),
+        (true, false) => to_word,
+        (false, true) => to_word.reverse(),
+    }
+}
+
+/// Compares lists of numbers and words by what is at each place; of two with one beginning, the
+/// longer is newer.
+pub(crate) fn compare_mixed_lists(a: &[&str], b: &[&str], to_word: Ordering) -> Ordering {
+    let pairs = a.iter().zip(b).map(|(a, b)| compare_mixed(a, b, to_word));
+    first(pairs.chain([a.len().cmp(&b.len())]))
+}
+
+/// The first order that decides.
+pub(crate) fn first(mut orders: impl Iterator<Item = Ordering>) -> Ordering {
+    orders.find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
+}
+
 /// Compares lists of numbers; one that is missing is zero.
 pub(crate) fn compare_lists(a: &[&str], b: &[&str]) -> Ordering {
-    (0..a.len().max(b.len()))
-        .map(|at| compare(a.get(at).copied().unwrap_or("0"), b.get(at).copied().unwrap_or("0")))
-        .find(|order| order.is_ne())
-        .unwrap_or(Ordering::Equal)
+    first((0..a.len().max(b.len())).map(|at| {
+        let [a, b] = [a, b].map(|list| list.get(at).copied().unwrap_or("0"));
+        compare(a, b)
+    }))
 }
 
 #[cfg(test)]

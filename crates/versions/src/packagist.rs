@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use crate::number::{self, digits, is_number, prefix};
+use crate::number::{self, first, is_number, run};
 
 /// What stands for a number where a word is compared with one.
 const NUMBER: &str = "#";
@@ -11,11 +11,7 @@ pub(crate) fn compare(a: &str, b: &str) -> Ordering {
     let (a, b) = (parts(a), parts(b));
     let common = a.len().min(b.len());
     let pairs = a.iter().zip(&b).map(|(a, b)| part(a, b));
-    let ends = |order: Ordering| order.is_ne();
-    if let Some(order) = pairs.into_iter().find(|order| ends(*order)) {
-        return order;
-    }
-    longer(&a[common..]).then_with(|| longer(&b[common..]).reverse())
+    first(pairs).then_with(|| longer(&a[common..])).then_with(|| longer(&b[common..]).reverse())
 }
 
 /// What more parts than the other version has make of a version: a number makes it newer, a word is
@@ -61,10 +57,7 @@ fn parts(text: &str) -> Vec<String> {
             parts.push(String::new());
         }
         while !rest.is_empty() {
-            let (part, after) = match digits(rest) {
-                ("", _) => prefix(rest, |byte| !byte.is_ascii_digit()),
-                split => split,
-            };
+            let (part, after) = run(rest);
             parts.push(part.to_owned());
             rest = after;
         }

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use crate::number::{self, compare_lists, digits, is_number, prefix};
+use crate::number::{self, compare_lists, compare_mixed_lists, digits, is_number, prefix};
 
 pub(crate) fn compare(a: &str, b: &str) -> Ordering {
     let (a, b) = (a.to_lowercase(), b.to_lowercase());
@@ -91,7 +91,8 @@ impl<'a> Version<'a> {
             })
             .then_with(|| optional(self.post, other.post, Ordering::Less))
             .then_with(|| optional(self.dev, other.dev, Ordering::Greater))
-            .then_with(|| locals(&self.local, &other.local))
+            // Numbers are behind words here.
+            .then_with(|| compare_mixed_lists(&self.local, &other.local, Ordering::Greater))
     }
 
     /// A development version of the release itself is before its pre-releases, and those are before
@@ -113,17 +114,6 @@ fn optional(a: Option<&str>, b: Option<&str>, missing: Ordering) -> Ordering {
         (None, Some(_)) => missing,
         (Some(_), None) => missing.reverse(),
     }
-}
-
-/// Numbers are behind words here; of two lists with one beginning, the longer is newer.
-fn locals(a: &[&str], b: &[&str]) -> Ordering {
-    let pairs = a.iter().zip(b).map(|(a, b)| match (is_number(a), is_number(b)) {
-        (true, true) => number::compare(a, b),
-        (false, false) => a.cmp(b),
-        (a, b) => a.cmp(&b),
-    });
-    let mut orders = pairs.chain([a.len().cmp(&b.len())]);
-    orders.find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
 }
 
 /// One of the words with a number, each with a separator before it or none; the number may be

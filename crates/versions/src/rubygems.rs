@@ -2,25 +2,15 @@
 
 use std::cmp::Ordering;
 
-use crate::number::{self, digits, is_number, prefix};
+use crate::number::{compare_mixed, first, is_number, run};
 
+/// A word is before every number: it makes a pre-release. A segment that is missing is 0.
 pub(crate) fn compare(a: &str, b: &str) -> Ordering {
     let (a, b) = (segments(a), segments(b));
-    let at =
-        |list: &[&str], at: usize| -> String { list.get(at).copied().unwrap_or("0").to_owned() };
-    (0..a.len().max(b.len()))
-        .map(|n| segment(&at(&a, n), &at(&b, n)))
-        .find(|order| order.is_ne())
-        .unwrap_or(Ordering::Equal)
-}
-
-/// A word is before every number: it makes a pre-release.
-fn segment(a: &str, b: &str) -> Ordering {
-    match (is_number(a), is_number(b)) {
-        (true, true) => number::compare(a, b),
-        (false, false) => a.cmp(b),
-        (a, b) => a.cmp(&b),
-    }
+    first((0..a.len().max(b.len())).map(|at| {
+        let [a, b] = [&a, &b].map(|list| list.get(at).copied().unwrap_or("0"));
+        compare_mixed(a, b, Ordering::Greater)
+    }))
 }
 
 /// The segments without the zeros at the end of the release and of the whole.
@@ -32,11 +22,7 @@ fn segments(text: &str) -> Vec<&str> {
             all.push(rest);
         }
         while !rest.is_empty() {
-            let is_digit = rest.starts_with(|c: char| c.is_ascii_digit());
-            let (segment, after) = match is_digit {
-                true => digits(rest),
-                false => prefix(rest, |byte| !byte.is_ascii_digit()),
-            };
+            let (segment, after) = run(rest);
             all.push(segment);
             rest = after;
         }

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use crate::number::{self, compare_lists, digits, is_number};
+use crate::number::{compare_lists, compare_mixed_lists, digits};
 
 /// Numbers of a version; more of them count as part of what is behind.
 const NUMBERS: usize = 3;
@@ -60,22 +60,11 @@ impl<'a> Version<'a> {
 
     fn compare(&self, other: &Self) -> Ordering {
         let pre = || match (self.pre.is_empty(), other.pre.is_empty()) {
-            (false, false) => identifiers(&self.pre, &other.pre),
+            // Numbers are before words.
+            (false, false) => compare_mixed_lists(&self.pre, &other.pre, Ordering::Less),
             // A release is newer than what leads to it.
             (a, b) => a.cmp(&b),
         };
         compare_lists(&self.numbers, &other.numbers).then_with(pre)
     }
-}
-
-/// Numbers are compared by value and are before texts; of two lists with one beginning, the longer
-/// is newer.
-fn identifiers(a: &[&str], b: &[&str]) -> Ordering {
-    let pairs = a.iter().zip(b).map(|(a, b)| match (is_number(a), is_number(b)) {
-        (true, true) => number::compare(a, b),
-        (false, false) => a.cmp(b),
-        (a, b) => b.cmp(&a),
-    });
-    let mut orders = pairs.chain([a.len().cmp(&b.len())]);
-    orders.find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
 }
