@@ -23,15 +23,11 @@ enum Source {
     Storage(Engine, StorageResolver),
 }
 
-/// A container that runs.
-pub(super) struct Found<'a> {
-    source: &'a Source,
-    record: Record,
-}
-
-enum Record {
-    Containerd(Running),
-    Storage(StorageRunning),
+/// A container that runs, and who is asked about it.
+pub(super) enum Found<'a> {
+    Containerd(&'a ContainerdResolver, Running),
+    Docker(&'a DockerResolver, Running),
+    Storage(Engine, &'a StorageResolver, StorageRunning),
 }
 
 /// The engines of a node that are asked.
@@ -69,24 +65,23 @@ impl Engines {
         for source in &self.0 {
             let deadline = Instant::now() + LISTING;
             let what = || format!("what {} runs is not known", source.engine());
-            let mut add = |record| found.push(Found { source, record });
             match source {
                 Source::Containerd(resolver) => {
-                    let running = resolver.running(deadline).with_context(what)?;
+                    let mut running = resolver.running(deadline).with_context(what)?;
                     // Docker knows more of its own.
-                    let of_docker = |running: &Running| {
-                        docker_is_asked && running.namespace == DockerResolver::NAMESPACE
-                    };
-                    let others = running.into_iter().filter(|running| !of_docker(running));
-                    others.map(Record::Containerd).for_each(&mut add);
+                    running.retain(|running| {
+                        !docker_is_asked || running.namespace != DockerResolver::NAMESPACE
+                    });
+                    found.extend(running.into_iter().map(|of| Found::Containerd(resolver, of)));
                 }
                 Source::Docker(resolver) => {
                     let running = resolver.running(deadline).with_context(what)?;
-                    running.into_iter().map(Record::Containerd).for_each(&mut add);
+                    found.extend(running.into_iter().map(|of| Found::Docker(resolver, of)));
                 }
-                Source::Storage(_, resolver) => {
+                Source::Storage(engine, resolver) => {
                     let running = resolver.running(deadline).with_context(what)?;
-                    running.into_iter().map(Record::Storage).for_each(&mut add);
+                    let all = running.into_iter();
+                    found.extend(all.map(|of| Found::Storage(*engine, resolver, of)));
                 }
             }
         }
@@ -151,38 +146,37 @@ impl Source {
 
 impl Found<'_> {
     pub(super) fn engine(&self) -> Engine {
-        self.source.engine()
+        match self {
+            Self::Containerd(..) => Engine::Containerd,
+            Self::Docker(..) => Engine::Docker,
+            Self::Storage(engine, ..) => *engine,
+        }
     }
 
     pub(super) fn container_id(&self) -> &str {
-        match &self.record {
-            Record::Containerd(running) => &running.container_id,
-            Record::Storage(running) => &running.container_id,
+        match self {
+            Self::Containerd(_, running) | Self::Docker(_, running) => &running.container_id,
+            Self::Storage(.., running) => &running.container_id,
         }
     }
 
     /// containerd's namespace; empty for other engines.
     pub(super) fn namespace(&self) -> &str {
-        match &self.record {
-            Record::Containerd(running) => &running.namespace,
-            Record::Storage(_) => "",
+        match self {
+            Self::Containerd(_, running) | Self::Docker(_, running) => &running.namespace,
+            Self::Storage(..) => "",
         }
     }
 
     /// What is known of it, as if it were started again now, and its specification.
     pub(super) fn resolve(&self) -> (Resolved, Option<Vec<u8>>) {
         let deadline = Instant::now() + EACH;
-        match (self.source, &self.record) {
-            (Source::Containerd(resolver), Record::Containerd(running)) => {
-                resolver.resolve_running(running, deadline)
-            }
-            (Source::Docker(resolver), Record::Containerd(running)) => {
-                resolver.resolve_running(running, deadline)
-            }
-            (Source::Storage(_, resolver), Record::Storage(running)) => {
+        match self {
+            Self::Containerd(resolver, running) => resolver.resolve_running(running, deadline),
+            Self::Docker(resolver, running) => resolver.resolve_running(running, deadline),
+            Self::Storage(_, resolver, running) => {
                 (resolver.resolve_running(running, deadline), Some(running.spec.clone()))
             }
-            _ => (Resolved::unknown("it is another engine's"), None),
         }
     }
 }
