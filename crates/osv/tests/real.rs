@@ -1,21 +1,17 @@
 //! Real advisories, where they are at hand: what the database answers is what a plain reading of the
 //! records says.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "helpers of tests are tests"
-)]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests are tests")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 use portcullis_osv::database::{Database, Progress, update};
 use portcullis_osv::normal_name;
+use portcullis_testkit::samples;
 use portcullis_types::Timestamp;
 use portcullis_versions::compare;
 use serde_json::Value;
@@ -31,18 +27,6 @@ impl Progress for Silent {
     fn unreadable(&mut self, name: &str, why: &str) {
         panic!("{name}: {why}");
     }
-}
-
-fn folder() -> Option<PathBuf> {
-    let folder = std::env::var_os(FOLDER).map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/osv"),
-        PathBuf::from,
-    );
-    if folder.is_dir() {
-        return Some(folder);
-    }
-    eprintln!("skipped: there are no advisories at {} (set {FOLDER})", folder.display());
-    None
 }
 
 /// All records of an archive, as JSON and no more.
@@ -98,7 +82,7 @@ impl Statement<'_> {
 
 #[test]
 fn real_advisories_are_found_and_no_others() {
-    let Some(folder) = folder() else { return };
+    let Some(folder) = samples::folder(FOLDER, "osv") else { return };
     let home = tempfile::tempdir().unwrap();
     let begun = Instant::now();
     let database =

@@ -5,7 +5,6 @@
 
 #![allow(
     clippy::unwrap_used,
-    clippy::print_stderr,
     reason = "this file is all test; the settings spare only test functions"
 )]
 
@@ -14,6 +13,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use portcullis_report::{Imported, Limits, read_file};
+use portcullis_testkit::samples;
 use portcullis_types::{Class, Severity, Timestamp, Verdict};
 use serde_json::Value;
 
@@ -21,15 +21,7 @@ use serde_json::Value;
 const FOLDER: &str = "PORTCULLIS_TRIVY_REPORTS";
 
 fn folder() -> Option<PathBuf> {
-    let folder = std::env::var_os(FOLDER).map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/reports/trivy"),
-        PathBuf::from,
-    );
-    if folder.is_dir() {
-        return Some(folder);
-    }
-    eprintln!("skipped: there are no sample reports at {} (set {FOLDER})", folder.display());
-    None
+    samples::folder(FOLDER, "reports/trivy")
 }
 
 fn read(path: &Path) -> Imported {

@@ -1,16 +1,11 @@
 //! Lists of versions and how they stand to each other: our own, and OSV's where they are at hand.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "helpers of tests are tests"
-)]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests are tests")]
 
 use std::cmp::Ordering;
 use std::fs;
-use std::path::{Path, PathBuf};
 
+use portcullis_testkit::samples;
 use portcullis_versions::{MAX_LENGTH, Scheme, VersionError, compare};
 use proptest::prelude::*;
 
@@ -51,15 +46,8 @@ fn check(ecosystem: &str, line: &str) -> Result<(), String> {
 
 #[test]
 fn versions_that_osv_lists() {
-    let folder = std::env::var_os(FOLDER).map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/versions"),
-        PathBuf::from,
-    );
-    if !folder.is_dir() {
-        // The test of our own lists stands for the rules.
-        eprintln!("skipped: there are no lists at {} (set {FOLDER})", folder.display());
-        return;
-    }
+    // Where there are none, the test of our own lists stands for the rules.
+    let Some(folder) = samples::folder(FOLDER, "versions") else { return };
     let mut wrong = Vec::new();
     let mut count = 0;
     for (name, ecosystem) in ECOSYSTEMS {

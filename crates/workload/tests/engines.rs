@@ -5,29 +5,21 @@
 
 #![allow(
     clippy::unwrap_used,
-    clippy::print_stderr,
     reason = "this file is all test; the settings spare only test functions"
 )]
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use portcullis_testkit::samples::folder;
 use portcullis_workload::findings;
 
 /// Names the folder, where it is not beside the project.
 const FOLDER: &str = "PORTCULLIS_RUNTIME_SPECS";
 
 fn samples() -> Option<PathBuf> {
-    let folder = std::env::var_os(FOLDER).map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/samples"),
-        PathBuf::from,
-    );
-    if folder.is_dir() {
-        return Some(folder);
-    }
-    eprintln!("skipped: there are no sample bundles at {} (set {FOLDER})", folder.display());
-    None
+    folder(FOLDER, "samples")
 }
 
 /// The ids, each once, with how often it comes if that is more than once.
