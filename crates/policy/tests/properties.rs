@@ -467,8 +467,8 @@ proptest! {
         let without = Spec { whitelist: Vec::new(), ..spec.clone() };
         prop_assert!(answer(&spec, &evidence) <= answer(&without, &evidence));
         // A store that cannot be read takes the place of `unscanned`, and a cause that is met
-        // explains a store that was not read; so only where something was read.
-        if !evidence.verdicts().iter().all(|v| v.reports.is_empty()) {
+        // explains a store that was not read; so only where something was read that tells.
+        if evidence.verdicts().iter().flat_map(|v| &v.reports).any(ScanReport::says_something) {
             let mut failed = evidence.clone();
             failed.failures.push(Failure::new(cause, "more"));
             prop_assert!(answer(&spec, &failed) >= answer(&spec, &evidence));
