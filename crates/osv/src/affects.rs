@@ -148,6 +148,7 @@ mod tests {
             ranges: ranges.collect(),
             versions: versions.iter().map(ToString::to_string).collect(),
             severity: Vec::new(),
+            rating: None,
         };
         affected.sort(Scheme::SemVer).unwrap();
         affected

@@ -54,6 +54,15 @@ pub struct Advisory {
     /// How bad it is, for all packages that have none of their own.
     #[serde(default, deserialize_with = "or_default")]
     pub severity: Vec<Severity>,
+    /// How bad it is in the source's own word, as many databases give it beside the schema:
+    /// `HIGH`, `not yet assigned`.
+    #[serde(
+        default,
+        rename = "database_specific",
+        with = "rating",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub rating: Option<String>,
     /// What is affected.
     #[serde(default, deserialize_with = "or_default")]
     pub affected: Vec<Affected>,
@@ -103,6 +112,15 @@ pub struct Affected {
     /// How bad it is for this package.
     #[serde(default, deserialize_with = "or_default")]
     pub severity: Vec<Severity>,
+    /// How bad it is for this package, in the distribution's own word (Debian's and Alpaquita's
+    /// `urgency`, others' `severity`).
+    #[serde(
+        default,
+        rename = "ecosystem_specific",
+        with = "rating",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub rating: Option<String>,
 }
 
 /// A package of an ecosystem.
@@ -172,6 +190,37 @@ fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
+/// The word for how bad something is, within an object that may hold anything.
+mod rating {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use serde_json::Value;
+
+    /// Most bytes of a word.
+    const MAX_WORD: usize = 40;
+
+    #[derive(Serialize)]
+    struct Written<'a> {
+        severity: &'a Option<String>,
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<String>, D::Error> {
+        let value = Value::deserialize(deserializer)?;
+        let word = |key: &str| value.get(key).and_then(Value::as_str);
+        let word = word("severity").or_else(|| word("urgency"));
+        Ok(word.filter(|w| (1..=MAX_WORD).contains(&w.len())).map(ToOwned::to_owned))
+    }
+
+    #[expect(clippy::ref_option, reason = "as serde calls it")]
+    pub(super) fn serialize<S: Serializer>(
+        word: &Option<String>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        Written { severity: word }.serialize(serializer)
+    }
+}
+
 /// What cannot be read is not there.
 fn lenient<'de, D: Deserializer<'de>, T: DeserializeOwned>(
     deserializer: D,
@@ -226,6 +275,7 @@ mod tests {
             r#"{ "schema_version": "1.7.0", "id": "TEST-2026-1", "aliases": ["CVE-2026-1", "a b"],
             "modified": "2026-01-02T03:04:05Z", "withdrawn": null, "published": "yesterday",
             "related": null, "upstream": ["CVE-2026-2"], "details": 7, "summary": "One line.",
+            "database_specific": { "severity": "HIGH", "x": {} },
             "severity": [{ "type": "CVSS_V3", "score": "CVSS:3.1/AV:N" }, { "type": "New", "score": "x" }],
             "affected": [{
                 "package": { "ecosystem": "Debian:12", "name": "a", "purl": 5 },
@@ -234,7 +284,7 @@ mod tests {
                     { "type": "ECOSYSTEM", "events": [{ "introduced": "0" }, { "fixed": "1.2-3" },
                       { "introduced": "2", "last_affected": "3" }, { "limit": "4" }, {}] }
                 ],
-                "versions": ["1.0"], "ecosystem_specific": { "any": [1] }
+                "versions": ["1.0"], "ecosystem_specific": { "any": [1], "urgency": "low" }
             }, { "ranges": null }] }"#,
         )
         .unwrap();
@@ -250,6 +300,10 @@ mod tests {
         let affected = &advisory.affected[0];
         assert_eq!(affected.package.name, "a");
         assert_eq!(affected.versions, ["1.0"]);
+        assert_eq!(
+            (advisory.rating.as_deref(), affected.rating.as_deref()),
+            (Some("HIGH"), Some("low"))
+        );
         let text = |text: &str| text.to_owned();
         let events = vec![
             Event::Introduced(text("0")),
@@ -260,7 +314,7 @@ mod tests {
         ];
         assert_eq!(affected.ranges, [Range { events }]);
         let written = serde_json::to_vec(&advisory).unwrap();
-        assert_eq!(Advisory::read(&written).unwrap().affected, advisory.affected);
+        assert_eq!(Advisory::read(&written).unwrap(), advisory);
     }
 
     #[test]

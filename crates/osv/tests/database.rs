@@ -246,6 +246,7 @@ fn damage_is_seen() {
     }
     for length in (0..whole.len()).step_by(7) {
         fs::write(&shard, &whole[..length]).unwrap();
+        let database = Database::open(&scene.root()).unwrap().unwrap();
         assert!(database.query("PyPI", "p0", "1").is_err(), "{length} bytes");
     }
     fs::write(&shard, &whole).unwrap();
@@ -253,7 +254,7 @@ fn damage_is_seen() {
     let manifest = scene.root().join("current/manifest.json");
     let text = fs::read_to_string(&manifest).unwrap();
     for (from, to) in
-        [("\"format\": 1", "\"format\": 2"), ("pypi.shard", "../pypi.shard"), ("{", "[")]
+        [("\"format\": 2", "\"format\": 1"), ("pypi.shard", "../pypi.shard"), ("{", "[")]
     {
         fs::write(&manifest, text.replace(from, to)).unwrap();
         let error = Database::open(&scene.root()).unwrap_err().to_string();

@@ -18,14 +18,13 @@ use std::collections::HashMap;
 use std::io::Read;
 use std::path::Path;
 
-use portcullis_types::{Class, Coverage, Finding, ImageRef, Severity};
+use portcullis_types::{Class, Coverage, Finding, ImageRef, Named, Severity, preferred};
 
 use self::json::{Bom, Component, Metadata, Property, Rating, Root, Scale, Vulnerability};
 use crate::draft::{Dates, Draft, relative};
-use crate::ids::Named;
 use crate::json::{Few, Names, Object, Text, Title, some, title};
 use crate::purl::{Purl, unescaped};
-use crate::{Imported, Limits, ReportError, ReportImage, detect, ecosystem, ids};
+use crate::{Imported, Limits, ReportError, ReportImage, detect, ecosystem};
 
 /// Tools that write an empty list of vulnerabilities where they only listed packages.
 const INVENTORIES: &[&str] = &["trivy", "cdxgen", "syft"];
@@ -165,7 +164,7 @@ impl<'a> Importer<'a> {
         let own = self.draft.needed(vulnerability.id.as_ref(), "id", place)?;
         let references = vulnerability.references.unwrap_or_default().into_iter();
         let others = references.filter_map(|reference| reference.id).map(|Text(id)| id);
-        let Named { ids, aliases } = ids::preferred(own, others);
+        let Named { ids, aliases } = preferred(own, others);
         let source = vulnerability.source.fields().and_then(|source| title(source.name));
         let ratings = vulnerability.ratings.unwrap_or_default();
         let rated = chosen(&ratings, own, source.as_deref());
@@ -331,7 +330,8 @@ fn image(draft: &mut Draft<'_>, metadata: &Metadata) -> Result<ReportImage, Repo
     if root.kind.0.as_ref().is_none_or(|Title(kind)| kind != "container") {
         return Ok(ReportImage::default());
     }
-    let config = root.property("aquasecurity:trivy:ImageID").0.pop();
+    let ids = ["aquasecurity:trivy:ImageID", "portcullis:ImageID"];
+    let config = ids.into_iter().find_map(|name| root.property(name).0.pop());
     let config = some(config.as_ref())
         .map(|id| draft.digest("metadata.component.properties (ImageID)", id))
         .transpose()?;

@@ -17,16 +17,15 @@ mod json;
 use std::io::Read;
 use std::path::Path;
 
-use portcullis_types::{Class, Coverage, Digest, Finding};
+use portcullis_types::{Class, Coverage, Digest, Finding, Named, preferred};
 
 use self::json::{
     Artifact, Database, Descriptor, Distro, ImageConfig, Match, Rated, Report, Source, Target,
 };
 use crate::draft::{Dates, Draft, relative};
-use crate::ids::Named;
 use crate::json::{Base64, Keys, Object, Text, Title, some, title};
 use crate::purl::Purl;
-use crate::{Imported, Limits, ReportError, ReportImage, ecosystem, ids};
+use crate::{Imported, Limits, ReportError, ReportImage, ecosystem};
 
 const NAME: &str = "grype";
 
@@ -89,7 +88,7 @@ fn finding(
 ) -> Result<(), ReportError> {
     let place = || format!("matches[{number}].vulnerability");
     let own = draft.needed(entry.id.as_ref(), "id", place)?;
-    let Named { ids, aliases } = ids::preferred(own, entry.related.iter().cloned());
+    let Named { ids, aliases } = preferred(own, entry.related.iter().cloned());
     let rated: Vec<Rated> = ids.iter().map(|id| entry.rated(id)).collect();
     let ids: Vec<_> = ids.iter().map(|id| draft.share(id)).collect();
     let severity = draft.severity(some(entry.severity.as_ref()));

@@ -28,6 +28,9 @@ pub enum Binding {
     ByReport,
     /// Only whoever imported it said so: claimed by the importer.
     ByImporter,
+    /// Our own scanner read the image's layers. No report that is imported is of this kind, so
+    /// nothing was left out of one by a filter.
+    ByScan,
 }
 
 /// What a report looked at, and how far its silence means anything.
@@ -101,11 +104,16 @@ impl ScanReport {
     /// what they hide, so a report that shows no unfixed finding, or none of some severity, does
     /// not stand in for one that shows some.
     pub fn replaces(&self, older: &Self) -> bool {
+        if (self.binding, older.binding) == (Binding::ByScan, Binding::ByScan) {
+            return self.scanned_at > older.scanned_at && self.coverage.includes(&older.coverage);
+        }
         let shows_unfixed = |r: &Self| r.findings.iter().any(|f| !f.is_fixable());
         let severities =
             |r: &Self| -> BTreeSet<Severity> { r.findings.iter().map(|f| f.severity).collect() };
         self.scanner.name == older.scanner.name
             && self.scanned_at > older.scanned_at
+            && self.binding != Binding::ByScan
+            && older.binding != Binding::ByScan
             && (self.binding == Binding::ByReport || older.binding == Binding::ByImporter)
             && self.coverage.includes(&older.coverage)
             && (shows_unfixed(self) || !shows_unfixed(older))
@@ -426,6 +434,22 @@ mod tests {
             ..report(2, vec![finding("B", Severity::High, None)])
         };
         assert_eq!(standing(vec![bound, claimed]), 2);
+    }
+
+    #[test]
+    fn a_scan_of_our_own_replaces_the_one_before_and_no_report_replaces_it() {
+        let scan =
+            |second, findings| ScanReport { binding: Binding::ByScan, ..report(second, findings) };
+        let bad = finding("A", Severity::Critical, None);
+        let (first, corrected) = (scan(1, vec![bad.clone()]), scan(2, vec![]));
+        assert_eq!(standing(vec![first.clone(), corrected.clone()]), 0);
+        assert_eq!(standing(vec![corrected, first.clone()]), 0);
+        // One that only says that it is ours.
+        assert_eq!(standing(vec![first.clone(), report(2, vec![])]), 1);
+        assert_eq!(standing(vec![report(1, vec![bad]), scan(2, vec![])]), 1);
+        let mut less = scan(2, vec![]);
+        less.coverage.ecosystems.clear();
+        assert_eq!(standing(vec![first, less]), 1);
     }
 
     #[test]

@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use portcullis_types::{Digest, Timestamp};
 use portcullis_versions::{Scheme, VersionError};
@@ -32,7 +33,7 @@ use crate::record::Advisory;
 const CURRENT: &str = "current";
 const MANIFEST: &str = "manifest.json";
 /// The form of the manifest and of the shards.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// Most bytes of a manifest.
 const MAX_MANIFEST: u64 = 4 << 20;
 
@@ -146,6 +147,8 @@ pub struct Found {
 pub struct Database {
     folder: PathBuf,
     manifest: Manifest,
+    /// Those that were asked, by the ecosystem without a release.
+    open: BTreeMap<String, OnceLock<Shard>>,
 }
 
 impl Database {
@@ -172,7 +175,9 @@ impl Database {
         if manifest.format != FORMAT || !manifest.ecosystems.values().all(|c| is_name(&c.file)) {
             return Err(wrong(None));
         }
-        Ok(Some(Self { folder, manifest }))
+        let open = manifest.ecosystems.keys().map(|name| (name.clone(), OnceLock::new()));
+        let open = open.collect();
+        Ok(Some(Self { folder, manifest, open }))
     }
 
     /// What is in it.
@@ -232,13 +237,25 @@ impl Database {
         Ok(())
     }
 
-    fn shard(&self, ecosystem: &str) -> Result<(PathBuf, Shard), DatabaseError> {
+    /// Whether it has advisories of an ecosystem, with or without a release.
+    pub fn covers(&self, ecosystem: &str) -> bool {
+        self.manifest.ecosystems.contains_key(base(ecosystem))
+    }
+
+    fn shard(&self, ecosystem: &str) -> Result<(PathBuf, &Shard), DatabaseError> {
         let base = base(ecosystem);
-        let contents = self.manifest.ecosystems.get(base);
-        let contents = contents.ok_or_else(|| DatabaseError::NoData(base.to_owned()))?;
+        let none = || DatabaseError::NoData(base.to_owned());
+        let contents = self.manifest.ecosystems.get(base).ok_or_else(none)?;
+        let cell = self.open.get(base).ok_or_else(none)?;
         let path = self.folder.join(&contents.file);
-        let shard = Shard::open(&path)
-            .map_err(|source| DatabaseError::Shard { path: path.clone(), source })?;
+        let shard = match cell.get() {
+            Some(shard) => shard,
+            None => {
+                let shard = Shard::open(&path)
+                    .map_err(|source| DatabaseError::Shard { path: path.clone(), source })?;
+                cell.get_or_init(|| shard)
+            }
+        };
         Ok((path, shard))
     }
 }

@@ -4,9 +4,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use portcullis_types::is_cve;
 use serde::Deserialize;
 
-use crate::ids;
 use crate::json::{
     Base64, Count, Few, Keys, Loose, Names, Object, Text, Title, base_score, budgeted, plain,
     probability, some, title,
@@ -204,7 +204,7 @@ impl From<RawMatch> for Match {
 fn rated(own: &RawVulnerability, related: &[RawVulnerability]) -> (Rated, BTreeMap<String, Rated>) {
     let all = || std::iter::once(own).chain(related);
     let cves: BTreeSet<&str> =
-        all().filter_map(|v| some(v.id.as_ref())).filter(|id| ids::is_cve(id)).collect();
+        all().filter_map(|v| some(v.id.as_ref())).filter(|id| is_cve(id)).collect();
     let is_split = cves.len() > 1;
     let mut by_cve: BTreeMap<String, Rated> = BTreeMap::new();
     if is_split {
@@ -214,7 +214,7 @@ fn rated(own: &RawVulnerability, related: &[RawVulnerability]) -> (Rated, BTreeM
     for vulnerability in all() {
         let id = some(vulnerability.id.as_ref()).unwrap_or_default();
         let mut about = |cve: Option<&Text>, change: &dyn Fn(&mut Rated)| {
-            let cve = some(cve).filter(|cve| ids::is_cve(cve)).unwrap_or(id);
+            let cve = some(cve).filter(|cve| is_cve(cve)).unwrap_or(id);
             change(by_cve.get_mut(cve).unwrap_or(&mut whole));
         };
         let score = vulnerability.score();

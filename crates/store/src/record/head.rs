@@ -78,6 +78,7 @@ macro_rules! twin {
     ($record:ident, $of:ident { $($variant:ident),+ }) => {
         #[derive(Clone, Copy, Serialize, Deserialize)]
         #[repr(u8)]
+        #[allow(clippy::enum_variant_names, reason = "the names of another enum")]
         pub(super) enum $record { $($variant),+ }
 
         impl Numbered for $record {
@@ -100,7 +101,7 @@ macro_rules! twin {
     };
 }
 
-twin!(BindingRecord, Binding { ByReport, ByImporter });
+twin!(BindingRecord, Binding { ByReport, ByImporter, ByScan });
 twin!(ClassRecord, Class { Vulnerability, Malware, Baseline, Secret, Workload, Authorization });
 twin!(SeverityRecord, Severity { Critical, High, Medium, Low, Unknown });
 
