@@ -578,6 +578,7 @@ make_folders() {
     $dry_run || record_folders
     folder "$settings_folder" 0755
     folder "$settings_folder/policies" 0755
+    folder "$settings_folder/malware" 0755
     # One that is there may have been opened for users whose containers run without root.
     [[ -d $root$data/verdicts ]] || folder "$data/verdicts" 0700
     folder "$data/events" 0700
@@ -587,6 +588,7 @@ make_folders() {
 # The binaries that the engines need.
 needed_binaries() {
     echo portcullis
+    echo portcullis-scanner
     if wants containerd && [[ $door == shim ]]; then echo "$shim"; fi
     if [[ ${engines[*]} != containerd || $door == wrapper ]]; then echo portcullis-runc; fi
 }
@@ -598,7 +600,7 @@ find_binaries() {
     if [[ -n $bin_dir ]]; then
         for name in "${binaries[@]}"; do
             [[ -x $bin_dir/$name ]] ||
-                die "$bin_dir has no binary $name" "build it: cargo build --release -p portcullis-shim -p portcullis-cli"
+                die "$bin_dir has no binary $name" "build it: cargo build --release -p portcullis-shim -p portcullis-cli -p portcullis-scanner"
         done
         return 0
     fi
@@ -625,9 +627,9 @@ build() {
     command -v cargo >/dev/null ||
         die "cargo is not in PATH, and $bin_dir lacks current binaries" \
             "install a Rust toolchain, or name a folder with built binaries: --bin-dir DIR"
-    cargo build --manifest-path "$here/Cargo.toml" --locked --release -p portcullis-shim -p portcullis-cli
+    cargo build --manifest-path "$here/Cargo.toml" --locked --release -p portcullis-shim -p portcullis-cli -p portcullis-scanner
     # What cargo found unchanged keeps its old time; say that it is current.
-    touch -c -- "$bin_dir/$shim" "$bin_dir/portcullis" "$bin_dir/portcullis-runc"
+    touch -c -- "$bin_dir/$shim" "$bin_dir/portcullis" "$bin_dir/portcullis-runc" "$bin_dir/portcullis-scanner"
 }
 
 install_files() {
@@ -640,11 +642,13 @@ install_files() {
             fi
         done
         place "$bin_dir/portcullis" "$bin/portcullis" 0755
+        place "$bin_dir/portcullis-scanner" "$bin/portcullis-scanner" 0755
         install_documentation
     else
         step "write ${binaries[*]/#/$root$bin/}, the completion script and the man pages"
     fi
     place_once "$here/config/portcullis.toml" "$settings" 0644
+    place_once "$here/config/malware/portcullis.yar" "$settings_folder/malware/portcullis.yar" 0644
     place_once "$here/config/policies/watch.yaml" "$settings_folder/policies/watch.yaml" 0644
     install_templates
 }

@@ -33,10 +33,10 @@ main() {
     step 'lints' cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
     step 'documentation' env RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --all-features --locked
     step 'dependencies' deny
-    step 'scripts' shellcheck shim/tests/runtime/runc install.sh test.sh .ci/run integration/bench integration/full integration/packages.sh integration/src/node.sh fuzz/run
+    step 'scripts' shellcheck shim/tests/runtime/runc install.sh test.sh .ci/run integration/bench integration/full integration/packages.sh integration/src/node.sh fuzz/run crates/rpmdb/tests/fixtures/make.sh
     step 'unit tests' cargo test --workspace --exclude portcullis-integration --all-features --locked
     [[ ${1:-all} == all ]] || return 0
-    step 'binaries' cargo build --release --locked -p portcullis-shim -p portcullis-cli
+    step 'binaries' cargo build --release --locked -p portcullis-shim -p portcullis-cli -p portcullis-scanner
     step 'engines' engines
     echo 'everything passed'
 }

@@ -15,6 +15,8 @@ set -euo pipefail
 
 readonly packages=(
     busybox-static             # all that runs inside the test images
+    clamav-daemon              # finds malware for the scanner
+    clamav-testfiles           # what it finds
     conmon                     # Podman's monitor
     containerd                 # the first generation under test, with its stock shim and ctr
     containernetworking-plugins

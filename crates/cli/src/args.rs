@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use portcullis_audit::Head;
 use portcullis_policy::Period;
-use portcullis_types::{Action, Digest, Engine, ImageRef, Timestamp};
+use portcullis_types::{Action, Class, Digest, Engine, ImageRef, Severity, Timestamp};
 
 use crate::exit;
 
@@ -46,6 +46,10 @@ pub(crate) enum Color {
 pub(crate) enum Output {
     Text,
     Json,
+    /// Of scan alone: SARIF 2.1.0
+    Sarif,
+    /// Of scan alone: CycloneDX 1.6
+    Cyclonedx,
 }
 
 #[derive(Debug, Subcommand)]
@@ -57,6 +61,25 @@ pub(crate) enum Command {
     #[command(after_help = "Examples:\n  portcullis policy check\n  portcullis policy apply")]
     #[command(subcommand)]
     Policy(Policy),
+    /// Read images, say what is wrong with them, and store it
+    #[command(after_help = "\
+A target is the name of an image that containerd has, a folder in OCI's layout, an archive of docker
+save or of a layout (plain, gzip or zstd), or the folder of a root filesystem.
+
+An image is read layer by layer, in a process that may do nothing else, and each layer once on this node.
+Vulnerabilities are looked for by the advisories of portcullis db, malicious files by the lists and rules
+in /etc/portcullis/malware and by clamd if it runs. What is found becomes the image's verdict; a root
+filesystem has none.
+
+Exit code 6 with --fail-on if something as bad was found.
+
+Examples:
+  portcullis scan registry.example.com/web:1.4
+  portcullis scan web.tar
+  portcullis scan ./layout --image web:1.4 --severity critical,high
+  portcullis scan / --class baseline,malware
+  portcullis scan web.tar --no-store --output cyclonedx > web.cdx.json")]
+    Scan(Box<Scan>),
     /// Take in scanners' reports: JSON of Trivy and Grype, SARIF, CycloneDX
     #[command(
         after_help = "Examples:\n  trivy image -f json -o web.json registry.example.com/web:1.4\n  \
@@ -283,6 +306,52 @@ Examples:
         /// Its name
         name: String,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Scan {
+    /// Images of containerd, layouts, archives, root filesystems
+    #[arg(required = true, value_name = "TARGET")]
+    pub(crate) targets: Vec<String>,
+    /// Which of several images of a layout or archive, by its name or digest
+    #[arg(long, value_name = "NAME")]
+    pub(crate) image: Option<String>,
+    /// The socket of containerd
+    #[arg(long, value_name = "SOCKET", default_value = "/run/containerd/containerd.sock")]
+    pub(crate) address: String,
+    /// The namespace of containerd's image; all are asked if it is left out
+    #[arg(long, value_name = "NAME")]
+    pub(crate) namespace: Option<String>,
+    /// Which platform of several; this node's own if it is left out
+    #[arg(long, value_name = "OS/ARCH")]
+    pub(crate) platform: Option<String>,
+    /// Store nothing and use nothing that is stored of images
+    #[arg(long)]
+    pub(crate) no_store: bool,
+    /// Show only findings of these severities
+    #[arg(long, value_name = "SEVERITY", value_delimiter = ',')]
+    pub(crate) severity: Vec<Severity>,
+    /// Show only findings of these classes
+    #[arg(long, value_name = "CLASS", value_delimiter = ',')]
+    pub(crate) class: Vec<Class>,
+    /// Show all findings, not only the first
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Exit with code 6 if a finding that is shown is as bad as this, or worse
+    #[arg(long, value_name = "SEVERITY")]
+    pub(crate) fail_on: Option<Severity>,
+    /// Count what lock files ask for as if it were installed
+    #[arg(long)]
+    pub(crate) lock_files: bool,
+    /// The socket of clamd, if it is at no usual place
+    #[arg(long, value_name = "SOCKET", conflicts_with = "no_clamd")]
+    pub(crate) clamd: Option<PathBuf>,
+    /// Do not ask clamd, though it runs
+    #[arg(long)]
+    pub(crate) no_clamd: bool,
+    /// Give an image up after so many seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 900)]
+    pub(crate) timeout: u64,
 }
 
 #[derive(Debug, Args)]

@@ -12,6 +12,7 @@ mod generate;
 mod import;
 mod policy;
 mod preflight;
+mod scan;
 mod schema;
 mod simulate;
 mod situation;
@@ -25,12 +26,18 @@ use anyhow::Result;
 #[cfg(test)]
 pub(crate) use generate::{completion_script, write_man};
 
-use crate::args::{Cli, Command, Db};
+use crate::args::{Cli, Command, Db, Output};
 use crate::context::Context;
 use crate::exit::Exit;
 
 /// Runs what was typed.
 pub(crate) fn run(cli: Cli) -> Result<Exit> {
+    let output = cli.global.output;
+    if matches!(output, Output::Sarif | Output::Cyclonedx)
+        && !matches!(cli.command, Command::Scan(_))
+    {
+        anyhow::bail!("only scan prints SARIF and CycloneDX: use --output text or json");
+    }
     // These need no installation, and must work where its settings are broken.
     match &cli.command {
         Command::Completions { shell } => return generate::completions(*shell),
@@ -48,6 +55,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit> {
     match cli.command {
         Command::Status => status::run(&context),
         Command::Policy(command) => policy::run(&context, &command),
+        Command::Scan(args) => scan::run(&context, &args, output),
         Command::Import(args) => import::run(&context, &args),
         Command::Feed(command) => feed::run(&context, &command),
         Command::Db(command) => db::run(&context, &command),

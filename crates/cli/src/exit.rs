@@ -19,6 +19,8 @@ pub(crate) enum Exit {
     Block,
     /// `doctor`: a way past the gate, or an error.
     Unhealthy,
+    /// `scan --fail-on`: something as bad was found.
+    Found,
 }
 
 /// For the help.
@@ -37,7 +39,8 @@ Exit codes:
   3  decide --exit-code: alarm
   4  decide --exit-code: block; simulate --exit-code: a start would newly be blocked;
      preflight: a running container could not be started again
-  5  doctor: a container can start past the gate, or something is wrong";
+  5  doctor: a container can start past the gate, or something is wrong
+  6  scan --fail-on: a finding is as bad as that, or worse";
 
 impl Exit {
     /// The code of a decision.
@@ -59,6 +62,7 @@ impl From<Exit> for ExitCode {
             Exit::Alarm => 3,
             Exit::Block => 4,
             Exit::Unhealthy => 5,
+            Exit::Found => 6,
         })
     }
 }

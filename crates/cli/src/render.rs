@@ -40,6 +40,11 @@ impl Printer {
         }
     }
 
+    /// Prints a document of another standard.
+    pub(crate) fn document(self, value: &impl Serialize) -> Result<()> {
+        self.print(value, |_| Ok(()))
+    }
+
     /// Prints one of many values: a JSON line each, or what `text` writes. A reader that is gone is
     /// an error here, since it ends the rest.
     pub(crate) fn line<T: Serialize>(
@@ -57,7 +62,7 @@ impl Printer {
     ) -> io::Result<()> {
         let mut out = io::stdout().lock();
         match self.output {
-            Output::Json => {
+            Output::Json | Output::Sarif | Output::Cyclonedx => {
                 json(&mut out).map_err(io::Error::from)?;
                 writeln!(out)?;
             }

@@ -14,7 +14,11 @@ const EVENTS: &str = "var/lib/portcullis/events";
 
 /// A node with something for every command to tell, all of it long.
 fn filled() -> Node {
-    let node = Node::new();
+    let node = Node::with_scanner();
+    let passwd = node.path("rootfs/etc");
+    std::fs::create_dir_all(&passwd).unwrap();
+    node.file("rootfs/etc/passwd", format!("root::0:0:{}:/root:/bin/sh\n", "long".repeat(40)));
+    node.file("rootfs/etc/os-release", "ID=debian\nVERSION_ID=9\n");
     for n in 0..4 {
         let name = format!("{}-{n}", "policy-with-a-long-name".repeat(2));
         let about = "Says at length what it is good for and why it stands here. ".repeat(4);
@@ -107,7 +111,8 @@ fn commands(node: &Node) -> Vec<(Vec<String>, i32, &'static str)> {
     let policies = node.path("etc/portcullis/policies").display().to_string();
     let osv = node.path("osv.json").display().to_string();
     let image = digest(1);
-    let cases: [(&[&str], i32, &'static str); 34] = [
+    let root = node.path("rootfs").display().to_string();
+    let cases: [(&[&str], i32, &'static str); 35] = [
         (&["status"], 0, "status"),
         (&["policy", "check"], 0, "policy check"),
         (&["policy", "apply"], 0, "policy apply"),
@@ -117,6 +122,7 @@ fn commands(node: &Node) -> Vec<(Vec<String>, i32, &'static str)> {
         (&["policy", "template", "watch"], 0, "policy template NAME"),
         (&["policy", "show", "policy-with-a-long-namepolicy-with-a-long-name-0"], 0, "policy show"),
         (&["import", &report], 0, "import"),
+        (&["scan", &root, "--all"], 0, "scan"),
         (&["feed", "status"], 0, "feed status"),
         (&["feed", "update"], 0, "feed update"),
         (&["db", "compare", "npm", "1.0.0-rc.1", "1.0.0"], 0, "db compare"),

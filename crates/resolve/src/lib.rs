@@ -33,7 +33,7 @@ use std::time::Instant;
 
 use portcullis_types::{Engine, Identity, ImageConfig, Kind, Request};
 
-pub use containerd::{ContainerdResolver, RunningError};
+pub use containerd::{ContainerdResolver, RunningError, StoredError, StoredImage};
 pub use docker::DockerResolver;
 pub use storage::{StorageEngine, StorageResolver, StorageRunning, StorageRunningError};
 

@@ -54,6 +54,16 @@ impl Paths {
         self.root.join("var/lib/portcullis/advisories")
     }
 
+    /// What scans have read of layers and images.
+    pub fn inventories(&self) -> PathBuf {
+        self.root.join("var/lib/portcullis/inventories")
+    }
+
+    /// Lists of malicious files and rules of YARA.
+    pub fn malware(&self) -> PathBuf {
+        self.root.join("etc/portcullis/malware")
+    }
+
     /// The ledger's folder.
     pub fn events(&self) -> PathBuf {
         self.root.join("var/lib/portcullis/events")

@@ -2,5 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod clamd;
+pub mod image;
 pub mod runtimes;
 pub mod samples;

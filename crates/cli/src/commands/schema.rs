@@ -10,8 +10,8 @@ use schemars::generate::SchemaSettings;
 use serde_json::Value;
 
 use super::{
-    config, db, decide, doctor, events, explain, feed, import, policy, preflight, simulate, status,
-    verdict, vex,
+    config, db, decide, doctor, events, explain, feed, import, policy, preflight, scan, simulate,
+    status, verdict, vex,
 };
 use crate::args::Global;
 use crate::exit::Exit;
@@ -20,7 +20,7 @@ use crate::render::{Printer, plain};
 type Schema = fn() -> Value;
 
 /// By the command, as it is typed.
-const SCHEMAS: [(&str, Schema); 35] = [
+const SCHEMAS: [(&str, Schema); 36] = [
     ("config check", of::<config::Checked>),
     ("db compare", of::<db::compare::Compared>),
     ("db query", of::<Vec<db::ask::Row>>),
@@ -48,6 +48,7 @@ const SCHEMAS: [(&str, Schema); 35] = [
     ("policy template", of::<Vec<policy::template::Row>>),
     ("policy template NAME", of::<policy::template::Template>),
     ("preflight", of::<preflight::Flown>),
+    ("scan", of::<Vec<scan::Row>>),
     ("simulate", of::<simulate::Simulated>),
     ("status", of::<status::Status>),
     ("verdict list", of::<Vec<verdict::Row>>),

@@ -113,6 +113,7 @@ fn write_verdict(verdict: &Stored, out: &mut dyn std::io::Write) -> std::io::Res
         let binding = match report.binding {
             Binding::ByReport => "names the image",
             Binding::ByImporter => "claimed by the importer",
+            Binding::ByScan => "scanned here",
         };
         let coverage = &report.coverage;
         let classes: Vec<&str> = coverage.classes.iter().map(|c| c.as_str()).collect();

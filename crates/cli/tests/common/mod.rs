@@ -38,6 +38,26 @@ impl Node {
         node
     }
 
+    /// A node on which images can be scanned: the scanner's program is built if it is not there, as
+    /// it is not where the tests of this crate alone are run.
+    pub(crate) fn with_scanner() -> Self {
+        static BUILT: std::sync::Once = std::sync::Once::new();
+        BUILT.call_once(|| {
+            let own = Path::new(env!("CARGO_BIN_EXE_portcullis"));
+            if own.with_file_name("portcullis-scanner").exists() {
+                return;
+            }
+            let mut cargo = Command::new(env!("CARGO"));
+            cargo.args(["build", "--locked", "-p", "portcullis-scanner", "--manifest-path"]);
+            cargo.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.toml"));
+            if own.parent().unwrap().ends_with("release") {
+                cargo.arg("--release");
+            }
+            assert!(cargo.status().unwrap().success());
+        });
+        Self::new()
+    }
+
     pub(crate) fn path(&self, below: &str) -> PathBuf {
         self.root.path().join(below)
     }

@@ -189,6 +189,32 @@ pub(crate) struct TargetDescriptor {
     pub(crate) digest: String,
 }
 
+/// `services/introspection/v1/introspection.proto`
+pub(crate) const PLUGINS: &str = "/containerd.services.introspection.v1.Introspection/Plugins";
+
+/// `services/introspection/v1/introspection.proto`
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct PluginsRequest {
+    #[prost(string, repeated, tag = "1")]
+    pub(crate) filters: Vec<String>,
+}
+
+/// `services/introspection/v1/introspection.proto`
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct PluginsResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub(crate) plugins: Vec<Plugin>,
+}
+
+/// `services/introspection/v1/introspection.proto`
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct Plugin {
+    #[prost(string, tag = "1")]
+    pub(crate) kind: String,
+    #[prost(btree_map = "string, string", tag = "5")]
+    pub(crate) exports: BTreeMap<String, String>,
+}
+
 /// `services/content/v1/content.proto`
 pub(crate) const CONTENT_READ: &str = "/containerd.services.content.v1.Content/Read";
 

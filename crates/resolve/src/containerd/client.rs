@@ -1,7 +1,7 @@
 //! containerd's API as typed questions, on one connection.
 
 use std::future::Future;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use portcullis_types::{Algorithm, Digest};
@@ -14,6 +14,9 @@ use crate::grpc::{Channel, GrpcError};
 /// Largest document of an image that is read: index, manifest or configuration. Registries limit
 /// manifests to 4 MiB; configurations with long histories stay below 1 MiB.
 pub(crate) const MAX_DOCUMENT: usize = 8 << 20;
+
+/// The plugin that has the content store (containerd `plugins/types.go`).
+const CONTENT_PLUGIN: &str = "io.containerd.content.v1";
 
 /// Why a blob of the content store cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -139,6 +142,16 @@ impl Client {
             Some((image.name, target))
         });
         Ok(records.collect())
+    }
+
+    /// The folder of the content store, which its plugin tells; `None` if it is another's than
+    /// containerd's own.
+    pub(crate) async fn content_folder(&self) -> Result<Option<PathBuf>, GrpcError> {
+        let request = api::PluginsRequest { filters: vec![format!("type=={CONTENT_PLUGIN}")] };
+        let response: api::PluginsResponse = self.channel.unary(api::PLUGINS, &request).await?;
+        let mut plugins =
+            response.plugins.into_iter().filter(|plugin| plugin.kind == CONTENT_PLUGIN);
+        Ok(plugins.find_map(|mut plugin| plugin.exports.remove("root")).map(PathBuf::from))
     }
 
     /// A sandbox's record in the sandbox store; `None` if it has none or containerd has no such

@@ -12,6 +12,7 @@ mod resolve;
 mod running;
 mod snapshot;
 mod spec;
+mod stored;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -22,6 +23,7 @@ use portcullis_types::{Digest, ImageRef};
 
 pub(crate) use self::running::RecordedSpec;
 pub use self::running::RunningError;
+pub use self::stored::{StoredError, StoredImage};
 use crate::documents::Descriptor;
 use crate::mounted::{Mounted, mounted_at};
 use crate::notes::Notes;
@@ -202,6 +204,25 @@ impl ContainerdResolver {
                 (Resolved::unknown(&format!("containerd could not be asked: {error}")), None)
             }
         }
+    }
+
+    /// Where the image of a name, or the target with a digest, is kept: in one namespace, or in all.
+    ///
+    /// # Errors
+    /// [`StoredError`]: containerd does not answer by the deadline, has no such image, or does not
+    /// say where it keeps it.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::resolve`].
+    pub fn stored(
+        &self,
+        image: &str,
+        namespace: Option<&str>,
+        deadline: Instant,
+    ) -> Result<StoredImage, StoredError> {
+        let runtime = runtime().map_err(StoredError::Runtime)?;
+        runtime.block_on(stored::find(&self.address, image, namespace, deadline))
     }
 
     /// The specification in a container's record, or why there is none to be had.

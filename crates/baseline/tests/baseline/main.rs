@@ -1,0 +1,6 @@
+//! The checks, on images that tests make up.
+
+mod common;
+mod hostile;
+mod items;
+mod stock;

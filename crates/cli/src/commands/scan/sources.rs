@@ -1,0 +1,146 @@
+//! What a scan is given: the image, and what this node knows of malware and passwords.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use portcullis_baseline::passwords::WordList;
+use portcullis_inventory::protocol::Source;
+use portcullis_inventory::{Hashes, Item, Package};
+use portcullis_malware::hashes::List;
+use portcullis_resolve::ContainerdResolver;
+use portcullis_scan::{Scanned, Target};
+use portcullis_types::Digest;
+
+use crate::args::Scan;
+use crate::context::Context;
+
+/// Where Debian's and Red Hat's clamd listen.
+const CLAMD: [&str; 3] =
+    ["/run/clamav/clamd.ctl", "/run/clamd.scan/clamd.sock", "/run/clamav/clamd.sock"];
+
+/// How long containerd may take to say where an image is.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The source that a target names: a path if there is something, else an image of containerd's.
+pub(super) fn of(args: &Scan, target: &str) -> Result<Source> {
+    let is_path = target.starts_with(['/', '.']) || Path::new(target).exists();
+    if is_path {
+        return Ok(Target::of_path(Path::new(target))?);
+    }
+    let resolver = ContainerdResolver::new(&args.address);
+    let deadline = Instant::now() + PATIENCE;
+    let stored =
+        resolver.stored(target, args.namespace.as_deref(), deadline).with_context(|| {
+            format!(
+                "\"{target}\" is no file or folder here, and was taken for the name of an image"
+            )
+        })?;
+    let references = BTreeSet::from([stored.name]);
+    Ok(Source::Blobs { folder: stored.folder, target: stored.target, references })
+}
+
+/// The platform of this node, as OCI names it.
+pub(super) fn own_platform() -> String {
+    let architecture = match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    format!("linux/{architecture}")
+}
+
+/// The packages of an image.
+pub(super) fn packages(scanned: &Scanned) -> impl Iterator<Item = (&str, &Package)> {
+    scanned.merged.items().into_iter().flat_map(|(path, item)| {
+        let packages = match item {
+            Item::Packages(packages) => packages.as_slice(),
+            _ => &[],
+        };
+        packages.iter().map(move |package| (path, package))
+    })
+}
+
+/// The socket of clamd: the one that is named, else one that is there.
+pub(super) fn clamd(args: &Scan) -> Result<Option<PathBuf>> {
+    if args.no_clamd {
+        return Ok(None);
+    }
+    if let Some(socket) = &args.clamd {
+        if !socket.exists() {
+            bail!("{} is not there: name the LocalSocket of clamd.conf", socket.display());
+        }
+        return Ok(Some(socket.clone()));
+    }
+    Ok(CLAMD.iter().map(PathBuf::from).find(|socket| socket.exists()))
+}
+
+/// Words that are tried as passwords: those that are built in, and the node's own.
+pub(super) fn words(context: &Context) -> Result<WordList> {
+    let mut words = WordList::new();
+    let path = context.paths.malware().with_file_name("passwords.txt");
+    match fs::read(&path) {
+        Ok(text) => words.add(&text),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+    }
+    Ok(words)
+}
+
+/// The node's rules of YARA.
+pub(super) fn rules(context: &Context) -> Result<Vec<(String, Vec<u8>)>> {
+    let mut rules = Vec::new();
+    for path in files(&context.paths.malware(), &["yar", "yara"])? {
+        let text = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        rules.push((path.display().to_string(), text));
+    }
+    Ok(rules)
+}
+
+/// The node's lists of malicious files.
+pub(super) fn lists(context: &Context) -> Result<Option<Lists>> {
+    let mut lists = Vec::new();
+    for path in files(&context.paths.malware(), &["txt", "csv", "sha256", "hsb"])? {
+        let file =
+            fs::File::open(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        lists.push(List::read(file, &path.display().to_string())?);
+    }
+    Ok((!lists.is_empty()).then_some(Lists(lists)))
+}
+
+/// Lists of malicious files.
+pub(super) struct Lists(Vec<List>);
+
+impl Hashes for Lists {
+    fn find(&self, hash: &[u8; 16]) -> Option<(String, String)> {
+        let entry = self.0.iter().find_map(|list| list.lookup(hash))?;
+        let sha256 = Digest::sha256(*entry.digest).hex().to_owned();
+        // One without a name goes by the digest itself.
+        let name =
+            entry.name.map_or_else(|| format!("sha256-{}", &sha256[..16]), ToOwned::to_owned);
+        Some((sha256, name))
+    }
+}
+
+/// The files of a folder whose names end so, in order.
+fn files(folder: &Path, endings: &[&str]) -> Result<Vec<PathBuf>> {
+    let wrong = || format!("cannot read {}", folder.display());
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error).with_context(wrong),
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        let path = entry.with_context(wrong)?.path();
+        let ending = path.extension().and_then(|ending| ending.to_str());
+        if ending.is_some_and(|ending| endings.contains(&ending)) {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}

@@ -1,0 +1,227 @@
+//! A layer, or a whole root filesystem, that lies unpacked in a folder.
+//!
+//! Folders are opened one below the other without following links, so that nothing outside is read;
+//! what another file system is mounted on is passed over.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use portcullis_inventory::{Kind, Layer, normal};
+use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::gather::{Gatherer, LayerError, Meta};
+
+/// How a folder says what it takes away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Style {
+    /// As overlayfs keeps an upper folder (kernel, `Documentation/filesystems/overlayfs.rst`), or
+    /// fuse-overlayfs without privileges.
+    Overlay,
+    /// It takes nothing away.
+    Plain,
+}
+
+/// Most other names of files that are remembered.
+const MAX_NAMES: usize = 1 << 20;
+
+/// Reads a folder.
+pub(crate) fn read(
+    gatherer: Gatherer<'_>,
+    root: &Path,
+    style: Style,
+    depth: u64,
+) -> Result<Layer, LayerError> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root =
+        rustix::fs::openat(rustix::fs::CWD, root, flags, Mode::empty()).map_err(io::Error::from)?;
+    let device = rustix::fs::fstat(&root).map_err(io::Error::from)?.st_dev;
+    let mut walk = Walk { gatherer, style, device, most: depth, names: HashMap::new() };
+    walk.folder(root)?;
+    walk.gatherer.finish()
+}
+
+struct Walk<'g> {
+    gatherer: Gatherer<'g>,
+    style: Style,
+    /// The file system that the root is on.
+    device: u64,
+    most: u64,
+    /// First names of files that have several, by inode.
+    names: HashMap<u64, String>,
+}
+
+/// A folder whose entries are gone through.
+struct Open {
+    folder: OwnedFd,
+    path: String,
+    names: std::vec::IntoIter<OsString>,
+}
+
+impl Walk<'_> {
+    fn folder(&mut self, root: OwnedFd) -> Result<(), LayerError> {
+        let mut stack = vec![opened(root, String::new())?];
+        while let Some(open) = stack.last_mut() {
+            let Some(name) = open.names.next() else {
+                stack.pop();
+                continue;
+            };
+            self.gatherer.count()?;
+            let path = match open.path.as_str() {
+                "" => normal(name.as_bytes()),
+                folder => normal(name.as_bytes()).map(|name| format!("{folder}/{name}")),
+            };
+            let wrong = || LayerError::Path(name.to_string_lossy().escape_debug().to_string());
+            let path = path.filter(|path| !path.is_empty()).ok_or_else(wrong)?;
+            if let Some(below) = self.entry(open.folder.as_fd(), &name, &path)? {
+                if stack.len() as u64 >= self.most {
+                    return Err(LayerError::Limit(format!(
+                        "{} folders within each other",
+                        self.most
+                    )));
+                }
+                stack.push(opened(below, path)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes in an entry; gives the folder if it is one.
+    fn entry(
+        &mut self,
+        folder: BorrowedFd<'_>,
+        name: &OsString,
+        path: &str,
+    ) -> Result<Option<OwnedFd>, LayerError> {
+        if self.style == Style::Overlay
+            && let Some(of) = name.as_bytes().strip_prefix(b".wh.")
+        {
+            // Only fuse-overlayfs writes names like these.
+            let above = path.rsplit_once('/').map_or("", |(above, _)| above);
+            if of == b".wh..opq" {
+                self.gatherer.opaque(above.to_owned());
+            } else if let Some(of) = normal(of).filter(|of| !of.is_empty()) {
+                let place = if above.is_empty() { of } else { format!("{above}/{of}") };
+                self.gatherer.removed(place);
+            }
+            return Ok(None);
+        }
+        let stat = match rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+            // A live folder may change.
+            Err(Errno::NOENT) => return Ok(None),
+            stat => stat.map_err(io::Error::from)?,
+        };
+        let meta =
+            Meta { mode: stat.st_mode, uid: stat.st_uid, gid: stat.st_gid, capabilities: false };
+        match rustix::fs::FileType::from_raw_mode(stat.st_mode) {
+            rustix::fs::FileType::Directory => {
+                let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                let below = rustix::fs::openat(folder, name, flags, Mode::empty());
+                let below = below.map_err(io::Error::from)?;
+                self.gatherer.other(path, Kind::Folder, meta)?;
+                if stat.st_dev != self.device {
+                    return Ok(None);
+                }
+                if self.style == Style::Overlay && is_opaque(&below) {
+                    self.gatherer.opaque(path.to_owned());
+                }
+                Ok(Some(below))
+            }
+            rustix::fs::FileType::Symlink => {
+                let target = rustix::fs::readlinkat(folder, name, Vec::new());
+                let target = target.map_err(io::Error::from)?;
+                let target = portcullis_inventory::escaped(target.as_bytes()).into_owned();
+                self.gatherer.other(path, Kind::Link(target), meta)?;
+                Ok(None)
+            }
+            rustix::fs::FileType::RegularFile => {
+                self.file(folder, name, path, meta)?;
+                Ok(None)
+            }
+            rustix::fs::FileType::CharacterDevice
+                if self.style == Style::Overlay && stat.st_rdev == 0 =>
+            {
+                self.gatherer.removed(path.to_owned());
+                Ok(None)
+            }
+            _ => {
+                self.gatherer.other(path, Kind::Other, meta)?;
+                Ok(None)
+            }
+        }
+    }
+
+    fn file(
+        &mut self,
+        folder: BorrowedFd<'_>,
+        name: &OsString,
+        path: &str,
+        meta: Meta,
+    ) -> Result<(), LayerError> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = match rustix::fs::openat(folder, name, flags, Mode::empty()) {
+            Ok(file) => File::from(file),
+            Err(Errno::NOENT) => return Ok(()),
+            Err(error) => {
+                self.gatherer.other(path, Kind::Unread, meta)?;
+                self.gatherer.unread(path, &format!("it cannot be opened: {error}"));
+                return Ok(());
+            }
+        };
+        // What was opened counts, not what was there before.
+        let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            return self.gatherer.other(path, Kind::Other, meta);
+        }
+        let capabilities =
+            rustix::fs::fgetxattr(&file, "security.capability", &mut [0_u8; 64]).is_ok();
+        let meta = Meta { capabilities, ..meta };
+        if metadata.nlink() > 1 && self.names.len() < MAX_NAMES {
+            if let Some(first) = self.names.get(&metadata.ino()) {
+                // By another name it may be of another kind.
+                if !self.gatherer.is_wanted(path) {
+                    self.gatherer.hard_link(path.to_owned(), first.clone());
+                    return Ok(());
+                }
+            } else {
+                self.names.insert(metadata.ino(), path.to_owned());
+            }
+        }
+        match self.gatherer.file(path, meta, metadata.len(), &mut &file) {
+            // A file of a live system may grow shorter, and a file system may be damaged.
+            Err(LayerError::Read(error)) => {
+                self.gatherer.other(path, Kind::Unread, meta)?;
+                self.gatherer.unread(path, &format!("it cannot be read: {error}"));
+                Ok(())
+            }
+            done => done,
+        }
+    }
+}
+
+fn opened(folder: OwnedFd, path: String) -> Result<Open, LayerError> {
+    let mut names = Vec::new();
+    for entry in rustix::fs::Dir::read_from(&folder).map_err(io::Error::from)? {
+        let name = entry.map_err(io::Error::from)?.file_name().to_bytes().to_vec();
+        if name != b"." && name != b".." {
+            names.push(OsString::from_vec(name));
+        }
+    }
+    // Always in one order, so that two readings are alike.
+    names.sort_unstable();
+    Ok(Open { folder, path, names: names.into_iter() })
+}
+
+fn is_opaque(folder: &OwnedFd) -> bool {
+    ["trusted.overlay.opaque", "user.overlay.opaque"].iter().any(|name| {
+        let mut value = [0_u8; 4];
+        rustix::fs::fgetxattr(folder, *name, &mut value)
+            .is_ok_and(|length| length == 1 && value[0] == b'y')
+    })
+}
