@@ -75,15 +75,15 @@ fn clamd_is_asked_about_every_file() {
     fs::create_dir(root.path().join("app")).unwrap();
     fs::write(root.path().join("app/eicar"), eicar()).unwrap();
     let scanner = Scanner { clamd: Some(daemon.socket()), ..common::scanner() };
-    let eicar_found =
-        ("app/eicar".to_owned(), "clamav".to_owned(), "Own.Test.Eicar.UNOFFICIAL".to_owned());
-    assert_eq!(found(&scanner, root.path()), [eicar_found.clone()]);
+    let wanted =
+        [("app/eicar".to_owned(), "clamav".to_owned(), "Own.Test.Eicar.UNOFFICIAL".to_owned())];
+    assert_eq!(found(&scanner, root.path()), wanted);
     // More than clamd takes ends the session, not the scan; and it is told.
     fs::write(root.path().join("a-large"), vec![7; 2 << 20]).unwrap();
     let scanned = scan_with(&scanner, Source::Root(root.path().to_owned())).unwrap();
     let unread = items(&scanned).into_iter().filter(|(_, item)| matches!(item, Item::Unread(_)));
     assert_eq!(unread.map(|(path, _)| path).collect::<Vec<_>>(), ["a-large"]);
-    assert_eq!(found(&scanner, root.path()), [eicar_found]);
+    assert_eq!(found(&scanner, root.path()), wanted);
 }
 
 #[test]
