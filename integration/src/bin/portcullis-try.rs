@@ -1,15 +1,15 @@
-//! `install.sh --try`: real containers started by a real containerd through our shim, one allowed,
-//! one alarmed, one refused, told in plain words. All of it in a node of its own that is gone
-//! afterwards; nothing on the machine is touched.
+//! `install.sh --try`: four images are scanned and started by a real containerd through our shim: one
+//! allowed, one alarmed for its accounts, one refused for a vulnerability and one for malware, told
+//! in plain words. All of it in a node of its own that is gone afterwards; nothing on the machine is
+//! touched.
 //!
-//! Exit code 0 if the three starts went as told, 1 if not.
+//! Exit code 0 if the four starts went as told, 1 if not.
 
 use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, ensure};
 use portcullis_integration::engine::{Engine, RunningEngine, own_binaries};
-use portcullis_integration::evidence::{CRITICAL, MEDIUM, Vulnerability, write_report};
 use portcullis_integration::image::{BuiltImage, Entry, ImageBuilder, busybox_layer};
 use portcullis_integration::leak::Snapshot;
 use portcullis_integration::run::{Output, Run};
@@ -20,16 +20,46 @@ kind: ProtectionPolicy
 metadata:
   name: demo
 spec:
-  description: Refuse what is critical and can be mended; warn of the rest.
+  description: Refuse malware, and what is critical and can be mended; warn of dangerous accounts.
   rules:
+    - class: malware
+      action: block
     - class: vulnerability
       severity: [critical]
       fixable: true
       action: block
-    - class: vulnerability
-      severity: [medium]
+    - class: baseline
+      severity: [critical, high]
       action: alarm
 ";
+
+/// Advisories of OSV as they are published, but one alone.
+const ADVISORY: &str = r#"{
+  "schema_version": "1.7.0",
+  "id": "DEBIAN-CVE-2024-3094",
+  "upstream": ["CVE-2024-3094"],
+  "modified": "2026-11-01T00:00:00Z",
+  "published": "2024-03-29T17:15:21Z",
+  "summary": "Malicious code was discovered in the upstream tarballs of xz",
+  "severity": [{ "type": "CVSS_V3", "score": "CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:C/C:H/I:H/A:H" }],
+  "affected": [{
+    "package": { "ecosystem": "Debian:12", "name": "xz-utils" },
+    "ranges": [{
+      "type": "ECOSYSTEM",
+      "events": [{ "introduced": "5.5.1alpha-0.1" }, { "fixed": "5.6.1+really5.4.5-1" }]
+    }]
+  }]
+}"#;
+
+const RULES: &str = include_str!("../../../config/malware/portcullis.yar");
+
+/// The test file that all scanners know, in two parts, so that this program is not one.
+const EICAR: [&str; 2] =
+    [r"X5O!P%@AP[4\PZX54(P^)7CC)7}$EICAR-STANDARD-", "ANTIVIRUS-TEST-FILE!$H+H*"];
+
+const RELEASE: &str =
+    "ID=debian\nVERSION_ID=\"12\"\nPRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\n";
+const ACCOUNTS: &str = "root:x:0:0:root:/root:/bin/sh\n";
 
 fn main() -> ExitCode {
     match tried() {
@@ -53,34 +83,52 @@ fn show(command: &str, text: &str) -> Result<()> {
     say("")
 }
 
-/// One of the three starts.
+/// One of the starts.
 struct Start {
     name: &'static str,
-    found: &'static [Vulnerability],
+    /// What the image has beside a shell.
+    files: &'static [(&'static str, &'static [&'static str])],
     story: &'static str,
     action: &'static str,
 }
 
-const STARTS: [Start; 3] = [
+const STARTS: [Start; 4] = [
     Start {
         name: "shop",
-        found: &[],
-        story: "The scanner found nothing in it: it starts.",
+        files: &[
+            ("var/lib/dpkg/status", &[XZ, "Version: 5.4.1-0.2\n"]),
+            ("etc/passwd", &[ACCOUNTS]),
+        ],
+        story: "The scanner found nothing that the policy minds: it starts.",
         action: "allow",
     },
     Start {
         name: "blog",
-        found: &[MEDIUM],
-        story: "A vulnerability of medium severity: it starts, and the node's journal warns.",
+        files: &[
+            ("etc/passwd", &[ACCOUNTS, "guest:x:0:0::/tmp:/bin/sh\n"]),
+            ("etc/shadow", &["root:*:19700:0:99999:7:::\nguest::19700:0:99999:7:::\n"]),
+        ],
+        story: "A second root account without a password: it starts, and the node's journal warns.",
         action: "alarm",
     },
     Start {
         name: "bank",
-        found: &[CRITICAL, MEDIUM],
+        files: &[
+            ("var/lib/dpkg/status", &[XZ, "Version: 5.6.0-0.2\n"]),
+            ("etc/passwd", &[ACCOUNTS]),
+        ],
         story: "A critical vulnerability that has a fix: it does not start, and says why.",
         action: "block",
     },
+    Start {
+        name: "mall",
+        files: &[("srv/upload/invoice.com", &EICAR), ("etc/passwd", &[ACCOUNTS])],
+        story: "A malicious file: it does not start.",
+        action: "block",
+    },
 ];
+
+const XZ: &str = "Package: xz-utils\nStatus: install ok installed\nArchitecture: amd64\n";
 
 fn tried() -> Result<()> {
     let engine = Engine::all().into_iter().next().context("no engine is known")?;
@@ -91,9 +139,14 @@ fn tried() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let mut images = Vec::new();
     for start in &STARTS {
-        let mark = Entry::File("etc/name".into(), 0o644, start.name.into());
+        let file = |path: &str, parts: &[&str]| {
+            let mode = if path.ends_with("shadow") { 0o640 } else { 0o644 };
+            Entry::File(path.into(), mode, parts.concat().into())
+        };
+        let mut entries = vec![file("etc/os-release", &[RELEASE])];
+        entries.extend(start.files.iter().map(|(path, parts)| file(path, parts)));
         let name = format!("registry.example.com/{}:1.0", start.name);
-        let image = ImageBuilder::new(name).layer(busybox_layer()?).layer([mark]);
+        let image = ImageBuilder::new(name).layer(busybox_layer()?).layer(entries);
         images.push(image.build(folder.path())?);
     }
     let running = engine.start(&images[0])?;
@@ -108,15 +161,26 @@ fn tried() -> Result<()> {
     std::fs::write(policies.join("demo.yaml"), POLICY)?;
     node.portcullis(&["policy", "apply"])?;
 
-    say("What a scanner said of three images (reports in Trivy's JSON):\n")?;
-    for (start, image) in STARTS.iter().zip(&images) {
-        running.import("default", image)?;
-        let report = folder.path().join(format!("{}.json", start.name));
-        write_report(&report, image, start.found)?;
-        let inside = running.node().folder().join(format!("{}.json", start.name));
-        std::fs::copy(&report, &inside)?;
-        node.portcullis(&["import", &inside.display().to_string()])?;
+    say(
+        "What is known of vulnerabilities (one advisory of OSV), and of malware (the rules that come with it):\n",
+    )?;
+    let advisory = running.node().folder().join("osv.json");
+    std::fs::write(&advisory, ADVISORY)?;
+    node.portcullis(&["db", "update", &advisory.display().to_string()])?;
+    let malware = running.node().etc_portcullis().join("malware");
+    std::fs::create_dir_all(&malware)?;
+    std::fs::write(malware.join("portcullis.yar"), RULES)?;
+
+    say("Four images come to the node, and are scanned where containerd keeps them:\n")?;
+    images.iter().try_for_each(|image| running.import("default", image))?;
+    let socket = running.socket().display().to_string();
+    let names = images.iter().map(|image| image.name.as_str());
+    let scan = ["scan", "--address", &socket, "--severity", "critical,high", "--no-clamd"];
+    let scanned = node.portcullis(&scan.into_iter().chain(names).collect::<Vec<_>>())?;
+    for id in ["CVE-2024-3094", "Eicar_Test_File", "account-uid0-not-root"] {
+        ensure!(scanned.contains(id), "the scan does not tell of {id}");
     }
+    ensure!(scanned.contains("known before"), "a layer that the images share was read again");
 
     for (start, image) in STARTS.iter().zip(&images) {
         say(&format!("{}: {}\n", image.name, start.story))?;
@@ -135,17 +199,20 @@ fn tried() -> Result<()> {
         ensure!(told, "no event says {} of {}", start.action, start.name);
     }
     let list = node.quiet(&["--output", "json", "events", "list", "--action", "block"])?;
-    let id = list.split("\"id\": \"").nth(1).and_then(|t| t.get(..26)).context("no event id")?;
+    let rows: Vec<serde_json::Value> = serde_json::from_str(&list)?;
+    let mut bank = rows.iter().filter(|row| row.to_string().contains("/bank:"));
+    let id = bank.find_map(|row| row["event"]["id"].as_str().or(row["id"].as_str()));
+    let id = id.context("no event of bank")?;
     ensure!(journal.text().contains(id), "the journal does not have the event {id}");
     node.portcullis(&["events", "verify"])?;
 
     say("Why, finding by finding, and what would let it start:\n")?;
     let explained = node.portcullis(&["explain", id])?;
     ensure!(explained.contains("update xz-utils"), "explain names no update");
-    say("What a policy would change that refuses medium severities too:\n")?;
+    say("What a policy would change that refuses dangerous accounts too:\n")?;
     let folder = running.node().folder().join("stricter");
     std::fs::create_dir(&folder)?;
-    let stricter = POLICY.replace("[medium]\n      action: alarm", "[medium]\n      action: block");
+    let stricter = POLICY.replace("action: alarm", "action: block");
     std::fs::write(folder.join("demo.yaml"), stricter)?;
     let simulated = node.portcullis(&["simulate", "--policies", &folder.display().to_string()])?;
     ensure!(simulated.contains("1 would be decided otherwise"), "simulate sees no change");
