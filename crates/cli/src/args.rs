@@ -204,6 +204,14 @@ Example:
         #[arg(required = true, value_name = "SOURCE")]
         sources: Vec<PathBuf>,
     },
+    /// Judge all images that were scanned here by what is known now, without reading a layer
+    #[command(after_help = "\
+db update does it at its end. Do it yourself after a change of the lists in /etc/portcullis/malware, or of
+/etc/portcullis/passwords.txt; new rules of YARA need a new scan.
+
+Example:
+  portcullis db rematch")]
+    Rematch,
     /// Say how old the vulnerability database is, and what is in it
     #[command(after_help = "Example:\n  portcullis db status")]
     Status,

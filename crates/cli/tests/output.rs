@@ -112,7 +112,7 @@ fn commands(node: &Node) -> Vec<(Vec<String>, i32, &'static str)> {
     let osv = node.path("osv.json").display().to_string();
     let image = digest(1);
     let root = node.path("rootfs").display().to_string();
-    let cases: [(&[&str], i32, &'static str); 35] = [
+    let cases: [(&[&str], i32, &'static str); 36] = [
         (&["status"], 0, "status"),
         (&["policy", "check"], 0, "policy check"),
         (&["policy", "apply"], 0, "policy apply"),
@@ -127,6 +127,7 @@ fn commands(node: &Node) -> Vec<(Vec<String>, i32, &'static str)> {
         (&["feed", "update"], 0, "feed update"),
         (&["db", "compare", "npm", "1.0.0-rc.1", "1.0.0"], 0, "db compare"),
         (&["db", "update", &osv], 0, "db update"),
+        (&["db", "rematch"], 0, "db rematch"),
         (&["db", "status"], 0, "db status"),
         (&["db", "verify"], 0, "db verify"),
         (&["db", "query", "PyPI", "package", "1"], 0, "db query"),

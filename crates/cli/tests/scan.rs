@@ -108,6 +108,44 @@ fn an_image_is_scanned_and_stored() {
 }
 
 #[test]
+fn new_knowledge_needs_no_layer() {
+    let node = node();
+    let archive = node.path("web.tar").display().to_string();
+    node.json(&["scan", &archive, "--no-clamd"], 0);
+    // Nothing of the image is left but what was kept.
+    fs::remove_file(node.path("web.tar")).unwrap();
+    let image = image().config_digest().to_string();
+    assert_eq!(node.json(&["db", "rematch"], 0)[0]["verdict"], "unchanged");
+    // Another advisory takes the place of the one before.
+    let advisory = json!({
+        "id": "PYSEC-2026-2", "aliases": ["CVE-2026-2222"], "modified": "2026-02-01T00:00:00Z",
+        "affected": [{
+            "package": { "ecosystem": "PyPI", "name": "flask" },
+            "ranges": [{ "type": "ECOSYSTEM", "events": [{ "introduced": "0.5" }] }],
+        }],
+    });
+    let advisory = node.file("osv.json", advisory.to_string());
+    let updated = node.json(&["db", "update", &advisory], 0);
+    let row = &updated["images"][0];
+    assert_eq!((&row["image"], &row["verdict"]), (&json!(image), &json!("updated")));
+    assert_eq!(row["appeared"], json!(["CVE-2026-2222 flask"]));
+    assert_eq!(row["gone"], json!(["CVE-2026-1111 flask"]));
+    let verdict = node.json(&["verdict", "show", &image], 0);
+    assert_eq!(verdict["reports"].as_array().unwrap().len(), 1, "the new one replaces the old");
+    // A new list finds what was harmless before.
+    node.file(
+        "etc/portcullis/malware/ours.txt",
+        format!("{}  Other\n", Digest::of(METADATA.as_bytes()).hex()),
+    );
+    let said = node.run(&["db", "rematch"], 0);
+    assert!(said.contains("1 image judged anew without reading a layer, 1 changed"), "{said}");
+    assert!(said.contains("+Other, -Test.Listed"), "{said}");
+    // What is forgotten stays so.
+    node.run(&["verdict", "rm", &image], 0);
+    assert_eq!(node.json(&["db", "rematch"], 0), json!([]));
+}
+
+#[test]
 fn what_is_shown_can_be_chosen_and_fails_on_request() {
     let node = node();
     let archive = node.path("web.tar").display().to_string();

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use portcullis_osv::database::{Database, DatabaseError, Found};
 use portcullis_osv::{Severity as Score, SeverityKind};
 use portcullis_types::{Class, Finding, Named, Severity, preferred};
+use serde::{Deserialize, Serialize};
 
 use crate::assess::{SCANNER, cut};
 use crate::{Distribution, Item, Merged, Package, PackageKind, path_hash};
@@ -25,7 +26,7 @@ pub(crate) struct Matched {
 }
 
 /// Which packages are asked about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Wishes {
     /// Only what is installed.
     LeftOut,

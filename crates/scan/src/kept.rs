@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
-use portcullis_inventory::{Image, Layer};
+use portcullis_inventory::{Image, Layer, Wishes};
 use portcullis_types::{Class, Digest};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -42,6 +42,8 @@ pub struct KeptImage {
     pub key: String,
     /// The classes that they were searched for.
     pub searched: BTreeSet<Class>,
+    /// Whether what lock files ask for counts.
+    pub wishes: Wishes,
 }
 
 /// Why what is kept cannot be used.

@@ -111,11 +111,16 @@ pub struct Scanned {
 }
 
 impl Scanner {
-    /// Reads an image, but no layer that is known.
+    /// Reads an image, but no layer that is known. The wishes are kept for later looks at it.
     ///
     /// # Errors
     /// [`ScanError`]: then nothing is known of it.
-    pub fn scan(&self, chosen: Chosen, progress: &mut dyn Progress) -> Result<Scanned, ScanError> {
+    pub fn scan(
+        &self,
+        chosen: Chosen,
+        wishes: Wishes,
+        progress: &mut dyn Progress,
+    ) -> Result<Scanned, ScanError> {
         let job = Job {
             source: chosen.source,
             image: chosen.image,
@@ -182,7 +187,8 @@ impl Scanner {
         if let Some(kept) = &self.kept
             && image.config.is_some()
         {
-            image = kept.keep_image(KeptImage { image, key, searched: searched.clone() })?;
+            image =
+                kept.keep_image(KeptImage { image, key, searched: searched.clone(), wishes })?;
         }
         let merged = Merged::new(ordered);
         Ok(Scanned { image, merged, searched, confined: found.confined, layers_read, layers_known })

@@ -2,6 +2,7 @@
 
 pub(super) mod ask;
 pub(super) mod compare;
+pub(super) mod rematch;
 pub(super) mod update;
 
 use anyhow::{Context as _, Result};
@@ -14,6 +15,7 @@ use crate::exit::Exit;
 pub(super) fn run(context: &Context, command: &Db) -> Result<Exit> {
     match command {
         Db::Update { sources } => update::run(context, sources),
+        Db::Rematch => rematch::run(context),
         Db::Status => ask::status(context),
         Db::Verify => ask::verify(context),
         Db::Query { ecosystem, name, version } => ask::query(context, ecosystem, name, version),

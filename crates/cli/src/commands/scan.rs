@@ -2,7 +2,7 @@
 
 mod cyclonedx;
 mod sarif;
-mod sources;
+pub(in crate::commands) mod sources;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IsTerminal, Write};
@@ -81,7 +81,7 @@ pub(super) fn run(context: &Context, args: &Scan, output: Output) -> Result<Exit
         let platform = args.platform.clone().unwrap_or_else(sources::own_platform);
         let chosen = Chosen { source, image: args.image.clone(), platform };
         let mut bar = Bar::new(target);
-        let scanned = scanner.scan(chosen, &mut bar);
+        let scanned = scanner.scan(chosen, known.wishes, &mut bar);
         bar.bar.finish_and_clear();
         let scanned = scanned.with_context(|| format!("{target} is not scanned"))?;
         let mut assessment = scanned.assess(&known)?;

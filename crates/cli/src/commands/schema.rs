@@ -20,12 +20,13 @@ use crate::render::{Printer, plain};
 type Schema = fn() -> Value;
 
 /// By the command, as it is typed.
-const SCHEMAS: [(&str, Schema); 36] = [
+const SCHEMAS: [(&str, Schema); 37] = [
     ("config check", of::<config::Checked>),
     ("db compare", of::<db::compare::Compared>),
     ("db query", of::<Vec<db::ask::Row>>),
+    ("db rematch", of::<Vec<db::rematch::Rematched>>),
     ("db status", of::<db::ask::Database>),
-    ("db update", of::<db::ask::Database>),
+    ("db update", of::<db::update::Updated>),
     ("db verify", of::<db::ask::Verified>),
     ("decide", of::<decide::Answer<'static>>),
     ("doctor", of::<doctor::Examined>),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, bail};
+use portcullis_scan::Kept;
 use portcullis_store::{Depth, Detail, Listed, VerdictStore};
 use portcullis_types::{Binding, Digest, Severity, Verdict as Stored};
 use schemars::JsonSchema;
@@ -167,6 +168,9 @@ fn remove(context: &Context, images: &[Digest]) -> Result<Exit> {
     let mut missing = Vec::new();
     for image in images {
         let removed = store.remove(image).with_context(|| format!("cannot forget {image}"))?;
+        // Or the next new database would bring its verdict back.
+        let kept = Kept::new(context.paths.inventories());
+        kept.forget(image).with_context(|| format!("cannot forget {image}"))?;
         if !removed {
             missing.push(image);
         }

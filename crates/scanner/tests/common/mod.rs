@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "each test uses some")]
 
 use portcullis_inventory::protocol::{Limits, Source};
-use portcullis_inventory::{Image, Item};
+use portcullis_inventory::{Image, Item, Wishes};
 use portcullis_scan::{Chosen, Progress, ScanError, Scanned, Scanner};
 
 pub(crate) fn scanner() -> Scanner {
@@ -29,7 +29,8 @@ pub(crate) fn scan(source: Source) -> Result<Scanned, ScanError> {
 }
 
 pub(crate) fn scan_with(scanner: &Scanner, source: Source) -> Result<Scanned, ScanError> {
-    scanner.scan(Chosen { source, image: None, platform: "linux/amd64".to_owned() }, &mut Quiet)
+    let chosen = Chosen { source, image: None, platform: "linux/amd64".to_owned() };
+    scanner.scan(chosen, Wishes::LeftOut, &mut Quiet)
 }
 
 /// Everything that was found, but modes.

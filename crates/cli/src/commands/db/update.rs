@@ -7,11 +7,24 @@ use anyhow::{Context as _, Result};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use portcullis_osv::database::{Progress, update};
 use portcullis_types::Timestamp;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use super::ask::Database;
+use super::rematch::Rematched;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::render::{count, plain};
+
+/// A new database, and what it changed.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::commands) struct Updated {
+    #[serde(flatten)]
+    database: Database,
+    /// The images that were judged anew.
+    images: Vec<Rematched>,
+}
 
 /// Most records that are told one by one.
 const TOLD: usize = 5;
@@ -22,9 +35,16 @@ pub(super) fn run(context: &Context, sources: &[PathBuf]) -> Result<Exit> {
     let updated = update(&context.paths.advisories(), sources, now, &mut told)
         .context("the vulnerability database is as it was before");
     told.bar.finish_and_clear();
-    let database = Database::new(&updated?, now);
+    let updated = updated?;
+    let images = super::rematch::all(context, Some(&updated)).context(
+        "the database is new, but images are not judged by it yet: run portcullis db rematch",
+    )?;
+    let database = Updated { database: Database::new(&updated, now), images };
     context.print.print(&database, |out| {
-        database.write(out)?;
+        database.database.write(out)?;
+        if !database.images.is_empty() {
+            super::rematch::write(&database.images, out)?;
+        }
         if told.unreadable > 0 {
             let unreadable = count(told.unreadable, "record");
             writeln!(out, "{unreadable} could not be understood:")?;

@@ -79,7 +79,7 @@ pub(super) fn clamd(args: &Scan) -> Result<Option<PathBuf>> {
 }
 
 /// Words that are tried as passwords: those that are built in, and the node's own.
-pub(super) fn words(context: &Context) -> Result<WordList> {
+pub(in crate::commands) fn words(context: &Context) -> Result<WordList> {
     let mut words = WordList::new();
     let path = context.paths.malware().with_file_name("passwords.txt");
     match fs::read(&path) {
@@ -101,7 +101,7 @@ pub(super) fn rules(context: &Context) -> Result<Vec<(String, Vec<u8>)>> {
 }
 
 /// The node's lists of malicious files.
-pub(super) fn lists(context: &Context) -> Result<Option<Lists>> {
+pub(in crate::commands) fn lists(context: &Context) -> Result<Option<Lists>> {
     let mut lists = Vec::new();
     for path in files(&context.paths.malware(), &["txt", "csv", "sha256", "hsb"])? {
         let file =
@@ -112,7 +112,7 @@ pub(super) fn lists(context: &Context) -> Result<Option<Lists>> {
 }
 
 /// Lists of malicious files.
-pub(super) struct Lists(Vec<List>);
+pub(in crate::commands) struct Lists(Vec<List>);
 
 impl Hashes for Lists {
     fn find(&self, hash: &[u8; 16]) -> Option<(String, String)> {
