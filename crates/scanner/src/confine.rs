@@ -19,7 +19,7 @@ use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
 /// Why a process cannot be confined.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub(crate) enum ConfineError {
+pub enum ConfineError {
     /// A limit or privilege.
     #[error("the scanner's {0} cannot be limited")]
     Limit(&'static str, #[source] io::Error),
@@ -38,7 +38,7 @@ pub(crate) enum ConfineError {
 ///
 /// # Errors
 /// [`ConfineError`]: then nothing hostile must be read.
-pub(crate) fn enter(job: &Job) -> Result<Vec<String>, ConfineError> {
+pub fn enter(job: &Job) -> Result<Vec<String>, ConfineError> {
     limits(job)?;
     let mut confined = vec!["rlimits".to_owned()];
     rustix::thread::set_no_new_privs(true)

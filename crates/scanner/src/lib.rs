@@ -19,6 +19,7 @@ mod tar;
 mod whole;
 mod worker;
 
+pub use confine::{ConfineError, enter as confine};
 pub use gather::LayerError;
 pub use link::Link;
 pub use worker::serve;

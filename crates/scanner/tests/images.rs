@@ -6,13 +6,14 @@
 mod common;
 
 use std::fs;
+use std::io::Read;
 use std::os::unix::fs::symlink;
 
 use common::{items, scan, scan_with};
 use portcullis_inventory::protocol::{Limits, Source};
 use portcullis_inventory::{Item, Kind};
 use portcullis_scan::{Kept, Scanner};
-use portcullis_testkit::image::{Builder, Entry, bomb, file, folder, gzip, link, zstd};
+use portcullis_testkit::image::{Builder, Entry, binary, bomb, file, folder, gzip, link, zstd};
 
 const STATUS: &str = "Package: bash\nStatus: install ok installed\nVersion: 5.2-1\n\n\
                       Package: zlib1g\nStatus: install ok installed\nSource: zlib\nVersion: 1:1.2-3\n";
@@ -294,4 +295,87 @@ fn a_scan_that_takes_too_long_or_too_much_ends() {
     assert!(error.contains("without an answer"), "{error}");
     let none = Scanner { program: root.path().join("nothing"), ..common::scanner() };
     assert!(scan_with(&none, source()).unwrap_err().to_string().contains("cannot be started"));
+}
+
+/// What is read of an image with this layer, sorted.
+fn packages_of(layer: Vec<Entry>) -> Vec<String> {
+    let folder = tempfile::tempdir().unwrap();
+    Builder::new().layer(layer).write_layout(folder.path(), gzip);
+    let scanned = scan(Source::Layout(folder.path().to_owned())).unwrap();
+    let unread = items(&scanned).into_iter().filter(|(_, item)| matches!(item, Item::Unread(_)));
+    assert_eq!(unread.collect::<Vec<_>>(), []);
+    let mut packages = packages(&scanned);
+    packages.sort();
+    packages
+}
+
+/// Databases that rpm and its libraries wrote, and what rpm says is in them
+/// (`crates/rpmdb/tests/fixtures/make.sh`).
+#[test]
+fn each_form_of_rpms_database_is_read() {
+    let fixture = |name: &str| {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../rpmdb/tests/fixtures");
+        let packed = fs::read(format!("{path}/{name}.gz")).unwrap();
+        let mut content = Vec::new();
+        flate2::read::GzDecoder::new(&packed[..]).read_to_end(&mut content).unwrap();
+        content
+    };
+    let list = String::from_utf8(fixture("packages.txt")).unwrap();
+    let mut wanted: Vec<String> = Vec::new();
+    // Public keys stand among the packages, and are none.
+    let is_package = |line: &&str| !line.starts_with(' ') && !line.starts_with("gpg-pubkey");
+    for line in list.lines().filter(is_package) {
+        let fields: Vec<&str> = line.split('|').collect();
+        let epoch = match fields[1] {
+            "(none)" | "0" => String::new(),
+            epoch => format!("{epoch}:"),
+        };
+        wanted.push(format!("{} {epoch}{}-{}", fields[0], fields[2], fields[3]));
+    }
+    wanted.sort();
+    assert!(wanted.len() >= 3, "{list}");
+    for (path, name) in [
+        ("var/lib/rpm/rpmdb.sqlite", "sqlite"),
+        ("usr/lib/sysimage/rpm/rpmdb.sqlite", "sqlite-65536"),
+        ("usr/lib/sysimage/rpm/Packages.db", "ndb"),
+        ("var/lib/rpm/Packages", "bdb-4096-4321"),
+        ("var/lib/rpm/Packages", "bdb-65536-1234"),
+    ] {
+        assert_eq!(packages_of(vec![binary(path, &fixture(name))]), wanted, "{name}");
+    }
+    // A write-ahead log counts, whether it comes before its database or behind it.
+    let database = || binary("var/lib/rpm/rpmdb.sqlite", &fixture("wal-database"));
+    let log = || binary("var/lib/rpm/rpmdb.sqlite-wal", &fixture("wal-log"));
+    let without = packages_of(vec![database()]);
+    let with = packages_of(vec![database(), log()]);
+    assert_eq!(with.len(), without.len() + 1, "{with:?} {without:?}");
+    assert_eq!(packages_of(vec![log(), database()]), with);
+}
+
+#[test]
+fn apks_database_is_read() {
+    let installed = "C:Q1a\nP:musl\nV:1.2.4-r2\nA:x86_64\no:musl\nF:lib\nR:ld-musl-x86_64.so.1\n\n\
+                     C:Q1b\nP:libcrypto3\nV:3.1.4-r5\nA:x86_64\no:openssl\nF:lib\nR:libcrypto.so.3\n\n";
+    for path in ["lib/apk/db/installed", "usr/lib/apk/db/installed"] {
+        let packages = packages_of(vec![file(path, installed)]);
+        assert_eq!(packages, ["libcrypto3 3.1.4-r5", "musl 1.2.4-r2"], "{path}");
+    }
+}
+
+/// This machine's own database of dpkg, against what dpkg-query says of it.
+#[test]
+fn dpkgs_database_is_read_as_dpkg_reads_it() {
+    let status = fs::read("/var/lib/dpkg/status").unwrap();
+    let query = std::process::Command::new("dpkg-query")
+        .args(["-W", "-f", "${db:Status-Status}|${Package} ${Version}\n"])
+        .output()
+        .unwrap();
+    let query = String::from_utf8(query.stdout).unwrap();
+    let installed = query.lines().filter_map(|line| line.split_once('|'));
+    let installed =
+        installed.filter(|(state, _)| !matches!(*state, "config-files" | "not-installed"));
+    let mut wanted: Vec<String> = installed.map(|(_, package)| package.to_owned()).collect();
+    wanted.sort();
+    assert!(wanted.len() > 50);
+    assert_eq!(packages_of(vec![binary("var/lib/dpkg/status", &status)]), wanted);
 }

@@ -42,6 +42,11 @@ pub fn file(path: &str, content: &str) -> Entry {
     Entry::new(path, tar::EntryType::Regular, content.as_bytes())
 }
 
+/// A regular file whose content is no text.
+pub fn binary(path: &str, content: &[u8]) -> Entry {
+    Entry::new(path, tar::EntryType::Regular, content)
+}
+
 /// A folder.
 pub fn folder(path: &str) -> Entry {
     Entry::new(path, tar::EntryType::Directory, b"")
