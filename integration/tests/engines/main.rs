@@ -12,6 +12,7 @@ mod io;
 mod limits;
 mod node;
 mod pods;
+mod scan;
 mod tasks;
 
 use std::process::ExitCode;
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
         pods::CASES,
         gate::CASES,
         doctor::CASES,
+        scan::CASES,
     ];
     suite::main(&tables.concat())
 }
