@@ -283,8 +283,10 @@ fn giants_are_told_and_cost_nothing() {
 #[test]
 fn a_scan_that_takes_too_long_or_too_much_ends() {
     let root = tempfile::tempdir().unwrap();
-    let large = fs::File::create(root.path().join("large")).unwrap();
-    rustix::fs::ftruncate(&large, 3 << 30).unwrap();
+    for name in ["a", "b", "c", "d", "e", "f"] {
+        let large = fs::File::create(root.path().join(name)).unwrap();
+        rustix::fs::ftruncate(&large, 3 << 30).unwrap();
+    }
     let source = || Source::Root(root.path().to_owned());
     let hasty = Scanner { limits: Limits { seconds: 1, ..Limits::default() }, ..common::scanner() };
     let error = scan_with(&hasty, source()).unwrap_err().to_string();
