@@ -63,8 +63,8 @@ pub(crate) enum Command {
     Policy(Policy),
     /// Read images, say what is wrong with them, and store it
     #[command(after_help = "\
-A target is the name of an image that containerd has, a folder in OCI's layout, an archive of docker
-save or of a layout (plain, gzip or zstd), or the folder of a root filesystem.
+A target is the name of an image that containerd, Podman or CRI-O has, a folder in OCI's layout, an archive
+of docker save or of a layout (plain, gzip or zstd), or the folder of a root filesystem.
 
 An image is read layer by layer, in a process that may do nothing else, and each layer once on this node.
 Vulnerabilities are looked for by the advisories of portcullis db, malicious files by the lists and rules
@@ -316,14 +316,27 @@ Examples:
     },
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ScanEngine {
+    Containerd,
+    /// containers/storage: Podman and CRI-O
+    Storage,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Scan {
-    /// Images of containerd, layouts, archives, root filesystems
+    /// Images by name, layouts, archives, root filesystems
     #[arg(required = true, value_name = "TARGET")]
     pub(crate) targets: Vec<String>,
     /// Which of several images of a layout or archive, by its name or digest
     #[arg(long, value_name = "NAME")]
     pub(crate) image: Option<String>,
+    /// Who has the images that are named; all are asked if it is left out
+    #[arg(long, value_enum)]
+    pub(crate) engine: Option<ScanEngine>,
+    /// The graph root of containers/storage, if it is not that of Podman or CRI-O here
+    #[arg(long, value_name = "DIR")]
+    pub(crate) storage: Option<PathBuf>,
     /// The socket of containerd
     #[arg(long, value_name = "SOCKET", default_value = "/run/containerd/containerd.sock")]
     pub(crate) address: String,

@@ -35,7 +35,10 @@ use portcullis_types::{Engine, Identity, ImageConfig, Kind, Request};
 
 pub use containerd::{ContainerdResolver, RunningError, StoredError, StoredImage};
 pub use docker::DockerResolver;
-pub use storage::{StorageEngine, StorageResolver, StorageRunning, StorageRunningError};
+pub use storage::{
+    StorageEngine, StorageImage, StorageImageError, StorageResolver, StorageRunning,
+    StorageRunningError,
+};
 
 /// A container that is about to start, as the engine's call names it.
 #[derive(Debug, Clone, Copy)]

@@ -6,6 +6,7 @@
 mod life;
 mod preflight;
 mod refusal;
+mod scan;
 mod table;
 mod users;
 
@@ -41,8 +42,14 @@ fn main() -> ExitCode {
     // The trials of one engine share it, so more threads would only wait for each other.
     arguments.test_threads = Some(1);
     let stage = Arc::new(Stage::default());
-    let tables =
-        [life::cases(), refusal::cases(), table::cases(), preflight::cases(), users::cases()];
+    let tables = [
+        life::cases(),
+        refusal::cases(),
+        table::cases(),
+        preflight::cases(),
+        users::cases(),
+        scan::cases(),
+    ];
     let cases: Vec<_> = tables.into_iter().flatten().map(Arc::new).collect();
     let mut trials = Vec::new();
     let mut told = None;

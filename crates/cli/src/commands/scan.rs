@@ -77,7 +77,7 @@ pub(super) fn run(context: &Context, args: &Scan, output: Output) -> Result<Exit
     let mut boms = Vec::new();
     let mut rows = Vec::new();
     for target in &args.targets {
-        let source = sources::of(args, target)?;
+        let source = sources::of(context, args, target)?;
         let platform = args.platform.clone().unwrap_or_else(sources::own_platform);
         let chosen = Chosen { source, image: args.image.clone(), platform };
         let mut bar = Bar::new(target);

@@ -22,7 +22,7 @@ const MANIFEST: &str = "manifest";
 
 /// Why a document of an image cannot be used.
 #[derive(Debug, thiserror::Error)]
-enum ImageError {
+pub(super) enum ImageError {
     #[error(transparent)]
     Read(#[from] ReadError),
     #[error(transparent)]
@@ -158,7 +158,7 @@ fn manifest(
     Ok((digest, read?))
 }
 
-fn stored(folder: &Folder, key: &str) -> Result<Vec<u8>, ImageError> {
+pub(super) fn stored(folder: &Folder, key: &str) -> Result<Vec<u8>, ImageError> {
     Ok(folder.read(&file_name(key), MAX_DOCUMENT)?)
 }
 

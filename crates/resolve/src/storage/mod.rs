@@ -20,6 +20,7 @@ mod pod;
 mod records;
 mod resolve;
 mod running;
+mod stored;
 #[cfg(test)]
 mod tests;
 mod tie;
@@ -28,6 +29,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 pub use self::running::{StorageRunning, StorageRunningError};
+pub use self::stored::{StorageImage, StorageImageError};
 use crate::mounted::mounted_at;
 use crate::{OciStart, Resolved};
 
@@ -89,6 +91,19 @@ impl StorageResolver {
     /// deadline.
     pub fn running(&self, deadline: Instant) -> Result<Vec<StorageRunning>, StorageRunningError> {
         running::list(self.engine, &self.roots, deadline)
+    }
+
+    /// The image of a name or an id, in the first of the graph roots that has it, and where its layers
+    /// lie.
+    ///
+    /// # Errors
+    /// [`StorageImageError`]: no graph root has it, or what is recorded of it cannot be used.
+    pub fn stored(
+        &self,
+        image: &str,
+        deadline: Instant,
+    ) -> Result<StorageImage, StorageImageError> {
+        stored::find(&self.roots, image, deadline)
     }
 
     /// What is known of a container that runs, as if it were started again now from its records and

@@ -8,39 +8,70 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use portcullis_baseline::passwords::WordList;
-use portcullis_inventory::protocol::Source;
+use portcullis_inventory::protocol::{Source, StoredLayer};
 use portcullis_inventory::{Hashes, Item, Package};
 use portcullis_malware::hashes::List;
-use portcullis_resolve::ContainerdResolver;
+use portcullis_resolve::{ContainerdResolver, StorageEngine, StorageResolver};
 use portcullis_scan::{Scanned, Target};
 use portcullis_types::Digest;
 
-use crate::args::Scan;
+use crate::args::{Scan, ScanEngine};
 use crate::context::Context;
 
 /// Where Debian's and Red Hat's clamd listen.
 const CLAMD: [&str; 3] =
     ["/run/clamav/clamd.ctl", "/run/clamd.scan/clamd.sock", "/run/clamav/clamd.sock"];
 
-/// How long containerd may take to say where an image is.
+/// How long an engine may take to say where an image is.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The source that a target names: a path if there is something, else an image of containerd's.
-pub(super) fn of(args: &Scan, target: &str) -> Result<Source> {
+/// The source that a target names: a path if there is something, else an image of containerd's, of
+/// Podman's or of CRI-O's.
+pub(super) fn of(context: &Context, args: &Scan, target: &str) -> Result<Source> {
     let is_path = target.starts_with(['/', '.']) || Path::new(target).exists();
     if is_path {
         return Ok(Target::of_path(Path::new(target))?);
     }
-    let resolver = ContainerdResolver::new(&args.address);
-    let deadline = Instant::now() + PATIENCE;
-    let stored =
-        resolver.stored(target, args.namespace.as_deref(), deadline).with_context(|| {
-            format!(
-                "\"{target}\" is no file or folder here, and was taken for the name of an image"
-            )
-        })?;
-    let references = BTreeSet::from([stored.name]);
-    Ok(Source::Blobs { folder: stored.folder, target: stored.target, references })
+    let taken = || {
+        format!("\"{target}\" is no file or folder here, and was taken for the name of an image")
+    };
+    let in_containerd = || -> Result<Source> {
+        let resolver = ContainerdResolver::new(&args.address);
+        let deadline = Instant::now() + PATIENCE;
+        let stored = resolver.stored(target, args.namespace.as_deref(), deadline)?;
+        let references = BTreeSet::from([stored.name]);
+        Ok(Source::Blobs { folder: stored.folder, target: stored.target, references })
+    };
+    let in_storage = || -> Result<Source> {
+        let resolver = StorageResolver::new(StorageEngine::Podman, graph_roots(context, args));
+        let stored = resolver.stored(target, Instant::now() + PATIENCE)?;
+        Ok(Source::Stored {
+            config: stored.config,
+            layers: stored.layers.into_iter().map(StoredLayer::Folder).collect(),
+            manifests: BTreeSet::new(),
+            references: stored.names.into_iter().collect(),
+        })
+    };
+    match args.engine {
+        Some(ScanEngine::Containerd) => in_containerd().with_context(taken),
+        Some(ScanEngine::Storage) => in_storage().with_context(taken),
+        None => in_containerd().or_else(|first| {
+            in_storage().with_context(|| format!("{first:#}; and")).with_context(taken)
+        }),
+    }
+}
+
+/// The folders of containers/storage that are named, or those that this node's engines use.
+fn graph_roots(context: &Context, args: &Scan) -> Vec<PathBuf> {
+    if let Some(folder) = &args.storage {
+        return vec![folder.clone()];
+    }
+    let mut roots: Vec<PathBuf> =
+        context.settings.wrappers().flat_map(|(_, w)| w.storage.clone()).collect();
+    for engine in [StorageEngine::CriO, StorageEngine::Podman] {
+        roots.extend(StorageResolver::default_roots(engine));
+    }
+    roots
 }
 
 /// The platform of this node, as OCI names it.
