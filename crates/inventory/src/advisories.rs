@@ -1,22 +1,22 @@
 //! What the advisories say of an image's packages.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use portcullis_osv::database::{Database, DatabaseError, Found};
 use portcullis_osv::{Severity as Score, SeverityKind};
 use portcullis_types::{Class, Finding, Named, Severity, preferred};
 use serde::{Deserialize, Serialize};
 
-use crate::assess::{SCANNER, cut};
+use crate::assess::{Findings, SCANNER, cut};
 use crate::{Distribution, Item, Merged, Package, PackageKind, path_hash};
 
-/// Most findings of an image; more are of no use to anybody, and each is read at every start.
-const MAX_FINDINGS: usize = 20_000;
+/// Most versions of one package in an image that are asked about; real ones have a dozen. The lists
+/// of some packages are long, and each version is compared with all of one.
+const MAX_VERSIONS: usize = 100;
 
 /// What was found, and how far the silence means anything.
 #[derive(Debug, Default)]
 pub(crate) struct Matched {
-    pub(crate) findings: Vec<Finding>,
     /// For which there were advisories, in the words of coverage.
     pub(crate) ecosystems: BTreeSet<String>,
     /// For which there were none.
@@ -40,6 +40,7 @@ pub(crate) fn matched(
     distribution: Option<&Distribution>,
     database: &Database,
     wishes: Wishes,
+    findings: &mut Findings,
 ) -> Result<Matched, DatabaseError> {
     let mut matched = Matched::default();
     let ecosystems: Vec<&str> =
@@ -52,6 +53,7 @@ pub(crate) fn matched(
         true => items.iter().filter_map(|(_, item)| owned(item)).flatten().copied().collect(),
         false => HashSet::new(),
     };
+    let mut versions: HashMap<(PackageKind, &str), HashSet<&str>> = HashMap::new();
     // One advisory of several products of a distribution is one finding.
     let mut seen: BTreeSet<(String, String, String, Option<String>)> = BTreeSet::new();
     for (path, item) in &items {
@@ -75,6 +77,14 @@ pub(crate) fn matched(
             if !is_covered || (!is_of_distribution && owned.contains(&path_hash(path))) {
                 continue;
             }
+            let of_name = versions.entry((package.kind, package.name.as_str())).or_default();
+            if !of_name.contains(package.version.as_str()) {
+                if of_name.len() >= MAX_VERSIONS {
+                    findings.left_out(Class::Vulnerability);
+                    continue;
+                }
+                of_name.insert(&package.version);
+            }
             for ecosystem in asked.into_iter().filter(|e| database.covers(e)) {
                 let base = ecosystem.split(':').next().unwrap_or_default();
                 if !matched.asked.contains(base) {
@@ -87,8 +97,8 @@ pub(crate) fn matched(
                         package.version.clone(),
                         finding.path.as_deref().map(ToOwned::to_owned),
                     );
-                    if matched.findings.len() < MAX_FINDINGS && seen.insert(key) {
-                        matched.findings.push(finding);
+                    if seen.insert(key) {
+                        findings.add(finding);
                     }
                 }
             }

@@ -1,6 +1,6 @@
 //! From what an image has to what is wrong with it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use portcullis_baseline::Issue;
 use portcullis_baseline::passwords::WordList;
@@ -15,8 +15,10 @@ use crate::{Distribution, Image, Item, Kind, Merged, Signature, StoredMode, Wish
 pub const SCANNER: &str = "portcullis";
 /// Most characters of a title.
 const MAX_TITLE: usize = 160;
-/// Most findings of one class that files give cause to.
-const MAX_OF_FILES: usize = 5_000;
+/// Most findings of one class, severity and chance to mend them.
+const MAX_ALIKE: usize = 10_000;
+/// The finding of an image that has more.
+const TOO_MANY: &str = "too-many-findings";
 
 /// A list of malicious files.
 pub trait Hashes {
@@ -67,39 +69,74 @@ pub fn assess(
         end_of_life: distribution.as_ref().is_some_and(|d| d.is_past_its_end(knowledge.now)),
         ..Coverage::default()
     };
-    let (mut findings, mut asked) = (Vec::new(), BTreeSet::new());
+    let (mut findings, mut asked) = (Findings::default(), BTreeSet::new());
     if let Some(database) = knowledge.database {
-        let Matched { findings: found, ecosystems, uncovered, asked: of_database } =
-            matched(merged, distribution.as_ref(), database, knowledge.wishes)?;
+        let distribution = distribution.as_ref();
+        let Matched { ecosystems, uncovered, asked: of_database } =
+            matched(merged, distribution, database, knowledge.wishes, &mut findings)?;
         coverage.classes.insert(Class::Vulnerability);
         coverage.ecosystems = ecosystems;
         coverage.uncovered = uncovered;
-        findings = found;
         asked = of_database;
     }
     if let Some(hashes) = knowledge.hashes {
         coverage.classes.insert(Class::Malware);
-        findings.extend(listed(merged, hashes));
+        listed(merged, hashes, &mut findings);
     }
     coverage.classes.insert(Class::Baseline);
-    findings.extend(of_items(merged));
-    findings.extend(baseline(image, merged, knowledge));
-    Ok(Assessment { coverage, findings, ecosystems: asked })
+    of_items(merged, &mut findings);
+    baseline(image, merged, knowledge).into_iter().for_each(|finding| findings.add(finding));
+    Ok(Assessment { coverage, findings: findings.finish(), ecosystems: asked })
+}
+
+/// Findings, bounded so that an image cannot hide one behind many: those of one severity leave no
+/// less room for those of another, and what is left out is told as badly as can be.
+#[derive(Debug, Default)]
+pub(crate) struct Findings {
+    kept: Vec<Finding>,
+    counts: BTreeMap<(Class, Severity, bool), usize>,
+    left_out: BTreeSet<Class>,
+}
+
+impl Findings {
+    /// Keeps a finding, if there is room.
+    pub(crate) fn add(&mut self, finding: Finding) {
+        let alike = (finding.class, finding.severity, finding.is_fixable());
+        let count = self.counts.entry(alike).or_default();
+        if *count >= MAX_ALIKE {
+            self.left_out(finding.class);
+            return;
+        }
+        *count += 1;
+        self.kept.push(finding);
+    }
+
+    /// Something of a class was not looked at, or not kept, since there is too much of it.
+    pub(crate) fn left_out(&mut self, class: Class) {
+        self.left_out.insert(class);
+    }
+
+    fn finish(mut self) -> Vec<Finding> {
+        for class in self.left_out {
+            let title = "the image has more of this class than are kept, so some are not listed";
+            self.kept.push(Finding {
+                title: Some(title.into()),
+                ..Finding::new(class, TOO_MANY, Severity::Critical, SCANNER)
+            });
+        }
+        self.kept
+    }
 }
 
 /// Files whose digest is in a list.
-fn listed(merged: &Merged, hashes: &dyn Hashes) -> Vec<Finding> {
-    let mut findings = Vec::new();
+fn listed(merged: &Merged, hashes: &dyn Hashes, findings: &mut Findings) {
     for (at, layer) in merged.layers().iter().enumerate() {
         layer.table.each(|path, kind| {
             let Kind::File(hash) = kind else { return };
-            if findings.len() >= MAX_OF_FILES {
-                return;
-            }
             if let Some((sha256, name)) = hashes.find(&hash)
                 && merged.is_visible(at, path)
             {
-                findings.push(Finding {
+                findings.add(Finding {
                     path: Some(path.into()),
                     sha256: Some(sha256.into()),
                     title: Some("its SHA-256 is on a list of malicious files".into()),
@@ -113,16 +150,14 @@ fn listed(merged: &Merged, hashes: &dyn Hashes) -> Vec<Finding> {
             }
         });
     }
-    findings
 }
 
 /// What was found at single paths.
-fn of_items(merged: &Merged) -> Vec<Finding> {
+fn of_items(merged: &Merged, findings: &mut Findings) {
     let seen = merged.items().into_iter().map(|(path, item)| (path, item, ""));
     // A key that an upper layer hides is in the image all the same; anything else is not.
     let hidden = merged.hidden_items().filter(|(_, item)| matches!(item, Item::Secret { .. }));
     let hidden = hidden.map(|(path, item)| (path, item, ", in a lower layer of the image"));
-    let mut findings = Vec::new();
     for (path, item, remark) in seen.chain(hidden) {
         let finding = match item {
             Item::Malware(Signature { engine, name, severity, description, sha256 }) => Finding {
@@ -155,11 +190,8 @@ fn of_items(merged: &Merged) -> Vec<Finding> {
             },
             Item::Packages(_) | Item::Owned(_) | Item::Text(_) | Item::Mode(_) => continue,
         };
-        if findings.len() < MAX_OF_FILES {
-            findings.push(Finding { path: Some(path.into()), ..finding });
-        }
+        findings.add(Finding { path: Some(path.into()), ..finding });
     }
-    findings
 }
 
 /// The id of a file that could not be looked at.
@@ -248,4 +280,31 @@ pub(crate) fn cut(text: &str) -> String {
         cut.push('…');
     }
     cut
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_finding_is_hidden_behind_many() {
+        let mut findings = Findings::default();
+        let finding = |class, id: &str, severity| Finding::new(class, id, severity, SCANNER);
+        for at in 0..2 * MAX_ALIKE {
+            findings.add(finding(Class::Secret, &at.to_string(), Severity::Low));
+        }
+        findings.add(finding(Class::Secret, "last", Severity::High));
+        findings.add(finding(Class::Malware, "bad", Severity::Critical));
+        let kept = findings.finish();
+        assert_eq!(kept.len(), MAX_ALIKE + 3);
+        let ids: Vec<(&str, Severity)> =
+            kept[MAX_ALIKE..].iter().map(|f| (&*f.id, f.severity)).collect();
+        let wanted = ["last", "bad", TOO_MANY].into_iter();
+        assert_eq!(
+            ids,
+            wanted
+                .zip([Severity::High, Severity::Critical, Severity::Critical])
+                .collect::<Vec<_>>()
+        );
+    }
 }

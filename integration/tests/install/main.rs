@@ -37,7 +37,7 @@ fn stripped_binaries() -> PathBuf {
     let built = portcullis_integration::engine::own_binaries();
     let folder = built.join("stripped-for-install-tests");
     fs::create_dir_all(&folder).expect("a folder beside the binaries");
-    for name in ["portcullis", "containerd-shim-portcullis-v2"] {
+    for name in ["portcullis", "portcullis-scanner", "containerd-shim-portcullis-v2"] {
         let from = built.join(name);
         assert!(
             from.exists(),
@@ -718,6 +718,9 @@ fn folders_have_the_modes_that_their_readers_expect() {
         ("etc/portcullis", 0o755),
         ("etc/portcullis/policies", 0o755),
         ("etc/portcullis/portcullis.toml", 0o644),
+        ("etc/portcullis/malware", 0o755),
+        ("etc/portcullis/malware/portcullis.yar", 0o644),
+        ("usr/local/bin/portcullis-scanner", 0o755),
         ("var/lib/portcullis/verdicts", 0o700),
         ("var/lib/portcullis/events", 0o700),
         ("var/lib/portcullis/policy", 0o755),
@@ -802,7 +805,9 @@ fn a_running_shim_keeps_its_binary_until_it_is_gone() {
     let folder = tempfile::tempdir().unwrap();
     let name = "containerd-shim-portcullis-v2";
     fs::copy("/bin/sleep", folder.path().join(name)).unwrap();
-    symlink(node.binaries.join("portcullis"), folder.path().join("portcullis")).unwrap();
+    for command in ["portcullis", "portcullis-scanner"] {
+        symlink(node.binaries.join(command), folder.path().join(command)).unwrap();
+    }
     node.binaries = folder.path().to_owned();
     let before = node.state();
     node.run(&["--default-runtime"]);
@@ -836,6 +841,7 @@ fn a_run_that_is_killed_can_be_repeated_or_undone() {
     let folder = tempfile::tempdir().unwrap();
     let shim = "containerd-shim-portcullis-v2";
     fs::copy(binaries().join(shim), folder.path().join(shim)).unwrap();
+    program(&folder.path().join("portcullis-scanner"), "exit 1");
     let command = folder.path().join("portcullis");
     let script = format!(
         "#!/bin/sh\n{} \"$@\" || exit\n[ \"$1\" != man ] || rm \"$2\"/portcullis-*\n",

@@ -61,6 +61,7 @@ fn few_files() -> PathBuf {
         for name in ["portcullis-runc", "containerd-shim-portcullis-v2"] {
             fs::copy(binaries().join(name), folder.path().join(name)).expect("a copy");
         }
+        program(&folder.path().join("portcullis-scanner"), "exit 1");
         let command = binaries().join("portcullis").display().to_string();
         program(
             &folder.path().join("portcullis"),
