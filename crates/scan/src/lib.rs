@@ -22,7 +22,7 @@ use portcullis_osv::database::{Database, DatabaseError};
 use portcullis_types::{Binding, Class, Digest, ScanReport, Scanner as ScannerName, Timestamp};
 
 pub use kept::{Kept, KeptError, KeptImage};
-pub use target::{Target, TargetError};
+pub use target::{TargetError, source_at};
 pub use worker::WorkerError;
 
 /// Why an image was not scanned.
@@ -235,14 +235,15 @@ pub fn again(kept: &Kept, image: &KeptImage) -> Result<Option<Scanned>, ScanErro
 }
 
 /// The report of a scan, for the verdict store.
-pub fn report(assessment: Assessment, database: Option<&Database>, now: Timestamp) -> ScanReport {
+pub fn report(assessment: Assessment, known: &Known<'_>) -> ScanReport {
+    let now = known.now;
     ScanReport {
         scanner: ScannerName {
             name: SCANNER.to_owned(),
             version: Some(env!("CARGO_PKG_VERSION").to_owned()),
         },
         scanned_at: now,
-        database_at: database.and_then(|database| asked_at(database, &assessment)),
+        database_at: known.database.and_then(|database| asked_at(database, &assessment)),
         imported_at: now,
         binding: Binding::ByScan,
         coverage: assessment.coverage,

@@ -21,38 +21,31 @@ pub enum TargetError {
     Archive(PathBuf),
 }
 
-/// Finds out what a path leads to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Target;
-
-impl Target {
-    /// The source that a path is: a folder in OCI's layout, another folder as a root filesystem, an
-    /// archive.
-    ///
-    /// # Errors
-    /// [`TargetError`].
-    pub fn of_path(path: &Path) -> Result<Source, TargetError> {
-        let wrong = |error| TargetError::Path(path.to_owned(), error);
-        let path = path.canonicalize().map_err(wrong)?;
-        let metadata = path.metadata().map_err(wrong)?;
-        if metadata.is_dir() {
-            let is_layout = path.join("index.json").is_file() && path.join("oci-layout").is_file();
-            return Ok(if is_layout { Source::Layout(path) } else { Source::Root(path) });
-        }
-        if !metadata.is_file() {
-            return Err(TargetError::Kind(path));
-        }
-        let mut head = Vec::new();
-        File::open(&path).and_then(|file| file.take(512).read_to_end(&mut head)).map_err(wrong)?;
-        let is_tar = head.len() == 512
-            && (&head[257..262] == b"ustar"
-                || head[148..156].iter().all(|b| matches!(b, b'0'..=b'7' | b' ' | 0))
-                    && head[0] != 0);
-        let is_compressed =
-            head.starts_with(&[0x1f, 0x8b]) || head.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]);
-        match is_tar || is_compressed {
-            true => Ok(Source::Archive(path)),
-            false => Err(TargetError::Archive(path)),
-        }
+/// The source that a path is: a folder in OCI's layout, another folder as a root filesystem, an
+/// archive.
+///
+/// # Errors
+/// [`TargetError`].
+pub fn source_at(path: &Path) -> Result<Source, TargetError> {
+    let wrong = |error| TargetError::Path(path.to_owned(), error);
+    let path = path.canonicalize().map_err(wrong)?;
+    let metadata = path.metadata().map_err(wrong)?;
+    if metadata.is_dir() {
+        let is_layout = path.join("index.json").is_file() && path.join("oci-layout").is_file();
+        return Ok(if is_layout { Source::Layout(path) } else { Source::Root(path) });
+    }
+    if !metadata.is_file() {
+        return Err(TargetError::Kind(path));
+    }
+    let mut head = Vec::new();
+    File::open(&path).and_then(|file| file.take(512).read_to_end(&mut head)).map_err(wrong)?;
+    let is_tar = head.len() == 512
+        && (&head[257..262] == b"ustar"
+            || head[148..156].iter().all(|b| matches!(b, b'0'..=b'7' | b' ' | 0)) && head[0] != 0);
+    let is_compressed =
+        head.starts_with(&[0x1f, 0x8b]) || head.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]);
+    match is_tar || is_compressed {
+        true => Ok(Source::Archive(path)),
+        false => Err(TargetError::Archive(path)),
     }
 }

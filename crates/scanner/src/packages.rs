@@ -74,12 +74,7 @@ impl Tools {
         whole: &Whole,
         size: u64,
     ) -> io::Result<Vec<Item>> {
-        let text = || -> io::Result<_> {
-            match size > MAX_TEXT {
-                true => Err(io::Error::new(io::ErrorKind::FileTooLarge, "")),
-                false => whole.bytes(MAX_TEXT),
-            }
-        };
+        let text = || whole.bytes(MAX_TEXT);
         let too_large = || {
             vec![Item::Unread(format!("it has {size} bytes, and no more than {MAX_TEXT} are read"))]
         };

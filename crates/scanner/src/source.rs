@@ -82,16 +82,12 @@ pub(crate) fn open(job: &Job) -> Result<Opened, SourceError> {
     let wanted = job.image.as_deref();
     match &job.source {
         Source::Layout(path) => {
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            let root = rustix::fs::openat(rustix::fs::CWD, path, flags, Mode::empty());
-            let root = root.map_err(|error| SourceError::Open(path.clone(), error.into()))?;
+            let root = folder_at(path)?;
             let found = documents::of_layout(&mut Folder(&root), wanted, &job.platform)?;
             Ok(Opened { image: found.image, way: Way::Layout { root, layers: found.layers } })
         }
         Source::Blobs { folder, target, references } => {
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            let root = rustix::fs::openat(rustix::fs::CWD, folder, flags, Mode::empty());
-            let root = root.map_err(|error| SourceError::Open(folder.clone(), error.into()))?;
+            let root = folder_at(folder)?;
             let mut found =
                 documents::of_target(&mut Folder(&root), target.clone(), &job.platform)?;
             found.image.references.clone_from(references);
@@ -133,11 +129,7 @@ impl Opened {
             .filter(|(_, diff_id)| wanted.contains(*diff_id) && seen.insert((*diff_id).clone()));
         match self.way {
             Way::Root(path) => {
-                let gathered =
-                    folder::read(reading.gatherer(0), &path, folder::Style::Plain, limits.depth);
-                let gathered = gathered
-                    .map_err(|error| SourceError::Layer(path.display().to_string(), error))?;
-                reading.done(None, gathered).map_err(SourceError::Told)
+                unpacked(reading, 0, &path, folder::Style::Plain, None, limits.depth)
             }
             Way::Layout { root, layers } => next.try_for_each(|(at, diff_id)| {
                 let path = &layers[at];
@@ -157,15 +149,8 @@ impl Opened {
                     )
                 }
                 StoredLayer::Folder(path) => {
-                    let gathered = folder::read(
-                        reading.gatherer(at),
-                        path,
-                        folder::Style::Overlay,
-                        limits.depth,
-                    );
-                    let gathered = gathered
-                        .map_err(|error| SourceError::Layer(path.display().to_string(), error))?;
-                    reading.done(Some(diff_id), gathered).map_err(SourceError::Told)
+                    let style = folder::Style::Overlay;
+                    unpacked(reading, at, path, style, Some(diff_id), limits.depth)
                 }
             }),
             Way::Archive { path, layers } => {
@@ -178,6 +163,21 @@ impl Opened {
             }
         }
     }
+}
+
+/// Reads a layer, or a root filesystem, that lies unpacked in a folder.
+fn unpacked(
+    reading: &mut dyn Reading,
+    at: usize,
+    path: &Path,
+    style: folder::Style,
+    diff_id: Option<&Digest>,
+    depth: u64,
+) -> Result<(), SourceError> {
+    let gathered = folder::read(reading.gatherer(at), path, style, depth);
+    let gathered =
+        gathered.map_err(|error| SourceError::Layer(path.display().to_string(), error))?;
+    reading.done(diff_id, gathered).map_err(SourceError::Told)
 }
 
 /// Reads a layer that is a file of its own.
@@ -220,6 +220,12 @@ fn compared(place: &str, found: Option<Digest>, wanted: &Digest) -> Result<(), S
         }
         None => Err(SourceError::Missing(place.to_owned())),
     }
+}
+
+fn folder_at(path: &Path) -> Result<OwnedFd, SourceError> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = rustix::fs::openat(rustix::fs::CWD, path, flags, Mode::empty());
+    root.map_err(|error| SourceError::Open(path.to_owned(), error.into()))
 }
 
 /// Documents of a folder.

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, Cursor, Read, Seek, SeekFrom, Write};
 use std::os::fd::BorrowedFd;
 
+use portcullis_rpmdb::ReadSeek;
 use rustix::fs::{Mode, OFlags};
 
 /// Up to here it stays in memory.
@@ -18,10 +19,6 @@ pub(crate) enum Whole {
     /// A file.
     File(File),
 }
-
-/// Reads content from any place.
-pub(crate) trait ReadSeek: Read + Seek {}
-impl<T: Read + Seek> ReadSeek for T {}
 
 impl Whole {
     /// Reads from the beginning.

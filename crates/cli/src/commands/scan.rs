@@ -13,9 +13,10 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use portcullis_inventory::protocol::Limits;
 use portcullis_inventory::{Image, Wishes};
 use portcullis_osv::database::Database;
+use portcullis_report::feeds::Feeds;
 use portcullis_scan::{Chosen, Kept, Known, Progress, Scanned, Scanner};
 use portcullis_store::{Change, VerdictStore};
-use portcullis_types::{Coverage, Digest, Finding, Severity, Timestamp};
+use portcullis_types::{Coverage, Digest, Finding, ScanReport, Severity, Timestamp};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -84,11 +85,7 @@ pub(super) fn run(context: &Context, args: &Scan, output: Output) -> Result<Exit
         let scanned = scanner.scan(chosen, known.wishes, &mut bar);
         bar.bar.finish_and_clear();
         let scanned = scanned.with_context(|| format!("{target} is not scanned"))?;
-        let mut assessment = scanned.assess(&known)?;
-        for finding in &mut assessment.findings {
-            feeds.annotate(finding);
-        }
-        let report = portcullis_scan::report(assessment, database.as_ref(), now);
+        let report = judged(&scanned, &known, &feeds)?;
         let mut counts = BTreeMap::new();
         for finding in &report.findings {
             *counts.entry(finding.severity).or_insert(0) += 1;
@@ -127,6 +124,19 @@ pub(super) fn run(context: &Context, args: &Scan, output: Output) -> Result<Exit
         })
     };
     Ok(if rows.iter().any(is_failed) { Exit::Found } else { Exit::Done })
+}
+
+/// What is wrong with an image by what this node knows, its feeds too.
+pub(in crate::commands) fn judged(
+    scanned: &Scanned,
+    known: &Known<'_>,
+    feeds: &Feeds,
+) -> Result<ScanReport> {
+    let mut assessment = scanned.assess(known)?;
+    for finding in &mut assessment.findings {
+        feeds.annotate(finding);
+    }
+    Ok(portcullis_scan::report(assessment, known))
 }
 
 /// The findings that were asked for, the worst first.

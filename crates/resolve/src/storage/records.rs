@@ -39,7 +39,7 @@ pub(super) enum RecordError {
 }
 
 impl RecordError {
-    fn id(text: &str) -> Self {
+    pub(super) fn id(text: &str) -> Self {
         Self::Id(text.chars().take(80).flat_map(char::escape_default).collect())
     }
 }
@@ -183,11 +183,11 @@ fn one<'a, const N: usize>(
     }
 }
 
-fn text_of(value: Option<&RawValue>) -> Result<String, RecordError> {
+pub(super) fn text_of(value: Option<&RawValue>) -> Result<String, RecordError> {
     Ok(value.map(parse::<Option<String>>).transpose()?.flatten().unwrap_or_default())
 }
 
-fn list_of(value: Option<&RawValue>) -> Result<Vec<String>, RecordError> {
+pub(super) fn list_of(value: Option<&RawValue>) -> Result<Vec<String>, RecordError> {
     let list: Option<Vec<String>> = value.map(parse::<Option<_>>).transpose()?.flatten();
     let list = list.unwrap_or_default();
     if list.len() > MAX_LISTED {

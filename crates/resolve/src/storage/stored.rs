@@ -4,13 +4,12 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use portcullis_types::{Digest, ImageRef};
-use serde_json::value::RawValue;
 
 use super::files::{Folder, Owners, ReadError, if_there};
 use super::image;
-use super::records::{self, Layers, RecordError, add_layers, is_id};
+use super::records::{Layers, RecordError, add_layers, is_id, list_of, text_of};
 use super::resolve::MAX_RECORDS_FILE;
-use crate::documents::{DocumentError, diff_ids, each, parse};
+use crate::documents::{diff_ids, each};
 
 /// The driver whose layers lie as folders of changes.
 const DRIVER: &str = "overlay";
@@ -63,10 +62,9 @@ pub(super) fn find(
     let roots: Vec<PathBuf> = roots.iter().filter_map(|root| root.canonicalize().ok()).collect();
     for root in &roots {
         let failed = |source| StorageImageError::Records { path: root.clone(), source };
-        if let Some((id, top)) = record(root, image, deadline).map_err(failed)? {
+        if let Some(Record { id, names, top }) = record(root, image, deadline).map_err(failed)? {
             let config = config(root, &id, deadline).map_err(failed)?;
             let layers = layers(&roots, &top, &config, deadline)?;
-            let names = names(root, &id, deadline).map_err(failed)?;
             return Ok(StorageImage { names, config, layers });
         }
     }
@@ -84,39 +82,45 @@ fn folder(root: &Path, kind: &str, deadline: Instant) -> Result<Option<Folder>, 
     if_there(root.folder(&format!("{DRIVER}-{kind}")))
 }
 
-/// The id of an image and of its uppermost layer.
-fn record(root: &Path, image: &str, deadline: Instant) -> Result<Option<(String, String)>, Source> {
+/// What is recorded of an image.
+struct Record {
+    id: String,
+    names: Vec<String>,
+    /// Its uppermost layer.
+    top: String,
+}
+
+fn record(root: &Path, image: &str, deadline: Instant) -> Result<Option<Record>, Source> {
     let Some(images) = folder(root, "images", deadline)? else { return Ok(None) };
     let Some(json) = if_there(images.read("images.json", MAX_RECORDS_FILE))? else {
         return Ok(None);
     };
     let whole = image.parse::<ImageRef>().ok().map(|image| image.to_string());
     let id_asked = image.strip_prefix("sha256:").unwrap_or(image);
-    let mut found = None;
+    let (mut found, mut wrong) = (None, None);
     each(&json, ["id", "names", "layer"], |[id, names, layer]| {
-        let text = |value: Option<&RawValue>| -> Result<String, DocumentError> {
-            Ok(value.map(parse::<Option<String>>).transpose()?.flatten().unwrap_or_default())
-        };
-        let id = text(id)?;
-        let names: Option<Vec<String>> = names.map(parse::<Option<_>>).transpose()?.flatten();
-        let is_named = |name: &String| name == image || Some(name) == whole.as_ref();
-        if id == id_asked || names.unwrap_or_default().iter().any(is_named) {
-            found = Some((id, text(layer)?));
+        match (text_of(id), list_of(names), text_of(layer)) {
+            (Ok(id), Ok(names), Ok(top)) => {
+                let is_named = |name: &String| name == image || Some(name) == whole.as_ref();
+                if id == id_asked || names.iter().any(is_named) {
+                    found = Some(Record { id, names, top });
+                }
+            }
+            (Err(error), ..) | (_, Err(error), _) | (.., Err(error)) => {
+                wrong.get_or_insert(error);
+            }
         }
         Ok(())
     })?;
+    if let Some(error) = wrong {
+        return Err(Box::new(error));
+    }
     match found {
-        Some((id, layer)) if !is_id(&id) || !is_id(&layer) => Err(Box::new(RecordError::Id(
-            format!("{id} {layer}").chars().take(80).flat_map(char::escape_default).collect(),
-        ))),
+        Some(Record { id, top, .. }) if !is_id(&id) || !is_id(&top) => {
+            Err(Box::new(RecordError::id(&format!("{id} {top}"))))
+        }
         found => Ok(found),
     }
-}
-
-fn names(root: &Path, id: &str, deadline: Instant) -> Result<Vec<String>, Source> {
-    let Some(images) = folder(root, "images", deadline)? else { return Ok(Vec::new()) };
-    let json = images.read("images.json", MAX_RECORDS_FILE)?;
-    Ok(records::image(&json, id)?.map(|record| record.names).unwrap_or_default())
 }
 
 /// The configuration, which has the digest that is the image's id.

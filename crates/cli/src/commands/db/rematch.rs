@@ -6,13 +6,14 @@ use std::io::{self, Write};
 
 use anyhow::{Context as _, Result};
 use portcullis_osv::database::Database;
-use portcullis_scan::{Kept, KeptImage, Known};
-use portcullis_store::{Change, Detail, VerdictStore};
+use portcullis_scan::{Kept, Known};
+use portcullis_store::{Detail, VerdictStore};
 use portcullis_types::{Digest, Finding, Timestamp, Verdict};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::commands::{feed, scan::sources};
+use crate::commands::feed;
+use crate::commands::scan::{judged, sources};
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::render::{count, plain, wrapped};
@@ -63,31 +64,22 @@ pub(super) fn all(context: &Context, database: Option<&Database>) -> Result<Vec<
             wishes: image.wishes,
             now,
         };
-        let KeptImage { image: of, .. } = &image;
         let mut row = Rematched {
             image: facts.config.clone(),
-            references: of.references.clone(),
+            references: image.image.references.clone(),
             verdict: None,
             appeared: BTreeSet::new(),
             gone: BTreeSet::new(),
         };
         if let Some(scanned) = portcullis_scan::again(&kept, &image)? {
-            let mut assessment = scanned.assess(&known)?;
-            for finding in &mut assessment.findings {
-                feeds.annotate(finding);
-            }
             let store = context.store();
             let before = store.by_config(&facts.config, Detail::Full)?;
-            let report = portcullis_scan::report(assessment, database, now);
-            let after = store.absorb(&facts, report)?;
+            let after = store.absorb(&facts, judged(&scanned, &known, &feeds)?)?;
             let [before, now] = [ids(before.as_ref()), ids(Some(&after.verdict))];
             row.appeared = now.difference(&before).cloned().collect();
             row.gone = before.difference(&now).cloned().collect();
-            row.verdict = Some(match after.change {
-                Change::Unchanged => "unchanged",
-                _ if row.appeared.is_empty() && row.gone.is_empty() => "unchanged",
-                _ => "updated",
-            });
+            let is_as_before = row.appeared.is_empty() && row.gone.is_empty();
+            row.verdict = Some(if is_as_before { "unchanged" } else { "updated" });
         }
         rematched.push(row);
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use portcullis_inventory::Distribution;
 use portcullis_scan::Scanned;
-use portcullis_types::{Class, Finding, Severity, Timestamp};
+use portcullis_types::{Class, Finding, Timestamp};
 use serde_json::{Value, json};
 
 use super::{Row, sources};
@@ -55,7 +55,7 @@ pub(super) fn bom(row: &Row, scanned: &Scanned, now: Timestamp) -> Value {
             "bom-ref": finding.id,
             "id": finding.id,
             "source": { "name": "OSV", "url": format!("https://osv.dev/vulnerability/{}", finding.id) },
-            "ratings": [{ "severity": severity(finding.severity), "score": finding.cvss }],
+            "ratings": [{ "severity": finding.severity, "score": finding.cvss }],
             "description": finding.title,
             "published": finding.published,
             "recommendation": finding.fixed_version.as_deref().map(|fixed| format!("update to {fixed}")),
@@ -83,14 +83,4 @@ pub(super) fn bom(row: &Row, scanned: &Scanned, now: Timestamp) -> Value {
         "components": components.into_values().collect::<Vec<_>>(),
         "vulnerabilities": vulnerabilities.collect::<Vec<_>>(),
     })
-}
-
-fn severity(severity: Severity) -> &'static str {
-    match severity {
-        Severity::Critical => "critical",
-        Severity::High => "high",
-        Severity::Medium => "medium",
-        Severity::Low => "low",
-        Severity::Unknown => "unknown",
-    }
 }

@@ -12,7 +12,7 @@ use portcullis_inventory::protocol::{Source, StoredLayer};
 use portcullis_inventory::{Hashes, Item, Package};
 use portcullis_malware::hashes::List;
 use portcullis_resolve::{ContainerdResolver, StorageEngine, StorageResolver};
-use portcullis_scan::{Scanned, Target};
+use portcullis_scan::{Scanned, source_at};
 use portcullis_types::Digest;
 
 use crate::args::{Scan, ScanEngine};
@@ -30,7 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) fn of(context: &Context, args: &Scan, target: &str) -> Result<Source> {
     let is_path = target.starts_with(['/', '.']) || Path::new(target).exists();
     if is_path {
-        return Ok(Target::of_path(Path::new(target))?);
+        return Ok(source_at(Path::new(target))?);
     }
     let taken = || {
         format!("\"{target}\" is no file or folder here, and was taken for the name of an image")
