@@ -1,7 +1,9 @@
 //! What an image is made of, as far as the checks ask.
 
+use serde::{Deserialize, Serialize};
+
 /// Facts about a file or folder from its inode.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mode {
     /// `st_mode` with the type of file, as in inode(7): `0o104755` is a regular file with the
     /// set-user-ID bit.

@@ -9,7 +9,7 @@ use portcullis_secrets::{Finder, RULES};
 use portcullis_types::{Class, Coverage, Finding, Severity, Timestamp};
 
 use crate::advisories::{Matched, matched};
-use crate::{Distribution, Image, Item, Kind, Merged, Signature, StoredMode, Wishes};
+use crate::{Distribution, Image, Item, Kind, Merged, Signature, Wishes};
 
 /// The name of our scanner in reports and findings.
 pub const SCANNER: &str = "portcullis";
@@ -237,10 +237,9 @@ struct View<'a> {
 
 impl<'a> View<'a> {
     fn new(image: &Image, merged: &'a Merged) -> Self {
-        let modes = merged.items().into_iter().filter_map(|(path, item)| {
-            let Item::Mode(stored) = item else { return None };
-            let StoredMode { mode, uid, gid, capabilities } = *stored;
-            Some((path, portcullis_baseline::Mode { mode, uid, gid, capabilities }))
+        let modes = merged.items().into_iter().filter_map(|(path, item)| match item {
+            Item::Mode(mode) => Some((path, *mode)),
+            _ => None,
         });
         let modes = modes.collect();
         let asked = merged.paths(|path| portcullis_baseline::wants_text(path).is_some());

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use portcullis_baseline::Mode;
 use serde::{Deserialize, Serialize};
 
 use crate::{FileTable, Package};
@@ -32,7 +33,7 @@ pub enum Item {
     /// The content of a small file that checks are about.
     Text(Vec<u8>),
     /// The file is special by its mode.
-    Mode(StoredMode),
+    Mode(Mode),
     /// A signature of malware fits.
     Malware(Signature),
     /// A key, token or password.
@@ -61,17 +62,4 @@ pub struct Signature {
     pub description: Option<String>,
     /// SHA-256 of the file, in hexadecimal.
     pub sha256: String,
-}
-
-/// The mode of a file, as it is stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StoredMode {
-    /// `st_mode`, with the type of the file.
-    pub mode: u32,
-    /// Owner.
-    pub uid: u32,
-    /// Group.
-    pub gid: u32,
-    /// It has file capabilities.
-    pub capabilities: bool,
 }

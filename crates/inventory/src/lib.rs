@@ -24,7 +24,7 @@ pub use assess::{Assessment, Hashes, Knowledge, SCANNER, assess};
 pub use databases::{Database, database_of};
 pub use distribution::Distribution;
 pub use image::{Image, ImageConfigError, MAX_LAYERS};
-pub use layer::{Item, Layer, Signature, StoredMode};
+pub use layer::{Item, Layer, Signature};
 pub use merge::{Merged, real_place};
 pub use package::{Package, PackageKind};
 pub use path::{escaped, normal, path_hash};

@@ -4,10 +4,9 @@
 use std::collections::BTreeSet;
 
 use portcullis_inventory::{Image, ImageConfigError, MAX_LAYERS};
-use portcullis_types::{Algorithm, Digest};
+use portcullis_types::Digest;
 use serde::Deserialize;
 use serde_json::Value;
-use sha2::{Digest as _, Sha512};
 
 /// Most bytes of an index or manifest; registries take 4 MB.
 pub(crate) const MAX_DOCUMENT: u64 = 8 << 20;
@@ -272,20 +271,9 @@ fn checked(
 ) -> Result<Vec<u8>, DocumentError> {
     let path = descriptor.path();
     let bytes = documents.read(&path)?;
-    match is_digest_of(&descriptor.digest, &bytes) {
+    match descriptor.digest.is_of(&bytes) {
         true => Ok(bytes),
         false => Err(DocumentError::Digest(path)),
-    }
-}
-
-fn is_digest_of(digest: &Digest, bytes: &[u8]) -> bool {
-    match digest.algorithm() {
-        Algorithm::Sha256 => Digest::of(bytes) == *digest,
-        Algorithm::Sha512 => {
-            let hash = Sha512::digest(bytes);
-            let hex = hash.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-            hex.map(|digit| char::from_digit(digit.into(), 16)).eq(digest.hex().chars().map(Some))
-        }
     }
 }
 

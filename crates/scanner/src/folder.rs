@@ -12,11 +12,12 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use portcullis_baseline::Mode;
 use portcullis_inventory::{Kind, Layer, normal};
-use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::fs::{AtFlags, OFlags};
 use rustix::io::Errno;
 
-use crate::gather::{Gatherer, LayerError, Meta};
+use crate::gather::{Gatherer, LayerError};
 
 /// How a folder says what it takes away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,8 +40,8 @@ pub(crate) fn read(
     depth: u64,
 ) -> Result<Layer, LayerError> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let root =
-        rustix::fs::openat(rustix::fs::CWD, root, flags, Mode::empty()).map_err(io::Error::from)?;
+    let root = rustix::fs::openat(rustix::fs::CWD, root, flags, rustix::fs::Mode::empty())
+        .map_err(io::Error::from)?;
     let device = rustix::fs::fstat(&root).map_err(io::Error::from)?.st_dev;
     let mut walk = Walk { gatherer, style, device, most: depth, names: HashMap::new() };
     walk.folder(root)?;
@@ -117,14 +118,14 @@ impl Walk<'_> {
             Err(Errno::NOENT) => return Ok(None),
             stat => stat.map_err(io::Error::from)?,
         };
-        let meta =
-            Meta { mode: stat.st_mode, uid: stat.st_uid, gid: stat.st_gid, capabilities: false };
+        let mode =
+            Mode { mode: stat.st_mode, uid: stat.st_uid, gid: stat.st_gid, capabilities: false };
         match rustix::fs::FileType::from_raw_mode(stat.st_mode) {
             rustix::fs::FileType::Directory => {
                 let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                let below = rustix::fs::openat(folder, name, flags, Mode::empty());
+                let below = rustix::fs::openat(folder, name, flags, rustix::fs::Mode::empty());
                 let below = below.map_err(io::Error::from)?;
-                self.gatherer.other(path, Kind::Folder, meta)?;
+                self.gatherer.other(path, Kind::Folder, mode)?;
                 if stat.st_dev != self.device {
                     return Ok(None);
                 }
@@ -137,11 +138,11 @@ impl Walk<'_> {
                 let target = rustix::fs::readlinkat(folder, name, Vec::new());
                 let target = target.map_err(io::Error::from)?;
                 let target = portcullis_inventory::escaped(target.as_bytes()).into_owned();
-                self.gatherer.other(path, Kind::Link(target), meta)?;
+                self.gatherer.other(path, Kind::Link(target), mode)?;
                 Ok(None)
             }
             rustix::fs::FileType::RegularFile => {
-                self.file(folder, name, path, meta)?;
+                self.file(folder, name, path, mode)?;
                 Ok(None)
             }
             rustix::fs::FileType::CharacterDevice
@@ -151,7 +152,7 @@ impl Walk<'_> {
                 Ok(None)
             }
             _ => {
-                self.gatherer.other(path, Kind::Other, meta)?;
+                self.gatherer.other(path, Kind::Other, mode)?;
                 Ok(None)
             }
         }
@@ -162,14 +163,14 @@ impl Walk<'_> {
         folder: BorrowedFd<'_>,
         name: &OsString,
         path: &str,
-        meta: Meta,
+        mode: Mode,
     ) -> Result<(), LayerError> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = match rustix::fs::openat(folder, name, flags, Mode::empty()) {
+        let file = match rustix::fs::openat(folder, name, flags, rustix::fs::Mode::empty()) {
             Ok(file) => File::from(file),
             Err(Errno::NOENT) => return Ok(()),
             Err(error) => {
-                self.gatherer.other(path, Kind::Unread, meta)?;
+                self.gatherer.other(path, Kind::Unread, mode)?;
                 self.gatherer.unread(path, &format!("it cannot be opened: {error}"));
                 return Ok(());
             }
@@ -177,11 +178,11 @@ impl Walk<'_> {
         // What was opened counts, not what was there before.
         let metadata = file.metadata()?;
         if !metadata.is_file() {
-            return self.gatherer.other(path, Kind::Other, meta);
+            return self.gatherer.other(path, Kind::Other, mode);
         }
         let capabilities =
             rustix::fs::fgetxattr(&file, "security.capability", &mut [0_u8; 64]).is_ok();
-        let meta = Meta { capabilities, ..meta };
+        let mode = Mode { capabilities, ..mode };
         if metadata.nlink() > 1 && self.names.len() < MAX_NAMES {
             if let Some(first) = self.names.get(&metadata.ino()) {
                 // By another name it may be of another kind.
@@ -193,10 +194,10 @@ impl Walk<'_> {
                 self.names.insert(metadata.ino(), path.to_owned());
             }
         }
-        match self.gatherer.file(path, meta, metadata.len(), &mut &file) {
+        match self.gatherer.file(path, mode, metadata.len(), &mut &file) {
             // A file of a live system may grow shorter, and a file system may be damaged.
             Err(LayerError::Read(error)) => {
-                self.gatherer.other(path, Kind::Unread, meta)?;
+                self.gatherer.other(path, Kind::Unread, mode)?;
                 self.gatherer.unread(path, &format!("it cannot be read: {error}"));
                 Ok(())
             }

@@ -5,9 +5,7 @@ use std::io::{self, Read};
 use std::os::fd::BorrowedFd;
 
 use portcullis_baseline::Mode;
-use portcullis_inventory::{
-    FileTable, Item, Kind, Layer, StoredMode, TableBuilder, TableError, path_hash,
-};
+use portcullis_inventory::{FileTable, Item, Kind, Layer, TableBuilder, TableError, path_hash};
 use portcullis_types::Digest;
 use sha2::{Digest as _, Sha256};
 
@@ -39,15 +37,6 @@ pub enum LayerError {
     /// More of something than any layer has.
     #[error("it has more than {0}")]
     Limit(String),
-}
-
-/// What is known of a file besides its content.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Meta {
-    pub(crate) mode: u32,
-    pub(crate) uid: u32,
-    pub(crate) gid: u32,
-    pub(crate) capabilities: bool,
 }
 
 /// Collects a layer.
@@ -113,9 +102,9 @@ impl<'g> Gatherer<'g> {
     }
 
     /// A folder, a link, or something else that has no content.
-    pub(crate) fn other(&mut self, path: &str, kind: Kind, meta: Meta) -> Result<(), LayerError> {
+    pub(crate) fn other(&mut self, path: &str, kind: Kind, mode: Mode) -> Result<(), LayerError> {
         self.replaced(path);
-        self.mode(path, meta);
+        self.mode(path, mode);
         Ok(self.table.add(path, kind)?)
     }
 
@@ -132,11 +121,9 @@ impl<'g> Gatherer<'g> {
         self.links.remove(path);
     }
 
-    fn mode(&mut self, path: &str, meta: Meta) {
-        let Meta { mode, uid, gid, capabilities } = meta;
-        let asked = Mode { mode, uid, gid, capabilities };
-        if portcullis_baseline::wants_mode(path, &asked) {
-            self.add(path, Item::Mode(StoredMode { mode, uid, gid, capabilities }));
+    fn mode(&mut self, path: &str, mode: Mode) {
+        if portcullis_baseline::wants_mode(path, &mode) {
+            self.add(path, Item::Mode(mode));
         }
     }
 
@@ -153,12 +140,12 @@ impl<'g> Gatherer<'g> {
     pub(crate) fn file(
         &mut self,
         path: &str,
-        meta: Meta,
+        mode: Mode,
         size: u64,
         content: &mut dyn Read,
     ) -> Result<(), LayerError> {
         self.replaced(path);
-        self.mode(path, meta);
+        self.mode(path, mode);
         self.layer.bytes = self.layer.bytes.saturating_add(size);
         if size > self.limits.file_bytes {
             let most = self.limits.file_bytes;

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 
+use portcullis_baseline::Mode;
 use portcullis_inventory::{Kind, Layer, escaped, normal, real_place};
 
-use crate::gather::{Gatherer, LayerError, Meta};
+use crate::gather::{Gatherer, LayerError};
 use crate::tar::{Entry, EntryKind, Tar};
 
 /// Marks what a layer takes away.
@@ -129,11 +130,11 @@ fn put(
     };
     match entry.kind {
         EntryKind::Folder if path.is_empty() => Ok(()),
-        EntryKind::Folder => gatherer.other(&path, Kind::Folder, meta(entry, IS_FOLDER)),
+        EntryKind::Folder => gatherer.other(&path, Kind::Folder, mode(entry, IS_FOLDER)),
         EntryKind::SymbolicLink => {
             let target = escaped(&entry.link);
             let target = target.get(..4096).unwrap_or(&target).to_owned();
-            gatherer.other(&path, Kind::Link(target), meta(entry, IS_LINK))
+            gatherer.other(&path, Kind::Link(target), mode(entry, IS_LINK))
         }
         EntryKind::HardLink => {
             let target = inside(&entry.link).ok_or_else(|| LayerError::Path(path.clone()))?;
@@ -141,15 +142,15 @@ fn put(
             Ok(())
         }
         EntryKind::Device(..) | EntryKind::Fifo => {
-            gatherer.other(&path, Kind::Other, meta(entry, IS_OTHER))
+            gatherer.other(&path, Kind::Other, mode(entry, IS_OTHER))
         }
-        EntryKind::File => gatherer.file(&path, meta(entry, IS_FILE), entry.size, content),
+        EntryKind::File => gatherer.file(&path, mode(entry, IS_FILE), entry.size, content),
         EntryKind::Unknown(_) => Ok(()),
     }
 }
 
-fn meta(entry: &Entry, kind: u32) -> Meta {
-    Meta {
+fn mode(entry: &Entry, kind: u32) -> Mode {
+    Mode {
         mode: entry.mode | kind,
         uid: entry.uid,
         gid: entry.gid,

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
+use sha2::{Digest as _, Sha256, Sha512};
 
 /// The hash functions that the OCI image specification registers and engines use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -72,6 +72,20 @@ impl Digest {
     /// The SHA-256 digest of some bytes.
     pub fn of(bytes: &[u8]) -> Self {
         Self::sha256(Sha256::digest(bytes).into())
+    }
+
+    /// Whether it is the digest of these bytes.
+    pub fn is_of(&self, bytes: &[u8]) -> bool {
+        let is_hex_of = |hash: &[u8]| {
+            let nibbles = hash.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+            nibbles
+                .map(|nibble| char::from_digit(u32::from(nibble), 16))
+                .eq(self.hex.chars().map(Some))
+        };
+        match self.algorithm {
+            Algorithm::Sha256 => is_hex_of(&Sha256::digest(bytes)),
+            Algorithm::Sha512 => is_hex_of(&Sha512::digest(bytes)),
+        }
     }
 
     /// The hash function.
@@ -172,5 +186,22 @@ mod tests {
     fn bytes_and_text_agree() {
         let digest = Digest::sha256([0xab; 32]);
         assert_eq!(digest.to_string().parse::<Digest>().unwrap(), digest);
+    }
+
+    #[test]
+    fn content_is_what_its_digest_says() {
+        let sha256: Digest =
+            "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+                .parse()
+                .unwrap();
+        let sha512: Digest =
+            "sha512:ddaf35a193617abacc417349ae20413112e6fa4e89a97ea20a9eeee64b55d39a\
+             2192992a274fc1a836ba3c23a3feebbd454d4423643ce80e2a9ac94fa54ca49f"
+                .parse()
+                .unwrap();
+        for digest in [sha256, sha512] {
+            assert!(digest.is_of(b"abc"));
+            assert!(!digest.is_of(b"abd"));
+        }
     }
 }
