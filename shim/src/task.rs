@@ -23,7 +23,7 @@ use containerd_shim_protos::types::task::{ProcessInfo, Status};
 use portcullis_gate::{Admission, Ask, Gate, Permit};
 use portcullis_resolve::{ContainerdResolver, RootfsMount, Start};
 use portcullis_settings::Door;
-use portcullis_types::Engine;
+use portcullis_types::{Engine, Place};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
@@ -282,6 +282,10 @@ impl TaskService {
             container_id: request.id.clone(),
             bundle: PathBuf::from(&request.bundle),
             caller_waits,
+            place: Place::Containerd {
+                socket: self.0.resolver.address().to_owned(),
+                namespace: Some(self.0.namespace.clone()),
+            },
         };
         let resolver = self.0.resolver.clone();
         let namespace = self.0.namespace.clone();

@@ -20,7 +20,7 @@ use portcullis_resolve::{
     ContainerdResolver, DockerResolver, OciStart, Resolved, StorageEngine, StorageResolver,
 };
 use portcullis_settings::{Door, RuntimeError, WrapperSettings};
-use portcullis_types::Engine;
+use portcullis_types::{Engine, Place};
 use serde::Serialize;
 
 use crate::oci_args::{self, CreatesNothing, Creation, Line, Told, Unclear};
@@ -125,13 +125,15 @@ fn permit(door: &Door, creation: &Creation) -> Result<Permit, WrapperError> {
         container_id: creation.id.clone(),
         bundle: bundle.path.clone(),
         caller_waits: None,
+        place: place(&settings),
     };
-    let state = creation.state.clone();
+    let (state, place) = (creation.state.clone(), ask.place.clone());
     let (id, path, root) = (creation.id.clone(), bundle.path.clone(), bundle.root.clone());
     let permit = gate.admit(&ask, move |deadline| match root {
         Err(why) => Resolved::unknown(&why),
         Ok(root) => resolve(
-            settings,
+            engine,
+            place,
             &OciStart {
                 container_id: &id,
                 bundle: &path,
@@ -145,21 +147,39 @@ fn permit(door: &Door, creation: &Creation) -> Result<Permit, WrapperError> {
     Ok(permit)
 }
 
-/// Which image it is, asked where the engine keeps its records.
-fn resolve(settings: WrapperSettings, start: &OciStart<'_>) -> Resolved {
-    let storage = |engine, settings: WrapperSettings| {
-        let roots = match settings.storage.is_empty() {
+/// Where the engine has its images.
+fn place(settings: &WrapperSettings) -> Place {
+    let storage = |engine| Place::Storage {
+        roots: match settings.storage.is_empty() {
             true => StorageResolver::default_roots(engine),
-            false => settings.storage,
-        };
-        StorageResolver::new(engine, roots).resolve(start)
+            false => settings.storage.clone(),
+        },
     };
-    let socket = settings.socket.display().to_string();
+    let socket = settings.socket.clone();
     match settings.engine {
-        Engine::Containerd => ContainerdResolver::new(&socket).resolve_oci(start),
-        Engine::CriO => storage(StorageEngine::CriO, settings),
-        Engine::Podman => storage(StorageEngine::Podman, settings),
-        Engine::Docker => DockerResolver::new(settings.data, &socket).resolve(start),
+        Engine::Containerd => Place::Containerd { socket, namespace: None },
+        Engine::CriO => storage(StorageEngine::CriO),
+        Engine::Podman => storage(StorageEngine::Podman),
+        Engine::Docker => Place::Docker { data: settings.data.clone(), socket },
+    }
+}
+
+/// Which image it is, asked where the engine keeps its records.
+fn resolve(engine: Engine, place: Place, start: &OciStart<'_>) -> Resolved {
+    match place {
+        Place::Containerd { socket, .. } => {
+            ContainerdResolver::new(&socket.to_string_lossy()).resolve_oci(start)
+        }
+        Place::Storage { roots } => {
+            let engine = match engine {
+                Engine::CriO => StorageEngine::CriO,
+                _ => StorageEngine::Podman,
+            };
+            StorageResolver::new(engine, roots).resolve(start)
+        }
+        Place::Docker { data, socket } => {
+            DockerResolver::new(data, &socket.to_string_lossy()).resolve(start)
+        }
     }
 }
 

@@ -1,12 +1,13 @@
 //! The one way to a [`Permit`]: identify, look up, decide, record.
 //!
 //! A start is a straight line, and [`Gate::admit`] is it. Nothing here writes a verdict, scans, or
-//! touches the network. The decision itself is `portcullis_policy::decide`, pure and total; here
+//! touches the network; the node's agent is asked for a scan where a policy wants one. The decision itself is `portcullis_policy::decide`, pure and total; here
 //! stand the reads around it, each of which may fail without ending the line: a failure becomes a
 //! cause, and the policy says what it means.
 
 #![forbid(unsafe_code)]
 
+pub mod agent;
 mod evidence;
 mod permit;
 pub mod published;
@@ -25,7 +26,7 @@ use portcullis_settings::{Allows, DoorSettings, Settings};
 use portcullis_store::{FileStore, VerdictStore};
 use portcullis_types::{
     Action, Cause, Decision, Engine, Event, EventKind, Evidence, Failure, Finding, Identity,
-    Lookup, Request, Timestamp, Workload, with_causes,
+    Lookup, Place, Request, Timestamp, Workload, with_causes,
 };
 pub use portcullis_workload::root as root_of;
 
@@ -40,6 +41,8 @@ pub struct Ask {
     pub bundle: PathBuf,
     /// How long the caller waits at all, if it says so.
     pub caller_waits: Option<Duration>,
+    /// Where the engine has its images, for a scan that a policy wants.
+    pub place: Place,
 }
 
 /// The dangerous settings of the start that a bundle describes.
@@ -133,6 +136,16 @@ impl Gate {
         let set = self.load_policies(&mut evidence);
         let request = resolved.request(ask.engine, &self.settings.node, &ask.container_id);
         let identity = &resolved.identity;
+        if portcullis_policy::is_unscanned(&evidence)
+            && set.as_ref().is_some_and(|set| set.wants_scan(&request, identity))
+        {
+            self.have_scanned(
+                &ask.place,
+                identity,
+                &mut evidence,
+                begun + bound.mul_f32(RESOLVING),
+            );
+        }
         let clock = Timestamp::now();
         // A clock that was set back brings no exception, grace or observation to life again.
         let now = self.audit.ledger().judged_now(clock);
@@ -181,6 +194,26 @@ impl Gate {
     /// What the store says about an image.
     pub fn evidence_for(&self, identity: &Identity) -> Evidence {
         evidence::lookup(self.store.as_ref(), identity)
+    }
+
+    /// Has the agent scan an image, and looks it up again. Without a scan it stays unscanned, and
+    /// the evidence says why there is none.
+    fn have_scanned(
+        &self,
+        place: &Place,
+        identity: &Identity,
+        evidence: &mut Evidence,
+        until: Instant,
+    ) {
+        let Some(config) = identity.config.as_ref().filter(|_| identity.is_bound()) else { return };
+        match agent::scan(&self.settings.paths().agent(), config, place, until) {
+            Ok(()) => {
+                let Evidence { lookup, failures, .. } = self.evidence_for(identity);
+                evidence.lookup = lookup;
+                evidence.failures.extend(failures);
+            }
+            Err(why) => evidence.failures.push(Failure::new(Cause::Unscanned, why)),
+        }
     }
 
     /// The policy set in force; a set that cannot be used is a failure among the evidence.

@@ -1,14 +1,22 @@
 //! The gate around the decision: deadlines, bugs, records that fail.
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::io::Write;
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use portcullis_policy::PolicySet;
 use portcullis_resolve::Resolved;
 use portcullis_settings::{DoorSettings, Settings};
-use portcullis_types::{Digest, Engine, Identity, Surety};
+use portcullis_store::{FileStore, VerdictStore};
+use portcullis_types::{
+    Binding, Class, Coverage, Digest, Engine, Identity, ImageFacts, Place, ScanReport, Scanner,
+    Surety, Timestamp,
+};
 
+use crate::agent::{AgentAnswer, AgentAsk, read_line};
 use crate::{Ask, Gate, published};
 
 struct Node {
@@ -49,6 +57,7 @@ fn ask() -> Ask {
         container_id: "c".into(),
         bundle: "/nonexistent".into(),
         caller_waits: None,
+        place: Place::Storage { roots: Vec::new() },
     }
 }
 
@@ -125,6 +134,103 @@ fn a_resolver_that_hangs_costs_the_deadline_and_no_more() {
         assert!(node.events().contains("\"deadline\""), "{}", node.events());
         assert!(!node.events().contains("identityUnknown"), "{}", node.events());
     }
+}
+
+/// Answers the next question on an agent's socket so; gives the question.
+fn agent(
+    node: &Node,
+    answer: impl FnOnce() -> AgentAnswer + Send + 'static,
+) -> std::thread::JoinHandle<AgentAsk> {
+    let socket = node.settings().paths().agent();
+    fs::create_dir_all(socket.parent().unwrap()).unwrap();
+    let listener = UnixListener::bind(&socket).unwrap();
+    std::thread::spawn(move || {
+        let (stream, _) = listener.accept().unwrap();
+        let line = read_line(&stream, Instant::now() + Duration::from_secs(20)).unwrap();
+        let mut answer = serde_json::to_vec(&answer()).unwrap();
+        answer.push(b'\n');
+        let _it_may_have_gone = (&mut &stream).write_all(&answer);
+        serde_json::from_slice(&line).unwrap()
+    })
+}
+
+const SCANS: &str = r#"{"unscanned":{"action":"block","scan":true}}"#;
+
+#[test]
+fn an_image_that_nobody_has_scanned_is_scanned_by_the_agent_if_a_policy_wants_that() {
+    let node = Node::new(SCANS);
+    let store = FileStore::open(node.settings().paths().verdicts());
+    let asked = agent(&node, move || {
+        let report = ScanReport {
+            scanner: Scanner { name: "agent".into(), version: None },
+            scanned_at: Timestamp::now(),
+            database_at: None,
+            imported_at: Timestamp::now(),
+            binding: Binding::ByScan,
+            coverage: Coverage { classes: [Class::Malware].into(), ..Coverage::default() },
+            findings: Vec::new(),
+        };
+        let facts = ImageFacts {
+            config: Digest::of(b"config"),
+            chain_id: Some(Digest::of(b"chain")),
+            manifests: BTreeSet::new(),
+            references: BTreeSet::new(),
+        };
+        store.absorb(&facts, report).unwrap();
+        AgentAnswer::Scanned
+    });
+    let _permit = node.gate().admit(&ask(), |_| bound()).unwrap();
+    let AgentAsk::Scan { image, place, wait_millis } = asked.join().unwrap() else {
+        panic!("it was asked for something else")
+    };
+    assert_eq!((image, place), (Digest::of(b"config"), ask().place));
+    assert!((1..1500).contains(&wait_millis), "{wait_millis}");
+    // It is known now, and nobody asks again: nobody listens any more either.
+    let _permit = node.gate().admit(&ask(), |_| bound()).unwrap();
+}
+
+#[test]
+fn without_a_scan_the_image_stays_unscanned_and_the_line_says_why() {
+    let refused = |node: &Node| node.gate().admit(&ask(), |_| bound()).unwrap_err().to_string();
+    let why = || "a bomb".to_owned();
+    for (answer, said) in [
+        (AgentAnswer::Pending, "not scanned (the agent is scanning it): try again"),
+        (AgentAnswer::Busy, "not scanned (the agent has many images to scan)"),
+        (AgentAnswer::Failed { why: why() }, "not scanned (the agent could not scan it: a bomb)"),
+        (AgentAnswer::Refused { why: why() }, "not scanned (the agent does not scan it: a bomb)"),
+        // It says so, and the store does not.
+        (AgentAnswer::Scanned, "not scanned: run portcullis import or scan the image"),
+    ] {
+        let node = Node::new(SCANS);
+        let asked = agent(&node, move || answer);
+        let line = refused(&node);
+        assert!(line.contains(said), "{line}");
+        asked.join().unwrap();
+        assert!(node.events().contains("\"unscanned\""), "{}", node.events());
+    }
+    let node = Node::new(SCANS);
+    let line = refused(&node);
+    assert!(line.contains("not scanned (no agent answers at "), "{line}");
+    // A policy that does not ask for it.
+    let node = Node::new(r#"{"unscanned":{"action":"block"}}"#);
+    assert!(refused(&node).contains("not scanned: run portcullis import"));
+}
+
+#[test]
+fn an_agent_that_hangs_costs_the_deadline_and_no_more() {
+    let node = Node::new(SCANS);
+    let (answer_now, wait) = std::sync::mpsc::channel::<()>();
+    let asked = agent(&node, move || {
+        let _gone = wait.recv();
+        AgentAnswer::Scanned
+    });
+    let ask = Ask { caller_waits: Some(Duration::from_millis(200)), ..ask() };
+    let begun = Instant::now();
+    let refusal = node.gate().admit(&ask, |_| bound()).unwrap_err();
+    assert!(begun.elapsed() < Duration::from_secs(10), "it waited for the agent");
+    assert!(refusal.message().contains("the agent did not answer"), "{refusal}");
+    drop(answer_now);
+    asked.join().unwrap();
 }
 
 #[test]

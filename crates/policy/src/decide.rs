@@ -22,7 +22,8 @@ use crate::compiled::Policy;
 use crate::index::{Asked, IdHash};
 use crate::{PolicySet, VexIndex, VexJudgement};
 
-pub(crate) use causes::day;
+pub use causes::is_unscanned;
+pub(crate) use causes::{UNSCANNED, day};
 pub(crate) use findings::{CONDITION, NO_DIGEST, UNAUTHORIZED_IMAGE, unmet_field};
 pub(crate) use scope::in_scope;
 

@@ -35,7 +35,7 @@ pub use cel::{
     Asked, COST_LIMIT, Cost, EvaluationError, Expression, ExpressionError, Input, START_COST_LIMIT,
 };
 pub use compiled::{PolicySet, PublishedError};
-pub use decide::{Defaults, InForce, decide};
+pub use decide::{Defaults, InForce, decide, is_unscanned};
 pub use document::ProtectionPolicy;
 pub use fault::{Fault, Place};
 pub use message::{one_line, refusal};

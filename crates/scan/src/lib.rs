@@ -6,22 +6,22 @@
 
 #![forbid(unsafe_code)]
 
+mod engines;
 mod kept;
+mod node;
 mod target;
 mod worker;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use portcullis_baseline::passwords::WordList;
 use portcullis_inventory::protocol::{Job, Limits, Source};
-use portcullis_inventory::{
-    Assessment, Hashes, Image, Knowledge, Layer, Merged, SCANNER, Wishes, assess,
-};
-use portcullis_osv::database::{Database, DatabaseError};
-use portcullis_types::{Binding, Class, Digest, ScanReport, Scanner as ScannerName, Timestamp};
+use portcullis_inventory::{Image, Layer, Merged, Wishes};
+use portcullis_types::{Class, Digest};
 
+pub use engines::{FindError, find};
 pub use kept::{Kept, KeptError, KeptImage};
+pub use node::{Node, NodeError, clamd, own_platform, rules};
 pub use target::{TargetError, source_at};
 pub use worker::WorkerError;
 
@@ -35,12 +35,12 @@ pub enum ScanError {
     /// What is kept of layers.
     #[error(transparent)]
     Kept(#[from] KeptError),
-    /// The advisories.
-    #[error("the vulnerability database cannot be asked")]
-    Database(#[from] DatabaseError),
     /// The scanner did not tell of a layer.
     #[error("the scanner did not read the layer {0}")]
     Layer(Digest),
+    /// Another image is there than the one that was asked for.
+    #[error("the image that is there is not the one with the configuration {0}")]
+    Other(Digest),
 }
 
 /// How images are read on this node.
@@ -58,20 +58,6 @@ pub struct Scanner {
     pub limits: Limits,
 }
 
-/// What is known on this node, to judge what images have.
-pub struct Known<'k> {
-    /// Advisories.
-    pub database: Option<&'k Database>,
-    /// Lists of malicious files.
-    pub hashes: Option<&'k dyn Hashes>,
-    /// Words that are tried as passwords.
-    pub words: &'k WordList,
-    /// Whether what lock files ask for counts.
-    pub wishes: Wishes,
-    /// What time it is.
-    pub now: Timestamp,
-}
-
 /// Told while an image is read.
 pub trait Progress {
     /// The image was found: so many of its layers are read, the others are known.
@@ -80,6 +66,10 @@ pub trait Progress {
     fn read(&mut self, layer: usize, bytes: u64);
     /// A layer was read.
     fn done(&mut self);
+    /// Whether nobody wants it any more: then the scan fails.
+    fn is_stopped(&self) -> bool {
+        false
+    }
 }
 
 /// Which image.
@@ -91,6 +81,8 @@ pub struct Chosen {
     pub image: Option<String>,
     /// Which platform of several.
     pub platform: String,
+    /// The digest of its configuration, if it is known: no other image is read then.
+    pub config: Option<Digest>,
 }
 
 /// An image that was read.
@@ -132,6 +124,11 @@ impl Scanner {
         };
         let mut worker = worker::Worker::start(&self.program, job, self.clamd.as_deref())?;
         let found = worker.image()?;
+        if let Some(asked) = chosen.config
+            && found.image.config.as_ref() != Some(&asked)
+        {
+            return Err(ScanError::Other(asked));
+        }
         let mut searched = BTreeSet::from([Class::Secret]);
         if !found.engines.is_empty() {
             searched.insert(Class::Malware);
@@ -195,24 +192,6 @@ impl Scanner {
     }
 }
 
-impl Scanned {
-    /// What is wrong with it, by what is known now.
-    ///
-    /// # Errors
-    /// The advisories cannot be asked.
-    pub fn assess(&self, known: &Known<'_>) -> Result<Assessment, ScanError> {
-        let knowledge = Knowledge {
-            database: known.database,
-            hashes: known.hashes,
-            searched: self.searched.clone(),
-            wishes: known.wishes,
-            words: known.words,
-            now: known.now,
-        };
-        Ok(assess(&self.image, &self.merged, &knowledge)?)
-    }
-}
-
 /// A kept image as if it were read now, without reading a layer. `None` if a layer is not kept any
 /// more.
 ///
@@ -232,32 +211,6 @@ pub fn again(kept: &Kept, image: &KeptImage) -> Result<Option<Scanned>, ScanErro
         layers_known: layers.len(),
         merged: Merged::new(layers),
     }))
-}
-
-/// The report of a scan, for the verdict store.
-pub fn report(assessment: Assessment, known: &Known<'_>) -> ScanReport {
-    let now = known.now;
-    ScanReport {
-        scanner: ScannerName {
-            name: SCANNER.to_owned(),
-            version: Some(env!("CARGO_PKG_VERSION").to_owned()),
-        },
-        scanned_at: now,
-        database_at: known.database.and_then(|database| asked_at(database, &assessment)),
-        imported_at: now,
-        binding: Binding::ByScan,
-        coverage: assessment.coverage,
-        findings: assessment.findings.into_iter().map(Into::into).collect(),
-    }
-}
-
-/// How old the advisories are: of the ecosystems that were asked, the oldest one's newest.
-fn asked_at(database: &Database, assessment: &Assessment) -> Option<Timestamp> {
-    let asked = &assessment.ecosystems;
-    let all = database.manifest().ecosystems.iter();
-    let of = all.filter(|(name, _)| asked.contains(*name));
-    of.filter_map(|(_, contents)| contents.modified.map(|modified| modified.min(contents.read)))
-        .min()
 }
 
 /// The scanner's program beside this one.

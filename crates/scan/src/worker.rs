@@ -46,6 +46,9 @@ pub enum WorkerError {
     /// It ended without a word.
     #[error("the scanner ended without an answer ({0}); it may use {1} MB of memory")]
     Ended(String, u64),
+    /// Nobody wants it any more.
+    #[error("it was stopped")]
+    Stopped,
     /// It said something else than it should.
     #[error("the scanner said something that was not asked")]
     Unexpected,
@@ -129,6 +132,9 @@ impl Worker {
         let mut left = layers.clone();
         self.tell(&Asked { layers })?;
         loop {
+            if progress.is_stopped() {
+                return Err(WorkerError::Stopped);
+            }
             match self.hear()? {
                 Said::Progress { layer, bytes } => progress.read(layer as usize, bytes),
                 Said::Layer { diff_id, layer } => {

@@ -13,7 +13,9 @@ pub mod trusted;
 mod wrapper;
 
 pub use paths::Paths;
-pub use read::{Allows, Fault, RuntimeSettings, Settings, SettingsError, SystemdCgroup};
+pub use read::{
+    AgentSettings, Allows, Fault, RuntimeSettings, Settings, SettingsError, SystemdCgroup,
+};
 pub use wrapper::{RuntimeError, WRAPPER, WrapperSettings};
 
 use std::path::{Path, PathBuf};

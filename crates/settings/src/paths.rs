@@ -64,6 +64,11 @@ impl Paths {
         self.root.join("etc/portcullis/malware")
     }
 
+    /// The agent's socket.
+    pub fn agent(&self) -> PathBuf {
+        self.root.join("run/portcullis/agent.sock")
+    }
+
     /// The ledger's folder.
     pub fn events(&self) -> PathBuf {
         self.root.join("var/lib/portcullis/events")

@@ -46,6 +46,15 @@ pub struct RuntimeSettings {
     pub systemd_cgroup: SystemdCgroup,
 }
 
+/// How the agent scans.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AgentSettings {
+    /// Most images that wait for a scan.
+    pub waiting: usize,
+    /// Most seconds that a scan may take.
+    pub scan_seconds: u64,
+}
+
 /// The settings of a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -68,6 +77,8 @@ pub struct Settings {
     pub max_event_bytes: u64,
     /// What the shim runs.
     pub runtime: RuntimeSettings,
+    /// How the agent scans.
+    pub agent: AgentSettings,
     /// The wrappers that the file names.
     wrappers: BTreeMap<String, WrapperSettings>,
 }
@@ -89,6 +100,7 @@ impl Default for Settings {
                 root: "/run/containerd/runc".into(),
                 systemd_cgroup: SystemdCgroup::Detect,
             },
+            agent: AgentSettings { waiting: 64, scan_seconds: 900 },
             wrappers: BTreeMap::new(),
         }
     }
@@ -188,6 +200,7 @@ struct Raw {
     gate: RawGate,
     events: RawEvents,
     runtime: RawRuntime,
+    agent: RawAgent,
     wrapper: BTreeMap<String, RawWrapper>,
 }
 
@@ -210,6 +223,13 @@ struct RawRuntime {
     binary: Option<String>,
     root: Option<String>,
     systemd_cgroup: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+struct RawAgent {
+    waiting: Option<usize>,
+    scan_time: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -329,6 +349,22 @@ fn check(raw: Raw) -> Result<Settings, Vec<Fault>> {
             SystemdCgroup::Detect
         }
     };
+    let waiting = match raw.agent.waiting {
+        None => shipped.agent.waiting,
+        Some(waiting @ 1..=10_000) => waiting,
+        Some(_) => {
+            fault("agent.waiting", "1 to 10000 images".into());
+            shipped.agent.waiting
+        }
+    };
+    let scan_seconds = match raw.agent.scan_time.as_deref().map(milliseconds) {
+        None => shipped.agent.scan_seconds,
+        Some(Some(ms @ 1_000..=86_400_000)) => ms / 1_000,
+        Some(_) => {
+            fault("agent.scanTime", "write 1s to 86400s, for example \"900s\"".into());
+            shipped.agent.scan_seconds
+        }
+    };
     let mut wrappers = BTreeMap::new();
     for (name, raw) in raw.wrapper {
         let checked = wrapper(&name, raw, &mut faults);
@@ -349,6 +385,7 @@ fn check(raw: Raw) -> Result<Settings, Vec<Fault>> {
         allows,
         max_event_bytes,
         runtime: RuntimeSettings { binary, root: runtime_root, systemd_cgroup },
+        agent: AgentSettings { waiting, scan_seconds },
         wrappers,
     })
 }

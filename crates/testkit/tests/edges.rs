@@ -22,7 +22,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("secrets", &["types"]),
     ("inventory", &["types", "osv", "baseline", "secrets"]),
     ("scanner", &["types", "inventory", "baseline", "secrets", "malware", "languages", "rpmdb"]),
-    ("scan", &["types", "inventory", "baseline", "osv"]),
+    (
+        "scan",
+        &["types", "inventory", "baseline", "osv", "malware", "report", "resolve", "settings"],
+    ),
+    ("agent", &["types", "gate", "inventory", "scan", "settings", "store"]),
     ("gate", &["types", "policy", "store", "resolve", "audit", "settings", "workload"]),
     ("shim", &["gate", "resolve", "settings", "types"]),
     (
@@ -38,8 +42,6 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "workload",
             "versions",
             "osv",
-            "baseline",
-            "malware",
             "inventory",
             "scan",
             "gate",

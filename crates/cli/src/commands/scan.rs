@@ -2,7 +2,7 @@
 
 mod cyclonedx;
 mod sarif;
-pub(in crate::commands) mod sources;
+mod sources;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IsTerminal, Write};
@@ -12,15 +12,12 @@ use anyhow::{Context as _, Result, bail};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use portcullis_inventory::protocol::Limits;
 use portcullis_inventory::{Image, Wishes};
-use portcullis_osv::database::Database;
-use portcullis_report::feeds::Feeds;
-use portcullis_scan::{Chosen, Kept, Known, Progress, Scanned, Scanner};
+use portcullis_scan::{Chosen, Kept, Node, Progress, Scanned, Scanner};
 use portcullis_store::{Change, VerdictStore};
-use portcullis_types::{Coverage, Digest, Finding, ScanReport, Severity, Timestamp};
+use portcullis_types::{Coverage, Digest, Finding, Severity, Timestamp};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::feed;
 use super::verdict::by_severity;
 use crate::args::{Output, Scan};
 use crate::context::Context;
@@ -54,38 +51,27 @@ pub(in crate::commands) struct Row {
 }
 
 pub(super) fn run(context: &Context, args: &Scan, output: Output) -> Result<Exit> {
-    let now = Timestamp::now();
-    let feeds = feed::of_node(context)?;
-    let folder = context.paths.advisories();
-    let database = Database::open(&folder).context("the vulnerability database cannot be used")?;
-    let lists = sources::lists(context)?;
-    let words = sources::words(context)?;
+    let node = Node::read(&context.paths)?;
     let own = std::env::current_exe().context("the path of this program cannot be told")?;
     let scanner = Scanner {
         program: portcullis_scan::program_beside(&own)?,
         kept: (!args.no_store).then(|| Kept::new(context.paths.inventories())),
-        rules: sources::rules(context)?,
+        rules: portcullis_scan::rules(&context.paths)?,
         clamd: sources::clamd(args)?,
         limits: Limits { seconds: args.timeout, ..Limits::default() },
     };
-    let known = Known {
-        database: database.as_ref(),
-        hashes: lists.as_ref().map(|lists| lists as _),
-        words: &words,
-        wishes: if args.lock_files { Wishes::Asked } else { Wishes::LeftOut },
-        now,
-    };
+    let wishes = if args.lock_files { Wishes::Asked } else { Wishes::LeftOut };
     let mut boms = Vec::new();
     let mut rows = Vec::new();
     for target in &args.targets {
         let source = sources::of(context, args, target)?;
-        let platform = args.platform.clone().unwrap_or_else(sources::own_platform);
-        let chosen = Chosen { source, image: args.image.clone(), platform };
+        let platform = args.platform.clone().unwrap_or_else(portcullis_scan::own_platform);
+        let chosen = Chosen { source, image: args.image.clone(), platform, config: None };
         let mut bar = Bar::new(target);
-        let scanned = scanner.scan(chosen, known.wishes, &mut bar);
+        let scanned = scanner.scan(chosen, wishes, &mut bar);
         bar.bar.finish_and_clear();
         let scanned = scanned.with_context(|| format!("{target} is not scanned"))?;
-        let report = judged(&scanned, &known, &feeds)?;
+        let report = node.report(&scanned, wishes, Timestamp::now())?;
         let mut counts = BTreeMap::new();
         for finding in &report.findings {
             *counts.entry(finding.severity).or_insert(0) += 1;
@@ -117,26 +103,13 @@ pub(super) fn run(context: &Context, args: &Scan, output: Output) -> Result<Exit
             boms.push(scanned);
         }
     }
-    print(context, args, output, &rows, &boms, database.is_some())?;
+    print(context, args, output, &rows, &boms, node.has_advisories())?;
     let is_failed = |row: &Row| {
         row.findings.iter().any(|f| {
             args.fail_on.is_some_and(|worst| f.severity <= worst && f.severity != Severity::Unknown)
         })
     };
     Ok(if rows.iter().any(is_failed) { Exit::Found } else { Exit::Done })
-}
-
-/// What is wrong with an image by what this node knows, its feeds too.
-pub(in crate::commands) fn judged(
-    scanned: &Scanned,
-    known: &Known<'_>,
-    feeds: &Feeds,
-) -> Result<ScanReport> {
-    let mut assessment = scanned.assess(known)?;
-    for finding in &mut assessment.findings {
-        feeds.annotate(finding);
-    }
-    Ok(portcullis_scan::report(assessment, known))
 }
 
 /// The findings that were asked for, the worst first.

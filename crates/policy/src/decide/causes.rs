@@ -22,6 +22,21 @@ pub(super) fn of_every_policy(identity: &Identity, evidence: &Evidence) -> Vec<F
     failures
 }
 
+/// What is said of an image of which the store holds nothing, if nobody tried to scan it.
+pub(crate) const UNSCANNED: &str = "the store holds nothing for this image";
+
+/// Whether the store was read and says nothing of the image.
+pub fn is_unscanned(evidence: &Evidence) -> bool {
+    let is_unreadable =
+        |f: &Failure| matches!(f.cause, Cause::StoreCorrupt | Cause::StoreUnreadable);
+    match &evidence.lookup {
+        Lookup::Read(verdicts) => {
+            telling(verdicts).next().is_none() && !evidence.failures.iter().any(is_unreadable)
+        }
+        Lookup::NotRead => false,
+    }
+}
+
 fn derived(identity: &Identity, evidence: &Evidence) -> Vec<Failure> {
     let met = |cause: Cause| evidence.failures.iter().any(|f| f.cause == cause);
     let mut derived = Vec::new();
@@ -42,10 +57,9 @@ fn derived(identity: &Identity, evidence: &Evidence) -> Vec<Failure> {
         Surety::Unknown => derive(Cause::IdentityUnknown, note("nothing says which image it is")),
     }
     match &evidence.lookup {
-        Lookup::Read(verdicts) => {
-            let unreadable = met(Cause::StoreCorrupt) || met(Cause::StoreUnreadable);
-            if !unreadable && telling(verdicts).next().is_none() {
-                derive(Cause::Unscanned, "the store holds nothing for this image");
+        Lookup::Read(_) => {
+            if is_unscanned(evidence) {
+                derive(Cause::Unscanned, UNSCANNED);
             }
         }
         // A store that was not read without a word of why must not pass for a clean image.

@@ -9,7 +9,7 @@ use portcullis_types::{
 };
 
 use super::plain::{plain, shortened};
-use crate::decide::{CONDITION, NO_DIGEST, UNAUTHORIZED_IMAGE, day};
+use crate::decide::{CONDITION, NO_DIGEST, UNAUTHORIZED_IMAGE, UNSCANNED, day};
 
 /// Longest text about one finding or one failure, in bytes.
 const MAX_DETAIL: usize = 90;
@@ -224,9 +224,10 @@ fn failures(reasons: &[&Reason]) -> Vec<String> {
 /// What happened, and what to do.
 fn failure(failure: &Failure) -> String {
     let (what, remedy) = match failure.cause {
-        Cause::Unscanned => {
+        Cause::Unscanned if failure.detail.is_empty() || failure.detail == UNSCANNED => {
             return "not scanned: run portcullis import or scan the image".to_owned();
         }
+        Cause::Unscanned => ("not scanned", "try again or run portcullis scan"),
         Cause::Stale => ("the scan is too old", "scan again and run portcullis import"),
         Cause::NoData => ("not fully scanned", "import a report that covers it"),
         Cause::StoreCorrupt => ("the stored verdict is damaged", "run portcullis import again"),

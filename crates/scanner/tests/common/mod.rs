@@ -29,7 +29,7 @@ pub(crate) fn scan(source: Source) -> Result<Scanned, ScanError> {
 }
 
 pub(crate) fn scan_with(scanner: &Scanner, source: Source) -> Result<Scanned, ScanError> {
-    let chosen = Chosen { source, image: None, platform: "linux/amd64".to_owned() };
+    let chosen = Chosen { source, image: None, platform: "linux/amd64".to_owned(), config: None };
     scanner.scan(chosen, Wishes::LeftOut, &mut Quiet)
 }
 

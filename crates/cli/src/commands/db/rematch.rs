@@ -4,16 +4,13 @@
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 
-use anyhow::{Context as _, Result};
-use portcullis_osv::database::Database;
-use portcullis_scan::{Kept, Known};
+use anyhow::Result;
+use portcullis_scan::{Kept, Node};
 use portcullis_store::{Detail, VerdictStore};
 use portcullis_types::{Digest, Finding, Timestamp, Verdict};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::commands::feed;
-use crate::commands::scan::{judged, sources};
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::render::{count, plain, wrapped};
@@ -36,34 +33,23 @@ pub(in crate::commands) struct Rematched {
 }
 
 pub(super) fn run(context: &Context) -> Result<Exit> {
-    let database = Database::open(&context.paths.advisories());
-    let database = database.context("the vulnerability database cannot be used")?;
-    let rematched = all(context, database.as_ref())?;
+    let rematched = all(context)?;
     context.print.print(&rematched, |out| write(&rematched, out))?;
     Ok(Exit::Done)
 }
 
 /// Judges every image whose inventory is kept.
-pub(super) fn all(context: &Context, database: Option<&Database>) -> Result<Vec<Rematched>> {
+pub(super) fn all(context: &Context) -> Result<Vec<Rematched>> {
     let kept = Kept::new(context.paths.inventories());
     let images = kept.images()?;
     if images.is_empty() {
         return Ok(Vec::new());
     }
-    let feeds = feed::of_node(context)?;
-    let lists = sources::lists(context)?;
-    let words = sources::words(context)?;
+    let node = Node::read(&context.paths)?;
     let now = Timestamp::now();
     let mut rematched = Vec::new();
     for image in images {
         let Some(facts) = image.image.facts() else { continue };
-        let known = Known {
-            database,
-            hashes: lists.as_ref().map(|lists| lists as _),
-            words: &words,
-            wishes: image.wishes,
-            now,
-        };
         let mut row = Rematched {
             image: facts.config.clone(),
             references: image.image.references.clone(),
@@ -74,7 +60,7 @@ pub(super) fn all(context: &Context, database: Option<&Database>) -> Result<Vec<
         if let Some(scanned) = portcullis_scan::again(&kept, &image)? {
             let store = context.store();
             let before = store.by_config(&facts.config, Detail::Full)?;
-            let after = store.absorb(&facts, judged(&scanned, &known, &feeds)?)?;
+            let after = store.absorb(&facts, node.report(&scanned, image.wishes, now)?)?;
             let [before, now] = [ids(before.as_ref()), ids(Some(&after.verdict))];
             row.appeared = now.difference(&before).cloned().collect();
             row.gone = before.difference(&now).cloned().collect();

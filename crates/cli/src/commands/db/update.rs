@@ -36,7 +36,7 @@ pub(super) fn run(context: &Context, sources: &[PathBuf]) -> Result<Exit> {
         .context("the vulnerability database is as it was before");
     told.bar.finish_and_clear();
     let updated = updated?;
-    let images = super::rematch::all(context, Some(&updated)).context(
+    let images = super::rematch::all(context).context(
         "the database is new, but images are not judged by it yet: run portcullis db rematch",
     )?;
     let database = Updated { database: Database::new(&updated, now), images };

@@ -1,0 +1,15 @@
+//! The agent of a node: scans images that doors ask for, one after the other.
+//!
+//! Doors ask on a socket that only root may use, and wait no longer than a start may; the scan goes
+//! on after that, so that the next start finds a verdict. A node without an agent decides as before:
+//! an image that nobody has scanned is `unscanned`.
+
+#![forbid(unsafe_code)]
+
+mod queue;
+mod scans;
+mod serve;
+
+pub use queue::{Counts, NotTaken, Outcome, Queue, Scan};
+pub use scans::Scans;
+pub use serve::{Socket, SocketError};

@@ -1,0 +1,132 @@
+//! `portcullisd`, the agent of a node.
+
+use std::io::{self, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use clap::Parser;
+use portcullis_agent::{Queue, Scans, Socket};
+use portcullis_settings::{Paths, SETTINGS_FILE, Settings, SettingsError};
+use sd_notify::NotifyState;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use systemd_journal_logger::JournalLog;
+
+/// How long a scan that goes on may take to stop at the end.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// The agent of a node: scans images that doors ask for.
+///
+/// It listens at /run/portcullis/agent.sock, where only root may ask. A policy that says
+/// `unscanned: {scan: true}` has an image scanned that nobody has scanned, within the time that a start
+/// may take; the scan goes on after that, so that the next start finds a verdict. It reads
+/// /etc/portcullis/portcullis.toml and ends with SIGTERM.
+#[derive(Debug, Parser)]
+#[command(version, name = "portcullisd")]
+struct Args {
+    /// The folder below which etc/portcullis, var/lib/portcullis and run/portcullis are
+    #[arg(long, value_name = "FOLDER")]
+    root: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    log_to_journal_or_terminal();
+    match run(&args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            log::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> Result<()> {
+    // Before anything else, so that no signal is lost.
+    let (ending, signalled) = UnixStream::pair().context("cannot make a pair of sockets")?;
+    for signal in [SIGTERM, SIGINT] {
+        let pipe = signalled.try_clone().context("cannot make a pair of sockets")?;
+        signal_hook::low_level::pipe::register(signal, pipe).context("cannot take signals")?;
+    }
+    let settings = settings(args.root.as_deref())?;
+    let own = std::env::current_exe().context("the path of this program cannot be told")?;
+    let program = portcullis_scan::program_beside(&own)?;
+    let socket = Socket::listen(&settings.paths().agent())?;
+    let queue = Arc::new(Queue::new(settings.agent.waiting));
+    let scans = Arc::new(Scans::new(settings, program));
+    let worker = {
+        let (scans, queue) = (scans.clone(), queue.clone());
+        std::thread::Builder::new().name("scans".to_owned()).spawn(move || scans.work(&queue))
+    };
+    let worker = worker.context("cannot start a thread")?;
+    log::info!("ready");
+    tell_systemd(NotifyState::Ready);
+    let served = socket.serve(&queue, &ending).context("the socket does not work");
+    tell_systemd(NotifyState::Stopping);
+    log::info!("ending");
+    queue.end();
+    scans.end();
+    // What a scan has in the way of files and processes is gone when its thread is.
+    let begun = std::time::Instant::now();
+    while !worker.is_finished() && begun.elapsed() < GRACE {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    served
+}
+
+/// The settings of the node, or those below a root.
+fn settings(root: Option<&Path>) -> Result<Settings> {
+    let file = match root {
+        None => PathBuf::from(SETTINGS_FILE),
+        Some(root) => Paths::below(root).settings(),
+    };
+    let settings = match Settings::read(&file) {
+        Ok(settings) => settings,
+        Err(SettingsError::Missing { .. }) => Settings::default(),
+        Err(error) => return Err(error).context("the settings are wrong"),
+    };
+    Ok(match root {
+        None => settings,
+        Some(root) => settings.below(root),
+    })
+}
+
+fn tell_systemd(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(false, &[state]) {
+        log::warn!("systemd cannot be told: {error}");
+    }
+}
+
+/// To the journal if systemd has connected us to it, else to standard error.
+fn log_to_journal_or_terminal() {
+    log::set_max_level(log::LevelFilter::Info);
+    if systemd_journal_logger::connected_to_journal()
+        && JournalLog::new().is_ok_and(|journal| journal.install().is_ok())
+    {
+        return;
+    }
+    // The only other reason is that there is one already.
+    let _there_is_one = log::set_logger(&Terminal);
+}
+
+/// A line for each record.
+struct Terminal;
+
+impl log::Log for Terminal {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        metadata.level() <= log::Level::Info
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if self.enabled(record.metadata()) {
+            let level = record.level().as_str().to_ascii_lowercase();
+            let _nobody_reads_it =
+                writeln!(io::stderr(), "portcullisd: {level}: {}", record.args());
+        }
+    }
+
+    fn flush(&self) {}
+}
