@@ -27,6 +27,8 @@ readonly data=/var/lib/portcullis
 readonly templates=/usr/local/share/portcullis/policies
 readonly record=$data/install
 readonly containerd_config=/etc/containerd/config.toml
+readonly agent_unit=/etc/systemd/system/portcullisd.service
+readonly agent_link=/etc/systemd/system/multi-user.target.wants/portcullisd.service
 readonly drop_in=/etc/containerd/conf.d/portcullis.toml
 
 # The marks. What they enclose, and the line below a line mark, is ours.
@@ -274,7 +276,7 @@ lock() {
 
 # Of a link of ours, where it leads.
 checksum() {
-    if [[ $1 == "$root$runc_link" && -L $1 ]]; then
+    if [[ -L $1 && ($1 == "$root$runc_link" || $1 == "$root$agent_link") ]]; then
         printf 'link:%s\n' "$(readlink -- "$1")"
     else
         sha256sum <"$1" | cut -d ' ' -f 1
@@ -502,6 +504,7 @@ install() {
     install_files
     if ((${#tables[@]})); then change_settings; fi
     apply_policies
+    start_agent
     for engine in "${engines[@]}"; do "change_$engine"; done
     if $as_runc || { [[ $door == wrapper ]] && wants containerd && [[ -n ${kinds[$runc_link]:-} ]]; }; then change_runc; fi
     if $restart; then restart_engines; fi
@@ -589,6 +592,7 @@ make_folders() {
 needed_binaries() {
     echo portcullis
     echo portcullis-scanner
+    echo portcullisd
     if wants containerd && [[ $door == shim ]]; then echo "$shim"; fi
     if [[ ${engines[*]} != containerd || $door == wrapper ]]; then echo portcullis-runc; fi
 }
@@ -600,7 +604,7 @@ find_binaries() {
     if [[ -n $bin_dir ]]; then
         for name in "${binaries[@]}"; do
             [[ -x $bin_dir/$name ]] ||
-                die "$bin_dir has no binary $name" "build it: cargo build --release -p portcullis-shim -p portcullis-cli -p portcullis-scanner"
+                die "$bin_dir has no binary $name" "build it: cargo build --release -p portcullis-shim -p portcullis-cli -p portcullis-scanner -p portcullis-agent"
         done
         return 0
     fi
@@ -627,9 +631,9 @@ build() {
     command -v cargo >/dev/null ||
         die "cargo is not in PATH, and $bin_dir lacks current binaries" \
             "install a Rust toolchain, or name a folder with built binaries: --bin-dir DIR"
-    cargo build --manifest-path "$here/Cargo.toml" --locked --release -p portcullis-shim -p portcullis-cli -p portcullis-scanner
+    cargo build --manifest-path "$here/Cargo.toml" --locked --release -p portcullis-shim -p portcullis-cli -p portcullis-scanner -p portcullis-agent
     # What cargo found unchanged keeps its old time; say that it is current.
-    touch -c -- "$bin_dir/$shim" "$bin_dir/portcullis" "$bin_dir/portcullis-runc" "$bin_dir/portcullis-scanner"
+    touch -c -- "$bin_dir/$shim" "$bin_dir/portcullis" "$bin_dir/portcullis-runc" "$bin_dir/portcullis-scanner" "$bin_dir/portcullisd"
 }
 
 install_files() {
@@ -643,10 +647,13 @@ install_files() {
         done
         place "$bin_dir/portcullis" "$bin/portcullis" 0755
         place "$bin_dir/portcullis-scanner" "$bin/portcullis-scanner" 0755
+        place "$bin_dir/portcullisd" "$bin/portcullisd" 0755
         install_documentation
     else
         step "write ${binaries[*]/#/$root$bin/}, the completion script and the man pages"
     fi
+    place "$here/config/systemd/portcullisd.service" "$agent_unit" 0644
+    place_link ../portcullisd.service "$agent_link"
     place_once "$here/config/portcullis.toml" "$settings" 0644
     place_once "$here/config/malware/portcullis.yar" "$settings_folder/malware/portcullis.yar" 0644
     place_once "$here/config/policies/watch.yaml" "$settings_folder/policies/watch.yaml" 0644
@@ -683,6 +690,31 @@ apply_policies() {
     "$bin_dir/portcullis" --root "${root:-/}" policy apply ||
         die "the policies in $root$settings_folder/policies have faults, and no engine's configuration is touched" \
             "mend them, see: portcullis policy check; then run install.sh again"
+}
+
+# Nothing waits for it: without it, images that nobody has scanned are unscanned.
+start_agent() {
+    [[ -z $root ]] || return 0
+    if [[ -d /run/systemd/system ]]; then
+        step 'start portcullisd, the agent'
+        $dry_run && return 0
+        if ! { systemctl daemon-reload && systemctl restart portcullisd; }; then
+            warn 'portcullisd, the agent, did not start: images are scanned by hand only; see: journalctl -u portcullisd'
+        fi
+    fi
+}
+
+stop_agent() {
+    [[ -z $root && -d /run/systemd/system && -n ${kinds[$agent_unit]:-} ]] || return 0
+    step 'stop portcullisd, the agent'
+    $dry_run && return 0
+    systemctl stop portcullisd || warn 'portcullisd, the agent, did not stop'
+}
+
+# So that systemd forgets a unit that is gone.
+reload_units() {
+    if $dry_run || [[ -n $root || ! -d /run/systemd/system ]]; then return 0; fi
+    systemctl daemon-reload || warn 'systemd did not read its units again'
 }
 
 # ---------------------------------------------------------------------------- after it
@@ -831,7 +863,9 @@ uninstall() {
         return 0
     fi
     forget_tables "${all_engines[@]}"
+    stop_agent
     remove_files
+    reload_units
     if $dry_run && $purge; then remove_data; fi
     remove_record
     if $dry_run; then say "nothing was changed"; else say "Portcullis is taken off"; fi

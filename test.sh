@@ -36,7 +36,7 @@ main() {
     step 'scripts' shellcheck shim/tests/runtime/runc install.sh test.sh .ci/run integration/bench integration/full integration/packages.sh integration/src/node.sh fuzz/run crates/rpmdb/tests/fixtures/make.sh
     step 'unit tests' cargo test --workspace --exclude portcullis-integration --all-features --locked
     [[ ${1:-all} == all ]] || return 0
-    step 'binaries' cargo build --release --locked -p portcullis-shim -p portcullis-cli -p portcullis-scanner
+    step 'binaries' cargo build --release --locked -p portcullis-shim -p portcullis-cli -p portcullis-scanner -p portcullis-agent
     step 'engines' engines
     echo 'everything passed'
 }

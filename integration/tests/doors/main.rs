@@ -3,6 +3,7 @@
 //! The stock door of each engine comes first: there the cases show that the engine is driven rightly,
 //! and what fails there is the tests' fault.
 
+mod agent;
 mod life;
 mod preflight;
 mod refusal;
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
         preflight::cases(),
         users::cases(),
         scan::cases(),
+        agent::cases(),
     ];
     let cases: Vec<_> = tables.into_iter().flatten().map(Arc::new).collect();
     let mut trials = Vec::new();

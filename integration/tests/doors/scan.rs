@@ -22,10 +22,10 @@ pub(crate) fn cases() -> Vec<Case> {
 }
 
 const BAD: &str = "docker.io/portcullis-test/bad:1";
-const RULES: &str = include_str!("../../../config/malware/portcullis.yar");
+pub(crate) const RULES: &str = include_str!("../../../config/malware/portcullis.yar");
 
 /// The test file that all scanners know, in two parts.
-const EICAR: [&str; 2] =
+pub(crate) const EICAR: [&str; 2] =
     [r"X5O!P%@AP[4\PZX54(P^)7CC)7}$EICAR-STANDARD-", "ANTIVIRUS-TEST-FILE!$H+H*"];
 
 fn scanned(ctx: &Ctx) -> Result<()> {

@@ -64,6 +64,7 @@ pub(super) fn run(global: &Global, args: &Doctor) -> Result<Exit> {
     state::settings(problem.as_ref(), &mut found);
     state::files(&ours, &mut found);
     state::policies(&context, &mut found);
+    state::agent(&ours, &context, &mut found);
     let events = state::ledger(&context, &mut found);
     let judge = Judge::new(&context, None)?;
     state::pause(&context, &judge, &engines.pause, &events, &mut found);

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use portcullis_gate::agent::{self, AgentAnswer, AgentAsk, AgentStatus};
 use portcullis_gate::published;
 use portcullis_store::{Depth, VerdictStore};
 use portcullis_types::{Action, EventKind};
@@ -15,6 +17,9 @@ use super::policy;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::render::{count as count_of, wrapped};
+
+/// How long the agent may take to say how it fares.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The states that HSS shows for a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
@@ -54,6 +59,8 @@ pub(in crate::commands) struct Status {
     damaged_verdicts: usize,
     decisions: BTreeMap<Action, usize>,
     journal: bool,
+    /// How portcullisd fares; none if it does not answer.
+    agent: Option<AgentStatus>,
     problems: Vec<String>,
 }
 
@@ -99,6 +106,7 @@ pub(super) fn run(context: &Context) -> Result<Exit> {
     if !journal {
         problems.push("the journal's socket is not there: events go to the file alone".to_owned());
     }
+    let agent = agent(context);
     let state = match (installed(context), broken) {
         (false, _) => State::Unprotected,
         (true, true) => State::Error,
@@ -116,10 +124,20 @@ pub(super) fn run(context: &Context) -> Result<Exit> {
         damaged_verdicts,
         decisions,
         journal,
+        agent,
         problems,
     };
     context.print.print(&status, |out| write_status(&status, out))?;
     Ok(Exit::Done)
+}
+
+/// What the agent says of itself. That there is none is no problem: doors go on without it.
+fn agent(context: &Context) -> Option<AgentStatus> {
+    let until = Instant::now() + PATIENCE;
+    match agent::ask(&context.paths.agent(), &AgentAsk::Status {}, until) {
+        Ok(AgentAnswer::Status(status)) => Some(status),
+        _ => None,
+    }
 }
 
 /// Where `install.sh` puts the shim.
@@ -146,6 +164,13 @@ fn write_status(status: &Status, out: &mut dyn std::io::Write) -> std::io::Resul
             writeln!(out, "verdicts   {known} images, {} damaged", status.damaged_verdicts)?
         }
         None => writeln!(out, "verdicts   cannot be read")?,
+    }
+    match &status.agent {
+        Some(AgentStatus { version, scanning, waiting, scanned, failed }) => writeln!(
+            out,
+            "agent      {version}: {scanning} being scanned, {waiting} waiting, {scanned} scanned, {failed} failed",
+        )?,
+        None => writeln!(out, "agent      does not answer: images are scanned by hand only")?,
     }
     for words in status.feeds.iter().filter_map(Lying::words) {
         writeln!(out, "feed       {words}")?;

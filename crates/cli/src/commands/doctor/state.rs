@@ -6,10 +6,12 @@ use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use portcullis_audit::SYSLOG_IDENTIFIER;
+use portcullis_gate::agent::{self, AgentAsk};
 use portcullis_gate::published;
+use portcullis_policy::ProtectionPolicy;
 use portcullis_types::{
     Action, Engine, Event, EventKind, Evidence, Identity, Kind, Lookup, Name, Request, Surety,
     Timestamp, with_causes,
@@ -205,6 +207,33 @@ pub(super) fn policies(context: &Context, out: &mut Vec<Finding>) {
     };
     out.push(finding);
 }
+
+/// The agent, where a policy wants images scanned by it.
+pub(super) fn agent(ours: &Ours<'_>, context: &Context, out: &mut Vec<Finding>) {
+    const CHECK: &str = "agent";
+    let path = context.paths.agent();
+    // An image that does not run has none.
+    if !ours.host.is_this_node() && !path.exists() {
+        return;
+    }
+    let Ok(set) = published::load(&context.paths.published()) else { return };
+    let wants = |policy: &&ProtectionPolicy| policy.spec.unscanned.as_ref().is_some_and(|u| u.scan);
+    let Some(policy) = set.policies().find(wants) else { return };
+    let answers = agent::ask(&path, &AgentAsk::Status {}, Instant::now() + PATIENCE);
+    out.push(match answers {
+        Ok(_) => Finding::ok(CHECK, "the agent answers"),
+        Err(error) => Finding::new(Severity::Warning, CHECK, with_causes(&error))
+            .file("/run/portcullis/agent.sock")
+            .why(format!(
+                "policy {} wants images scanned that nobody has scanned: they stay unscanned",
+                policy.metadata.name
+            ))
+            .remedy("systemctl start portcullisd"),
+    });
+}
+
+/// How long the agent may take to say how it fares.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Sandbox images: those that started here, and those that engines are configured with.
 pub(super) fn pause(
