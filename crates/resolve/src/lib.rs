@@ -37,7 +37,8 @@ use std::time::Instant;
 use portcullis_types::{Engine, Identity, ImageConfig, Kind, Request};
 
 pub use containerd::{
-    ContainerdResolver, RunningError, StoredError, StoredImage, UnpackedError, UnpackedImage,
+    ContainerdResolver, RunningError, StoredError, StoredImage, StoredManifest, UnpackedError,
+    UnpackedImage,
 };
 pub use docker::DockerResolver;
 pub use storage::{

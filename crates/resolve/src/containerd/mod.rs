@@ -24,7 +24,7 @@ use portcullis_types::{Digest, ImageRef};
 
 pub(crate) use self::running::RecordedSpec;
 pub use self::running::RunningError;
-pub use self::stored::{StoredError, StoredImage};
+pub use self::stored::{StoredError, StoredImage, StoredManifest};
 pub use self::unpacked::{UnpackedError, UnpackedImage};
 use crate::documents::Descriptor;
 use crate::mounted::{Mounted, mounted_at};
@@ -212,7 +212,12 @@ impl ContainerdResolver {
         }
     }
 
-    /// Where the image of a name, or the target with a digest, is kept: in one namespace, or in all.
+    /// Where an image is kept: in one namespace, or in all.
+    ///
+    /// `image` is a name, or the digest of an index, a manifest or a configuration; without its
+    /// algorithm it is SHA-256. A digest is looked for among the targets of the image records first,
+    /// then in what these lead to: [`StoredImage::target`] is then the manifest or the inner index
+    /// that was asked for, and for a configuration a manifest that has it.
     ///
     /// # Errors
     /// [`StoredError`]: containerd does not answer by the deadline, has no such image, or does not
