@@ -40,7 +40,7 @@ pub use containerd::{
     ContainerdResolver, RunningError, StoredError, StoredImage, StoredManifest, UnpackedError,
     UnpackedImage,
 };
-pub use docker::DockerResolver;
+pub use docker::{DockerImage, DockerImageError, DockerResolver, DockerStored};
 pub use storage::{
     StorageEngine, StorageImage, StorageImageError, StorageResolver, StorageRunning,
     StorageRunningError,
