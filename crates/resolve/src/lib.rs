@@ -10,7 +10,10 @@
 //! What it cannot tell: what was written into the container's own, writable layer between its
 //! creation and its start, and what is bind-mounted from the host. Both take root on the node.
 //!
-//! It reads and never writes, so that it may be asked from within the engine's own call.
+//! What a door asks of it reads and never writes, so that it may be asked from within the engine's
+//! own call. For those who read layers there is one function that writes,
+//! [`ContainerdResolver::unpacked`]: it makes a view of a snapshot and removes it again. No door
+//! calls it.
 
 #![forbid(unsafe_code)]
 
@@ -33,8 +36,11 @@ use std::time::Instant;
 
 use portcullis_types::{Engine, Identity, ImageConfig, Kind, Request};
 
-pub use containerd::{ContainerdResolver, RunningError, StoredError, StoredImage};
-pub use docker::DockerResolver;
+pub use containerd::{
+    ContainerdResolver, RunningError, StoredError, StoredImage, StoredManifest, UnpackedError,
+    UnpackedImage,
+};
+pub use docker::{DockerImage, DockerImageError, DockerResolver, DockerStored};
 pub use storage::{
     StorageEngine, StorageImage, StorageImageError, StorageResolver, StorageRunning,
     StorageRunningError,

@@ -1,4 +1,4 @@
-//! The parts of containerd's API that are read, as messages written by hand.
+//! The parts of containerd's API that are used, as messages written by hand.
 //!
 //! Field numbers are those of containerd's `api/` folder; each message names its file. Fields that
 //! are not needed are left out: decoding skips them. Each number has been the same from 1.6 to
@@ -56,8 +56,14 @@ pub(crate) const SNAPSHOTS_STAT: &str = "/containerd.services.snapshots.v1.Snaps
 /// `services/snapshots/v1/snapshots.proto`
 pub(crate) const SNAPSHOTS_MOUNTS: &str = "/containerd.services.snapshots.v1.Snapshots/Mounts";
 
-/// `StatSnapshotRequest` and `MountsRequest` of `services/snapshots/v1/snapshots.proto`, which are
-/// alike.
+/// `services/snapshots/v1/snapshots.proto`. Makes a snapshot, so nothing but [`super::unpacked`]
+/// calls it.
+pub(crate) const SNAPSHOTS_VIEW: &str = "/containerd.services.snapshots.v1.Snapshots/View";
+/// `services/snapshots/v1/snapshots.proto`. Removes one, likewise.
+pub(crate) const SNAPSHOTS_REMOVE: &str = "/containerd.services.snapshots.v1.Snapshots/Remove";
+
+/// `StatSnapshotRequest`, `MountsRequest` and `RemoveSnapshotRequest` of
+/// `services/snapshots/v1/snapshots.proto`, which are alike.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct SnapshotRequest {
     #[prost(string, tag = "1")]
@@ -84,7 +90,20 @@ pub(crate) struct SnapshotInfo {
     pub(crate) labels: BTreeMap<String, String>,
 }
 
-/// `services/snapshots/v1/snapshots.proto`
+/// `services/snapshots/v1/snapshots.proto`. Without labels it is
+/// collected as soon as containerd looks for what nobody holds.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct ViewSnapshotRequest {
+    #[prost(string, tag = "1")]
+    pub(crate) snapshotter: String,
+    #[prost(string, tag = "2")]
+    pub(crate) key: String,
+    #[prost(string, tag = "3")]
+    pub(crate) parent: String,
+}
+
+/// `MountsResponse` and `ViewSnapshotResponse` of `services/snapshots/v1/snapshots.proto`, which are
+/// alike.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct MountsResponse {
     #[prost(message, repeated, tag = "1")]
@@ -255,6 +274,10 @@ pub(crate) struct Sandbox {
     #[prost(btree_map = "string, message", tag = "7")]
     pub(crate) extensions: BTreeMap<String, Any>,
 }
+
+/// `google/protobuf/empty.proto`
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct Empty {}
 
 /// `services/namespaces/v1/namespace.proto`
 pub(crate) const NAMESPACES_LIST: &str = "/containerd.services.namespaces.v1.Namespaces/List";

@@ -101,6 +101,30 @@ impl Client {
         Ok(response.mounts)
     }
 
+    /// Makes a snapshot that shows what is below it, and gives its mounts.
+    pub(crate) async fn view(
+        &self,
+        snapshotter: &str,
+        key: &str,
+        parent: &str,
+    ) -> Result<Vec<api::Mount>, GrpcError> {
+        let request = api::ViewSnapshotRequest {
+            snapshotter: snapshotter.to_owned(),
+            key: key.to_owned(),
+            parent: parent.to_owned(),
+        };
+        let response: api::MountsResponse =
+            self.channel.unary(api::SNAPSHOTS_VIEW, &request).await?;
+        Ok(response.mounts)
+    }
+
+    /// Removes a snapshot.
+    pub(crate) async fn remove(&self, snapshotter: &str, key: &str) -> Result<(), GrpcError> {
+        let request = snapshot_request(snapshotter, key);
+        let _: api::Empty = self.channel.unary(api::SNAPSHOTS_REMOVE, &request).await?;
+        Ok(())
+    }
+
     /// What the mount manager has mounted under this name; nothing before containerd 2.2.
     pub(crate) async fn activation(&self, name: &str) -> Result<Vec<api::ActiveMount>, GrpcError> {
         let request = api::ActivationRequest { name: name.to_owned() };

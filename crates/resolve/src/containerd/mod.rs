@@ -15,6 +15,7 @@ mod spec;
 mod stored;
 #[cfg(test)]
 pub(crate) mod tests;
+mod unpacked;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -23,7 +24,8 @@ use portcullis_types::{Digest, ImageRef};
 
 pub(crate) use self::running::RecordedSpec;
 pub use self::running::RunningError;
-pub use self::stored::{StoredError, StoredImage};
+pub use self::stored::{StoredError, StoredImage, StoredManifest};
+pub use self::unpacked::{UnpackedError, UnpackedImage};
 use crate::documents::Descriptor;
 use crate::mounted::{Mounted, mounted_at};
 use crate::notes::Notes;
@@ -69,6 +71,10 @@ pub struct ContainerdResolver {
 }
 
 impl ContainerdResolver {
+    /// The snapshotter that containerd uses unless it is told otherwise (containerd
+    /// `defaults/defaults_linux.go`, `DefaultSnapshotter`).
+    pub const SNAPSHOTTER: &str = "overlayfs";
+
     /// A resolver for the containerd at this socket: a path, with or without `unix://`.
     pub fn new(address: &str) -> Self {
         let path = address.strip_prefix("unix://").unwrap_or(address);
@@ -206,7 +212,12 @@ impl ContainerdResolver {
         }
     }
 
-    /// Where the image of a name, or the target with a digest, is kept: in one namespace, or in all.
+    /// Where an image is kept: in one namespace, or in all.
+    ///
+    /// `image` is a name, or the digest of an index, a manifest or a configuration; without its
+    /// algorithm it is SHA-256. A digest is looked for among the targets of the image records first,
+    /// then in what these lead to: [`StoredImage::target`] is then the manifest or the inner index
+    /// that was asked for, and for a configuration a manifest that has it.
     ///
     /// # Errors
     /// [`StoredError`]: containerd does not answer by the deadline, has no such image, or does not
@@ -223,6 +234,40 @@ impl ContainerdResolver {
     ) -> Result<StoredImage, StoredError> {
         let runtime = runtime().map_err(StoredError::Runtime)?;
         runtime.block_on(stored::find(&self.address, image, namespace, deadline))
+    }
+
+    /// The configuration and the folders of the layers of an image that is unpacked, where the blobs
+    /// of its layers may be gone (the CRI plug-in's `discard_unpacked_layers`).
+    ///
+    /// `config` is the digest of the configuration, which the namespace's content store still has.
+    /// Its layers are found by their chain IDs, by which unpacked ones are named (containerd
+    /// `core/unpack/unpacker.go`); each one's parent has to be the one below. Where they lie only the
+    /// mounts of a snapshot tell, so a view of the uppermost one is made and removed at once, whatever
+    /// comes of it. A view that is left behind, as when this process is killed, goes with containerd's
+    /// next collection of what nobody holds. The layers stay as long as the image does.
+    ///
+    /// The snapshotter has to lay plain folders on each other, as [`Self::SNAPSHOTTER`] does
+    /// (containerd `plugins/snapshots/overlay/overlay.go`).
+    ///
+    /// This is the one call of this crate that changes anything: it is for those who read layers,
+    /// never for a container's start.
+    ///
+    /// # Errors
+    /// [`UnpackedError`]: containerd does not answer by the deadline, a layer is not unpacked or has
+    /// another below it, or the snapshotter does not give as many folders as there are layers.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::resolve`].
+    pub fn unpacked(
+        &self,
+        config: &Digest,
+        namespace: &str,
+        snapshotter: &str,
+        deadline: Instant,
+    ) -> Result<UnpackedImage, UnpackedError> {
+        let runtime = runtime().map_err(UnpackedError::Runtime)?;
+        runtime.block_on(unpacked::find(&self.address, config, namespace, snapshotter, deadline))
     }
 
     /// The specification in a container's record, or why there is none to be had.

@@ -1,6 +1,8 @@
 //! Resolving against a fake containerd: what pods look like, and what goes wrong.
 
 pub(crate) mod fake;
+mod stored;
+mod unpacked;
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};

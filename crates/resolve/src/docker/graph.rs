@@ -18,17 +18,19 @@ use crate::{OciStart, Resolved};
 
 /// The one driver whose mounts tell the layers. The others copy files (`vfs`), clone file systems
 /// (`btrfs`, `zfs`, `devicemapper`) or are FUSE: of those the kernel knows no layers.
-const OVERLAY: &str = "overlay2";
+pub(super) const OVERLAY: &str = "overlay2";
 /// Largest list of names that is read.
 const MAX_REPOSITORIES: u64 = 16 << 20;
 
 /// Why a configuration is not known.
 #[derive(Debug, thiserror::Error)]
-enum ConfigError {
+pub(super) enum ConfigError {
     #[error(transparent)]
     File(#[from] FileError),
     #[error("its content has another digest")]
     WrongDigest,
+    #[error("what is recorded for the name {0} is not an id")]
+    NoId(ImageRef),
     #[error(transparent)]
     Document(#[from] DocumentError),
 }
@@ -137,7 +139,7 @@ impl Graph<'_> {
     /// are the container's.
     fn bind_config(&mut self, chain: &Digest) {
         let config = &self.record.image;
-        match self.config() {
+        match read_config(self.files, self.data, &self.record.driver, config) {
             Ok(json) => match diff_ids(&json) {
                 Ok(ids) if chain_id(&ids).as_ref() == Some(chain) => match image_config(&json) {
                     Ok(says) => self.resolved.image = Some(says),
@@ -167,17 +169,6 @@ impl Graph<'_> {
         self.notes.trouble(&step, error);
     }
 
-    fn config(&self) -> Result<Vec<u8>, ConfigError> {
-        let digest = &self.record.image;
-        let mut path = self.data.join("image").join(&self.record.driver).join("imagedb/content");
-        path.extend([digest.algorithm().as_str(), digest.hex()]);
-        let json = self.files.read(&path, MAX_DOCUMENT as u64)?;
-        if Digest::of(&json) != *digest {
-            return Err(ConfigError::WrongDigest);
-        }
-        Ok(json)
-    }
-
     /// Keeps the names that Docker holds for the image. One with a digest it writes when it pulled
     /// or pushed that manifest or index, whose content it checked then and does not keep.
     fn hold_names(&mut self) {
@@ -202,15 +193,42 @@ impl Graph<'_> {
 
     /// The names of the image. Docker writes them short, which to it is the same.
     fn repositories(&self) -> Result<Vec<ImageRef>, ConfigError> {
-        let path = self.data.join("image").join(&self.record.driver).join("repositories.json");
-        let json = self.files.read(&path, MAX_REPOSITORIES)?;
-        let [repositories] = members(&json, ["Repositories"])?;
-        let Some(repositories) = repositories else {
-            return Ok(Vec::new());
-        };
-        let all: BTreeMap<String, BTreeMap<String, String>> = parse(repositories)?;
+        let all = read_names(self.files, self.data, &self.record.driver)?;
         let wanted = self.record.image.to_string();
-        let names = all.values().flatten().filter(|(_, image)| **image == wanted);
+        let names = all.into_iter().filter(|(_, image)| *image == wanted);
         Ok(names.filter_map(|(name, _)| name.parse().ok()).collect())
     }
+}
+
+/// The configuration that is an image of this driver's, which was checked; its digest is the
+/// image's id.
+pub(super) fn read_config(
+    files: &Files,
+    data: &Path,
+    driver: &str,
+    digest: &Digest,
+) -> Result<Vec<u8>, ConfigError> {
+    let mut path = data.join("image").join(driver).join("imagedb/content");
+    path.extend([digest.algorithm().as_str(), digest.hex()]);
+    let json = files.read(&path, MAX_DOCUMENT as u64)?;
+    match Digest::of(&json) == *digest {
+        true => Ok(json),
+        false => Err(ConfigError::WrongDigest),
+    }
+}
+
+/// All names of images of this driver's, which was checked, and the images' ids, as written.
+pub(super) fn read_names(
+    files: &Files,
+    data: &Path,
+    driver: &str,
+) -> Result<Vec<(String, String)>, ConfigError> {
+    let path = data.join("image").join(driver).join("repositories.json");
+    let json = files.read(&path, MAX_REPOSITORIES)?;
+    let [repositories] = members(&json, ["Repositories"])?;
+    let Some(repositories) = repositories else {
+        return Ok(Vec::new());
+    };
+    let all: BTreeMap<String, BTreeMap<String, String>> = parse(repositories)?;
+    Ok(all.into_values().flatten().collect())
 }

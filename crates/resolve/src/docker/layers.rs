@@ -66,7 +66,11 @@ impl Layers {
 
 /// The folders of the layers of this chain. Each layer says its diff ID and its parent, which its
 /// name, the chain ID, has to agree with: so the diff IDs need no other source.
-fn below(files: &Files, store: &Path, chain: &Digest) -> Result<Vec<String>, LayersError> {
+pub(super) fn below(
+    files: &Files,
+    store: &Path,
+    chain: &Digest,
+) -> Result<Vec<String>, LayersError> {
     let mut folders = Vec::new();
     let mut next = Some(chain.clone());
     while let Some(chain) = next {

@@ -8,6 +8,7 @@ mod files;
 mod graph;
 mod layers;
 mod record;
+mod stored;
 #[cfg(test)]
 mod tests;
 
@@ -15,6 +16,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+pub use self::stored::{DockerImage, DockerImageError, DockerStored};
 use crate::containerd::OfDocker;
 use crate::containerd::place::is_identifier;
 use crate::mounted::{Mounted, mounted_at};
@@ -60,6 +62,26 @@ impl DockerResolver {
     /// The data folder.
     pub fn data(&self) -> &Path {
         &self.data
+    }
+
+    /// Where an image of Docker's is kept: with the graph driver `overlay2`, or in containerd.
+    ///
+    /// `image` is a name as Docker takes it (`alpine`, `alpine:3.19`,
+    /// `docker.io/library/alpine@sha256:…`) or an id in full, with or without `sha256:`.
+    ///
+    /// Which of the two ways a daemon uses is nowhere recorded, and one that was switched from one
+    /// to the other leaves the old images behind, so that a name is looked for in both. A name that
+    /// leads to two images is an error; an id is one image, wherever it is found.
+    ///
+    /// # Errors
+    /// [`DockerImageError`]: there is no such image, there are several, it is with a driver whose
+    /// layers are not folders of changes, or what is recorded of it does not fit together.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::resolve`].
+    pub fn stored(&self, image: &str, deadline: Instant) -> Result<DockerStored, DockerImageError> {
+        stored::find(&self.data, &self.containerd, image, deadline)
     }
 
     /// The containers that run, as the containerd that runs them tells: by id.
@@ -168,15 +190,17 @@ impl DockerResolver {
 /// `<uid>.<gid>` of its data folder.
 fn remapped(data: PathBuf, root: &Path) -> PathBuf {
     let first = root.strip_prefix(&data).ok().and_then(|rest| rest.iter().next());
-    let ids = first.and_then(|name| name.to_str()).filter(|name| {
-        name.split_once('.').is_some_and(|(uid, gid)| {
-            [uid, gid].iter().all(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
-        })
-    });
-    match ids {
+    match first.and_then(|name| name.to_str()).filter(|name| is_remapped(name)) {
         Some(ids) => data.join(ids),
         None => data,
     }
+}
+
+/// Whether a folder's name is `<uid>.<gid>`.
+fn is_remapped(name: &str) -> bool {
+    name.split_once('.').is_some_and(|(uid, gid)| {
+        [uid, gid].iter().all(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
+    })
 }
 
 /// 64 digits of lower-case hexadecimal.

@@ -1,5 +1,7 @@
 //! Resolving from trees as Docker 20.10.24 and 28.5.2 write them, and from wrong ones.
 
+mod stored;
+
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};

@@ -12,6 +12,10 @@ use tempfile::TempDir;
 const FOLDER: &str = "/usr/bin";
 /// containerd's namespace in which the tests work.
 pub(crate) const NAMESPACE: &str = "tests";
+/// What a test is asked that runs where the engine's folders are.
+pub(crate) const ASKED: &str = "PORTCULLIS_TEST_ASKED";
+/// The folder that has `containerd.sock`, for such a test, and takes its answer.
+pub(crate) const FOLDER_OF_ENGINE: &str = "PORTCULLIS_TEST_FOLDER";
 
 /// A running containerd; it ends with the value.
 pub(crate) struct Engine {
@@ -104,6 +108,24 @@ impl Engine {
             String::from_utf8_lossy(&output.stderr)
         );
         String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Runs an ignored test of this program's where the engine's folders are; `asked` is in its
+    /// environment, beside the socket. Returns what it wrote to the file `answer`.
+    pub(crate) fn inside(&self, test: &str, asked: &str) -> String {
+        let answer = self.folder.path().join("answer");
+        let output = Command::new("nsenter")
+            .arg(format!("--mount=/proc/{}/ns/mnt", self.process.id()))
+            .arg(std::env::current_exe().unwrap())
+            .args(["--exact", test, "--ignored"])
+            .env(ASKED, asked)
+            .env(FOLDER_OF_ENGINE, self.folder.path())
+            .output()
+            .expect("nsenter (util-linux) starts");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+        let told = std::fs::read_to_string(&answer).unwrap();
+        std::fs::remove_file(answer).unwrap();
+        told
     }
 
     /// The mounts that a client hands to the task of a container with this snapshot.

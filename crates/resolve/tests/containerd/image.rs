@@ -25,6 +25,8 @@ pub(crate) struct Image {
     pub(crate) manifest: Digest,
     pub(crate) config: Digest,
     pub(crate) chain: Digest,
+    /// Its layers, which are not compressed, the lowest first.
+    pub(crate) layers: Vec<Digest>,
 }
 
 impl Image {
@@ -63,6 +65,7 @@ impl Image {
             manifest,
             config,
             chain: chain_id(&diff_ids).unwrap(),
+            layers: diff_ids,
         }
     }
 
@@ -85,6 +88,11 @@ impl Image {
 
     /// Imports it under a name, as `ctr images import` does for a file.
     pub(crate) fn import(&self, engine: &Engine, name: &str) {
+        self.import_with(engine, name, &[]);
+    }
+
+    /// The same with options.
+    pub(crate) fn import_with(&self, engine: &Engine, name: &str, options: &[&str]) {
         let layout = tempfile::tempdir_in(engine.folder()).unwrap();
         let blobs = layout.path().join("blobs/sha256");
         std::fs::create_dir_all(&blobs).unwrap();
@@ -100,7 +108,10 @@ impl Image {
             .unwrap();
         let archive = engine.folder().join("image.tar");
         tar(&archive, layout.path());
-        engine.ctr(&["images", "import", archive.to_str().unwrap()]);
+        let mut arguments = vec!["images", "import"];
+        arguments.extend(options);
+        arguments.push(archive.to_str().unwrap());
+        engine.ctr(&arguments);
     }
 }
 

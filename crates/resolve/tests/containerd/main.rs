@@ -7,6 +7,7 @@
 
 mod engine;
 mod image;
+mod stored;
 
 use std::collections::BTreeSet;
 

@@ -59,6 +59,10 @@ pub(crate) struct World {
     pub(crate) namespace: Option<&'static str>,
     /// Ids and statuses of the tasks.
     pub(crate) tasks: Vec<(String, i32)>,
+    /// The folder of the content store, if it has one.
+    pub(crate) folder: Option<PathBuf>,
+    /// The mounts of a view.
+    pub(crate) views: Vec<Mount>,
     /// What the start hands over, if not the mounts of the table.
     pub(crate) given: Option<Vec<RootfsMount>>,
 }
@@ -164,8 +168,15 @@ impl World {
 
     /// Runs what asks a fake with these tables, given its socket.
     pub(crate) fn serve<T>(self, ask: impl FnOnce(&str) -> T) -> T {
+        self.serve_seen(ask).0
+    }
+
+    /// The same; also which calls were made.
+    pub(crate) fn serve_seen<T>(self, ask: impl FnOnce(&str) -> T) -> (T, Vec<String>) {
         let fake = Fake::start(self);
-        ask(fake.socket().to_str().unwrap())
+        let answer = ask(fake.socket().to_str().unwrap());
+        let calls = fake.calls.lock().unwrap().clone();
+        (answer, calls)
     }
 
     /// What runs at a fake with these tables, each as it would start again.
@@ -261,7 +272,7 @@ async fn serve_one(
     while let Some(Ok((request, respond))) = connection.accept().await {
         let path = request.uri().path().to_owned();
         let namespace = world.namespace.unwrap_or("k8s.io");
-        let about_all = path == NAMESPACES_LIST;
+        let about_all = [NAMESPACES_LIST, PLUGINS].contains(&path.as_str());
         assert!(about_all || request.headers()["containerd-namespace"] == namespace);
         let method = path.rsplit('.').next().unwrap_or_default().to_owned();
         calls.lock().unwrap().push(method);
@@ -344,6 +355,24 @@ fn answer(world: &World, path: &str, request: &[u8]) -> Result<Vec<Vec<u8>>, u32
         SNAPSHOTS_MOUNTS => {
             let mounts = world.mounts.clone();
             Ok(one(MountsResponse { mounts }.encode_to_vec()))
+        }
+        SNAPSHOTS_VIEW => {
+            let request = ViewSnapshotRequest::decode(request).unwrap();
+            assert!(request.key.starts_with("portcullis-view-"), "{request:?}");
+            assert!(world.snapshots.contains_key(&request.parent), "{request:?}");
+            let mounts = world.views.clone();
+            Ok(one(MountsResponse { mounts }.encode_to_vec()))
+        }
+        SNAPSHOTS_REMOVE => {
+            let request = SnapshotRequest::decode(request).unwrap();
+            assert!(request.key.starts_with("portcullis-view-"), "{request:?}");
+            Ok(one(Empty {}.encode_to_vec()))
+        }
+        PLUGINS => {
+            let exports = world.folder.iter().map(|f| ("root".into(), f.display().to_string()));
+            let kind = "io.containerd.content.v1".to_owned();
+            let plugins = vec![Plugin { kind, exports: exports.collect() }];
+            Ok(one(PluginsResponse { plugins }.encode_to_vec()))
         }
         MOUNTS_INFO if world.active.is_empty() => Err(UNIMPLEMENTED),
         MOUNTS_INFO => {
