@@ -80,11 +80,12 @@ impl Scans {
             clamd: portcullis_scan::clamd(),
             limits: Limits { seconds: self.settings.agent.scan_seconds, ..Limits::default() },
         };
-        let image = scan.image.to_string();
+        let (image, platform) = (scan.image.to_string(), portcullis_scan::own_platform());
+        let until = Instant::now() + PATIENCE;
         let chosen = Chosen {
-            source: portcullis_scan::find(&scan.place, &image, Instant::now() + PATIENCE)?,
+            source: portcullis_scan::find(&scan.place, &image, &platform, until)?,
             image: None,
-            platform: portcullis_scan::own_platform(),
+            platform,
             config: Some(scan.image.clone()),
         };
         let scanned = scanner.scan(chosen, Wishes::LeftOut, &mut Stopping(&self.is_ending))?;

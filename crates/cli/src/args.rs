@@ -321,6 +321,7 @@ pub(crate) enum ScanEngine {
     Containerd,
     /// containers/storage: Podman and CRI-O
     Storage,
+    Docker,
 }
 
 #[derive(Debug, Args)]
@@ -337,9 +338,13 @@ pub(crate) struct Scan {
     /// The graph root of containers/storage, if it is not that of Podman or CRI-O here
     #[arg(long, value_name = "DIR")]
     pub(crate) storage: Option<PathBuf>,
-    /// The socket of containerd
-    #[arg(long, value_name = "SOCKET", default_value = "/run/containerd/containerd.sock")]
-    pub(crate) address: String,
+    /// Docker's data folder, if it is not /var/lib/docker or the one of the wrapper's settings
+    #[arg(long, value_name = "DIR")]
+    pub(crate) docker: Option<PathBuf>,
+    /// The socket of containerd, if it is not /run/containerd/containerd.sock or, for Docker, the one
+    /// of the wrapper's settings
+    #[arg(long, value_name = "SOCKET")]
+    pub(crate) address: Option<String>,
     /// The namespace of containerd's image; all are asked if it is left out
     #[arg(long, value_name = "NAME")]
     pub(crate) namespace: Option<String>,

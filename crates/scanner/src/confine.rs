@@ -46,7 +46,13 @@ pub fn enter(job: &Job) -> Result<Vec<String>, ConfineError> {
     // Files of other users are read, and nothing else that root may do. Whoever is not root has
     // nothing to give up.
     if rustix::process::geteuid().is_root() {
-        let only = CapabilitySet::DAC_READ_SEARCH;
+        let mut only = CapabilitySet::DAC_READ_SEARCH;
+        if has_overlays(&job.source) {
+            // Or the marks of overlayfs, which are trusted extended attributes (xattr(7)), would not
+            // be seen: what an upper layer takes away would be there again. The filter of system
+            // calls leaves nothing else that this privilege is good for.
+            only |= CapabilitySet::SYS_ADMIN;
+        }
         let sets = CapabilitySets {
             effective: only,
             permitted: only,
@@ -64,6 +70,12 @@ pub fn enter(job: &Job) -> Result<Vec<String>, ConfineError> {
     calls()?;
     confined.push("seccomp".to_owned());
     Ok(confined)
+}
+
+/// Whether layers are read as overlayfs keeps them.
+fn has_overlays(source: &Source) -> bool {
+    let Source::Stored { layers, .. } = source else { return false };
+    layers.iter().any(|layer| matches!(layer, StoredLayer::Folder(_)))
 }
 
 fn limits(job: &Job) -> Result<(), ConfineError> {

@@ -129,8 +129,13 @@ impl Walk<'_> {
                 if stat.st_dev != self.device {
                     return Ok(None);
                 }
-                if self.style == Style::Overlay && is_opaque(&below) {
-                    self.gatherer.opaque(path.to_owned());
+                if self.style == Style::Overlay {
+                    if has_mark(&below, REDIRECT) {
+                        return Err(LayerError::Elsewhere(path.to_owned()));
+                    }
+                    if is_opaque(&below) {
+                        self.gatherer.opaque(path.to_owned());
+                    }
                 }
                 Ok(Some(below))
             }
@@ -180,6 +185,9 @@ impl Walk<'_> {
         if !metadata.is_file() {
             return self.gatherer.other(path, Kind::Other, mode);
         }
+        if self.style == Style::Overlay && has_mark(&file, METACOPY) {
+            return Err(LayerError::Elsewhere(path.to_owned()));
+        }
         let capabilities =
             rustix::fs::fgetxattr(&file, "security.capability", &mut [0_u8; 64]).is_ok();
         let mode = Mode { capabilities, ..mode };
@@ -217,6 +225,20 @@ fn opened(folder: OwnedFd, path: String) -> Result<Open, LayerError> {
     // Always in one order, so that two readings are alike.
     names.sort_unstable();
     Ok(Open { folder, path, names: names.into_iter() })
+}
+
+/// A folder whose contents are those of another below it.
+const REDIRECT: [&str; 2] = ["trusted.overlay.redirect", "user.overlay.redirect"];
+/// A file whose contents are those of another below it.
+const METACOPY: [&str; 2] = ["trusted.overlay.metacopy", "user.overlay.metacopy"];
+
+/// Whether overlayfs has marked it so; the value may be of any length.
+fn has_mark(file: impl AsFd, names: [&str; 2]) -> bool {
+    let is_there = |name: &&str| {
+        let read = rustix::fs::fgetxattr(&file, *name, &mut [0_u8; 0]);
+        read.is_ok() || read == Err(Errno::RANGE)
+    };
+    names.iter().any(|name| is_there(&name))
 }
 
 fn is_opaque(folder: &OwnedFd) -> bool {

@@ -37,6 +37,12 @@ pub enum LayerError {
     /// More of something than any layer has.
     #[error("it has more than {0}")]
     Limit(String),
+    /// overlayfs has the contents of a path in another layer (`redirect_dir`, `metacopy`).
+    #[error(
+        "overlayfs keeps what is at {0} in another layer (redirect_dir or metacopy): write the \
+         image to an archive, for example with podman save, and scan that"
+    )]
+    Elsewhere(String),
 }
 
 /// Collects a layer.

@@ -5,12 +5,13 @@
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Read;
 use std::os::unix::fs::symlink;
 
 use common::{items, scan, scan_with};
-use portcullis_inventory::protocol::{Limits, Source};
+use portcullis_inventory::protocol::{Limits, Source, StoredLayer};
 use portcullis_inventory::{Item, Kind};
 use portcullis_scan::{Kept, Scanner};
 use portcullis_testkit::image::{Builder, Entry, binary, bomb, file, folder, gzip, link, zstd};
@@ -380,4 +381,41 @@ fn dpkgs_database_is_read_as_dpkg_reads_it() {
     wanted.sort();
     assert!(wanted.len() > 50);
     assert_eq!(packages_of(vec![binary("var/lib/dpkg/status", &status)]), wanted);
+}
+
+/// What overlayfs marks is taken as it means it. What it has in another layer cannot be read from a folder alone, and must not be taken for
+/// what the folder shows.
+#[test]
+fn marks_of_overlayfs_are_seen() {
+    let folder = tempfile::tempdir().unwrap();
+    debian().write_layout(folder.path(), |layer| layer.to_vec());
+    let config = folder.path().join("blobs/sha256").join(debian().config_digest().hex());
+    let config = fs::read(config).unwrap();
+    let layers: Vec<_> = ["lower", "upper"].map(|name| folder.path().join(name)).into();
+    fs::create_dir_all(layers[0].join("srv/data")).unwrap();
+    fs::create_dir_all(layers[1].join("srv")).unwrap();
+    fs::write(layers[1].join("srv/file"), "").unwrap();
+    let source = || Source::Stored {
+        config: config.clone(),
+        layers: layers.iter().cloned().map(StoredLayer::Folder).collect(),
+        manifests: BTreeSet::new(),
+        references: BTreeSet::new(),
+    };
+    let has_data = || scan(source()).unwrap().merged.get("srv/data").is_some();
+    assert!(has_data());
+    for (path, mark, value) in [
+        ("srv", "trusted.overlay.redirect", &b"/elsewhere"[..]),
+        ("srv/file", "trusted.overlay.metacopy", b""),
+        ("srv/file", "user.overlay.metacopy", b"\0\x05\0\0"),
+    ] {
+        let path = layers[1].join(path);
+        rustix::fs::setxattr(&path, mark, value, rustix::fs::XattrFlags::empty()).unwrap();
+        let why = scan(source()).unwrap_err().to_string();
+        assert!(why.contains("overlayfs keeps what is at srv"), "{mark}: {why}");
+        rustix::fs::removexattr(&path, mark).unwrap();
+    }
+    let upper = layers[1].join("srv");
+    let set = rustix::fs::XattrFlags::empty();
+    rustix::fs::setxattr(&upper, "trusted.overlay.opaque", b"y", set).unwrap();
+    assert!(!has_data(), "what an opaque folder takes away is there");
 }

@@ -1,4 +1,4 @@
-//! An image is scanned where Podman keeps it, and its next start knows.
+//! An image is scanned where Podman or Docker keeps it, and its next start knows.
 
 use std::fs;
 
@@ -17,7 +17,10 @@ pub(crate) fn cases() -> Vec<Case> {
         name: "a_scan_is_known_to_the_next_start".to_owned(),
         run: Box::new(scanned),
         // containerd's are in the tests of its engines; a user without root writes no verdicts.
-        fits: |way| way.door == Door::Wrapper && way.engine() == "podman-4.3-runc",
+        fits: |way| {
+            let is_one = way.engine() == "podman-4.3-runc" || way.engine().starts_with("docker");
+            way.door == Door::Wrapper && is_one
+        },
     }]
 }
 

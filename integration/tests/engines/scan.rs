@@ -61,6 +61,20 @@ fn scanned(ctx: &Ctx) -> Result<()> {
     ensure!(after.errors().contains(line), "{}", after.errors());
     known(ctx, &image)?;
 
+    // As CRI's discard_unpacked_layers leaves an image: what is unpacked is read then.
+    let manifest = ctx.ctr(&["content", "get", &image.manifest_digest]).ok()?.text();
+    let manifest: Value = serde_json::from_str(&manifest)?;
+    let blob = manifest["layers"][2]["digest"].as_str().context("a layer")?;
+    ctx.ctr(&["content", "rm", blob]).ok()?;
+    let rows = scan(ctx, &image.name).arg("--no-store").ok()?.text();
+    let rows: Value = serde_json::from_str(&rows)?;
+    ensure!(rows[0]["layersRead"] == 3 && rows[0]["packages"] == 1, "{rows:#}");
+    ensure!(rows[0]["image"] == image.config_digest.as_str(), "{rows:#}");
+    let found = rows[0]["findings"].as_array().context("findings")?;
+    ensure!(found.iter().any(|f| f["path"] == "srv/bad"), "{rows:#}");
+    let left = ctx.ctr(&["snapshots", "ls"]).ok()?.text();
+    ensure!(!left.contains("portcullis"), "a view is left: {left}");
+
     let missing = scan(ctx, "portcullis-test/none:1").output()?;
     ensure!(
         missing.code() == 1 && missing.errors().contains("containerd has no image"),

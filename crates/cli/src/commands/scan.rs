@@ -64,8 +64,8 @@ pub(super) fn run(context: &Context, args: &Scan, output: Output) -> Result<Exit
     let mut boms = Vec::new();
     let mut rows = Vec::new();
     for target in &args.targets {
-        let source = sources::of(context, args, target)?;
         let platform = args.platform.clone().unwrap_or_else(portcullis_scan::own_platform);
+        let source = sources::of(context, args, target, &platform)?;
         let chosen = Chosen { source, image: args.image.clone(), platform, config: None };
         let mut bar = Bar::new(target);
         let scanned = scanner.scan(chosen, wishes, &mut bar);

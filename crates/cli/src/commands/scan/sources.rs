@@ -8,7 +8,8 @@ use portcullis_inventory::protocol::Source;
 use portcullis_inventory::{Item, Package};
 use portcullis_resolve::{StorageEngine, StorageResolver};
 use portcullis_scan::{FindError, Scanned, find, source_at};
-use portcullis_types::Place;
+use portcullis_settings::{WRAPPER, WrapperSettings};
+use portcullis_types::{Engine, Place};
 
 use crate::args::{Scan, ScanEngine};
 use crate::context::Context;
@@ -17,7 +18,7 @@ use crate::context::Context;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The source that a target names: a path if there is something, else an image of an engine.
-pub(super) fn of(context: &Context, args: &Scan, target: &str) -> Result<Source> {
+pub(super) fn of(context: &Context, args: &Scan, target: &str, platform: &str) -> Result<Source> {
     let is_path = target.starts_with(['/', '.']) || Path::new(target).exists();
     if is_path {
         return Ok(source_at(Path::new(target))?);
@@ -27,13 +28,14 @@ pub(super) fn of(context: &Context, args: &Scan, target: &str) -> Result<Source>
     };
     let places = match args.engine {
         Some(engine) => vec![place(context, args, engine)],
-        None => [ScanEngine::Containerd, ScanEngine::Storage]
+        None => [ScanEngine::Containerd, ScanEngine::Storage, ScanEngine::Docker]
             .map(|engine| place(context, args, engine))
             .into(),
     };
     let mut refused: Option<anyhow::Error> = None;
     for place in &places {
-        let found: Result<Source, FindError> = find(place, target, Instant::now() + PATIENCE);
+        let found: Result<Source, FindError> =
+            find(place, target, platform, Instant::now() + PATIENCE);
         match found {
             Ok(source) => return Ok(source),
             Err(error) => {
@@ -50,11 +52,28 @@ pub(super) fn of(context: &Context, args: &Scan, target: &str) -> Result<Source>
 
 /// Where an engine of this node has its images, by the arguments and the node's settings.
 fn place(context: &Context, args: &Scan, engine: ScanEngine) -> Place {
+    let of = |engine: Engine| {
+        let mut wrappers = context.settings.wrappers();
+        let found = wrappers.find(|(_, wrapper)| wrapper.engine == engine);
+        found.map_or_else(|| WrapperSettings::by_name(WRAPPER), |(_, wrapper)| wrapper.clone())
+    };
+    let address = || {
+        let address = args.address.as_deref()?;
+        // With or without its scheme, as containerd's own tools take it.
+        Some(PathBuf::from(address.strip_prefix("unix://").unwrap_or(address)))
+    };
     match engine {
         ScanEngine::Containerd => Place::Containerd {
-            socket: args.address.trim_start_matches("unix://").into(),
+            socket: address().unwrap_or_else(|| of(Engine::Containerd).socket),
             namespace: args.namespace.clone(),
         },
+        ScanEngine::Docker => {
+            let wrapper = of(Engine::Docker);
+            Place::Docker {
+                data: args.docker.clone().unwrap_or(wrapper.data),
+                socket: address().unwrap_or(wrapper.socket),
+            }
+        }
         ScanEngine::Storage => Place::Storage { roots: graph_roots(context, args) },
     }
 }
