@@ -37,7 +37,8 @@ fn stripped_binaries() -> PathBuf {
     let built = portcullis_integration::engine::own_binaries();
     let folder = built.join("stripped-for-install-tests");
     fs::create_dir_all(&folder).expect("a folder beside the binaries");
-    for name in ["portcullis", "portcullis-scanner", "containerd-shim-portcullis-v2"] {
+    for name in ["portcullis", "portcullis-scanner", "portcullisd", "containerd-shim-portcullis-v2"]
+    {
         let from = built.join(name);
         assert!(
             from.exists(),
@@ -721,6 +722,8 @@ fn folders_have_the_modes_that_their_readers_expect() {
         ("etc/portcullis/malware", 0o755),
         ("etc/portcullis/malware/portcullis.yar", 0o644),
         ("usr/local/bin/portcullis-scanner", 0o755),
+        ("usr/local/bin/portcullisd", 0o755),
+        ("etc/systemd/system/portcullisd.service", 0o644),
         ("var/lib/portcullis/verdicts", 0o700),
         ("var/lib/portcullis/events", 0o700),
         ("var/lib/portcullis/policy", 0o755),
@@ -737,6 +740,8 @@ fn folders_have_the_modes_that_their_readers_expect() {
     ] {
         assert!(node.path(path).exists(), "{path}");
     }
+    let wanted = node.path("etc/systemd/system/multi-user.target.wants/portcullisd.service");
+    assert_eq!(fs::read_link(wanted).unwrap(), Path::new("../portcullisd.service"));
 }
 
 #[test]
@@ -805,7 +810,7 @@ fn a_running_shim_keeps_its_binary_until_it_is_gone() {
     let folder = tempfile::tempdir().unwrap();
     let name = "containerd-shim-portcullis-v2";
     fs::copy("/bin/sleep", folder.path().join(name)).unwrap();
-    for command in ["portcullis", "portcullis-scanner"] {
+    for command in ["portcullis", "portcullis-scanner", "portcullisd"] {
         symlink(node.binaries.join(command), folder.path().join(command)).unwrap();
     }
     node.binaries = folder.path().to_owned();
@@ -842,6 +847,7 @@ fn a_run_that_is_killed_can_be_repeated_or_undone() {
     let shim = "containerd-shim-portcullis-v2";
     fs::copy(binaries().join(shim), folder.path().join(shim)).unwrap();
     program(&folder.path().join("portcullis-scanner"), "exit 1");
+    program(&folder.path().join("portcullisd"), "exit 1");
     let command = folder.path().join("portcullis");
     let script = format!(
         "#!/bin/sh\n{} \"$@\" || exit\n[ \"$1\" != man ] || rm \"$2\"/portcullis-*\n",

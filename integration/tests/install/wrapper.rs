@@ -62,6 +62,7 @@ fn few_files() -> PathBuf {
             fs::copy(binaries().join(name), folder.path().join(name)).expect("a copy");
         }
         program(&folder.path().join("portcullis-scanner"), "exit 1");
+        program(&folder.path().join("portcullisd"), "exit 1");
         let command = binaries().join("portcullis").display().to_string();
         program(
             &folder.path().join("portcullis"),
