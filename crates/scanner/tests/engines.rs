@@ -11,7 +11,7 @@ use common::{items, scan_with};
 use portcullis_inventory::Item;
 use portcullis_inventory::protocol::Source;
 use portcullis_scan::Scanner;
-use portcullis_testkit::clamd::{Daemon, eicar};
+use portcullis_testkit::clamd::{Daemon, TEST_FILES, eicar};
 use portcullis_types::Digest;
 
 const RULES: &str = include_str!("../../../config/malware/portcullis.yar");
@@ -79,11 +79,26 @@ fn clamd_is_asked_about_every_file() {
         [("app/eicar".to_owned(), "clamav".to_owned(), "Own.Test.Eicar.UNOFFICIAL".to_owned())];
     assert_eq!(found(&scanner, root.path()), wanted);
     // More than clamd takes ends the session, not the scan; and it is told.
-    fs::write(root.path().join("a-large"), vec![7; 2 << 20]).unwrap();
+    fs::write(root.path().join("a-large"), vec![7; 3 << 20]).unwrap();
     let scanned = scan_with(&scanner, Source::Root(root.path().to_owned())).unwrap();
     let unread = items(&scanned).into_iter().filter(|(_, item)| matches!(item, Item::Unread(_)));
     assert_eq!(unread.map(|(path, _)| path).collect::<Vec<_>>(), ["a-large"]);
     assert_eq!(found(&scanner, root.path()), wanted);
+}
+
+/// Debian's `clamav-testfiles`: one program in archives, installers, mails, packers.
+#[test]
+fn what_clamd_unpacks_is_found() {
+    let daemon = Daemon::start();
+    let scanner = Scanner { clamd: Some(daemon.socket()), ..common::scanner() };
+    let mut wanted: Vec<_> = fs::read_dir(TEST_FILES)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .map(|name| (name, "clamav".to_owned(), "Own.Test.Clam.UNOFFICIAL".to_owned()))
+        .collect();
+    wanted.sort();
+    assert!(wanted.len() > 30, "{wanted:?}");
+    assert_eq!(found(&scanner, Path::new(TEST_FILES)), wanted);
 }
 
 #[test]

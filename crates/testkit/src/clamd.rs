@@ -1,6 +1,7 @@
-//! The real clamd, with one signature of our own: that of the test file of EICAR.
+//! The real clamd, with two signatures of our own: that of the test file of EICAR, and that of the
+//! program which Debian's package `clamav-testfiles` has in many wrappings.
 //!
-//! It needs Debian's package `clamav-daemon`, and fails without it.
+//! It needs that package and `clamav-daemon`, and fails without them.
 
 use std::fs;
 use std::os::unix::net::UnixStream;
@@ -9,7 +10,21 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// The largest stream that this clamd takes, in bytes.
-pub const MAX_STREAM: u64 = 1 << 20;
+pub const MAX_STREAM: u64 = 2 << 20;
+
+/// Where `clamav-testfiles` has its files.
+pub const TEST_FILES: &str = "/usr/share/clamav-testfiles";
+/// The program that they are wrappings of.
+const TEST_FILE: &str = "/usr/share/clamav-testfiles/clam.exe";
+
+/// A signature in clamd's form for a whole file, by MD5 and size.
+fn by_digest(file: &Path) -> String {
+    let md5 = Command::new("md5sum").arg(file).output().expect("md5sum runs");
+    assert!(md5.status.success(), "{} is not there (Debian: clamav-testfiles)", file.display());
+    let md5 = String::from_utf8(md5.stdout).expect("a line of text");
+    let size = fs::metadata(file).expect("its size").len();
+    format!("{}:{size}:Own.Test.Clam\n", &md5[..32])
+}
 
 /// The test file of EICAR, from parts, so that no scanner takes this source for it.
 pub fn eicar() -> Vec<u8> {
@@ -36,9 +51,10 @@ impl Daemon {
         fs::create_dir(path("db")).expect("a folder for signatures");
         let hex: String = eicar().iter().map(|b| format!("{b:02x}")).collect();
         fs::write(path("db/own.ndb"), format!("Own.Test.Eicar:0:0:{hex}\n")).expect("a signature");
+        fs::write(path("db/own.hdb"), by_digest(Path::new(TEST_FILE))).expect("a signature");
         let settings = format!(
             "LocalSocket {}\nDatabaseDirectory {}\nTemporaryDirectory {}\nForeground yes\n\
-             StreamMaxLength {MAX_STREAM}\nMaxFileSize 512K\nAlertExceedsMax yes\nMaxThreads 2\n",
+             StreamMaxLength {MAX_STREAM}\nMaxFileSize 1800K\nAlertExceedsMax yes\nMaxThreads 2\n",
             path("socket").display(),
             path("db").display(),
             folder.path().display(),
