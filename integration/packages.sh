@@ -2,7 +2,8 @@
 #
 # What the integration tests need on a Debian 12 machine: packages of the machine's own release,
 # installed when they are lacking, and engines that are unpacked into a cache folder without being
-# installed: newer generations, and Docker, whose package would start a service. Safe to run again:
+# installed: newer generations, and Docker, whose package would start a service; and a Debian that
+# the scanner reads. Safe to run again:
 # what is there already is left alone.
 #
 #   packages.sh             get what is lacking
@@ -20,6 +21,7 @@ readonly packages=(
     conmon                     # Podman's monitor
     containerd                 # the first generation under test, with its stock shim and ctr
     containernetworking-plugins
+    debootstrap                # makes a Debian for the scanner to read
     crun                       # Podman's usual runtime, and for the model of its command line
     iproute2
     podman
@@ -57,6 +59,10 @@ main() {
             fetch "$suite"
         fi
     done
+
+    if $refresh || [[ ! -d $cache/rootfs/bookworm ]]; then
+        make_rootfs
+    fi
 
     for name in "${packages[@]}"; do
         printf '%-28s %s\n' "$name" "$(dpkg-query -W -f '${Version}' "$name")"
@@ -131,6 +137,17 @@ fetch() {
         dpkg-deb -f "${deb[0]}" Version >"$place.new/$name.version"
     done
     rm -rf "$place.new/apt" "$place"
+    mv "$place.new" "$place"
+}
+
+# A small Debian 12, unpacked and configured as its own tools do it.
+make_rootfs() {
+    local place=$cache/rootfs/bookworm
+    rm -rf --one-file-system "$place.new" "$place"
+    mkdir -p "$place.new"
+    debootstrap --variant=minbase bookworm "$place.new" "$(mirror)" >"$place.log" 2>&1 ||
+        die "debootstrap failed: $(tail -n 5 "$place.log")"
+    rm -rf "$place.new/var/cache/apt/archives" "$place.new/var/lib/apt/lists"
     mv "$place.new" "$place"
 }
 

@@ -311,7 +311,8 @@ fn chain_id(diff_ids: &[String]) -> String {
     ids.reduce(|chain, layer| digest(format!("{chain} {layer}").as_bytes())).unwrap_or_default()
 }
 
-fn architecture() -> &'static str {
+/// This machine's architecture, as OCI names it.
+pub fn architecture() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",
         "aarch64" => "arm64",

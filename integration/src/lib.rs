@@ -9,6 +9,7 @@
 
 pub mod cri;
 pub mod ctr;
+pub mod debian;
 pub mod docker;
 pub mod endurance;
 pub mod engine;

@@ -2,9 +2,11 @@
 //!
 //! `portcullis-bench starts [N]`   whole starts on our shim beside the stock one
 //! `portcullis-bench wrapper [N]`  what the wrapper adds to a call of the runtime
+//! `portcullis-bench scan [large]` scans of a root filesystem; of a large image
 //!
 //! Called by `integration/bench`.
 
+mod scan;
 mod starts;
 mod wrapper;
 
@@ -20,6 +22,11 @@ fn main() -> Result<()> {
         Some("starts") => starts::measure(count(1, 40)?),
         Some("wrapper") => wrapper::measure(count(1, 400)?),
         Some(wrapper::INSIDE) => wrapper::inside(count(1, 0)?, &arguments[2..]),
-        _ => bail!("use: portcullis-bench starts|wrapper [N]"),
+        Some("scan") => match arguments.get(1).map(String::as_str) {
+            None => scan::measure(),
+            Some("large") => scan::measure_large(),
+            Some(other) => bail!("\"{other}\" is unknown: use large or nothing"),
+        },
+        _ => bail!("use: portcullis-bench starts|wrapper [N], scan [large]"),
     }
 }
