@@ -1,11 +1,11 @@
 //! `portcullis db update`: takes in advisories.
 
 use std::io::IsTerminal;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use portcullis_osv::database::{Progress, update};
+use portcullis_osv::database::{Progress, Source, update};
 use portcullis_types::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -32,6 +32,7 @@ const TOLD: usize = 5;
 pub(super) fn run(context: &Context, sources: &[PathBuf]) -> Result<Exit> {
     let mut told = Told { bar: bar(), unreadable: 0, first: Vec::new() };
     let now = Timestamp::now();
+    let sources = sources.iter().cloned().map(Source::from).collect();
     let updated = update(&context.paths.advisories(), sources, now, &mut told)
         .context("the vulnerability database is as it was before");
     told.bar.finish_and_clear();
@@ -73,8 +74,8 @@ struct Told {
 }
 
 impl Progress for Told {
-    fn file(&mut self, path: &Path, at: usize, of: usize) {
-        self.bar.set_message(format!("file {} of {of}: {}", at + 1, path.display()));
+    fn file(&mut self, place: &str, at: usize, of: usize) {
+        self.bar.set_message(format!("file {} of {of}: {place}", at + 1));
     }
 
     fn records(&mut self, count: u64) {
