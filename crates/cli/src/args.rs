@@ -453,14 +453,16 @@ pub(crate) struct Import {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Feed {
     /// Store feeds, and write what they say into all that is known about images
-    #[command(after_help = "Example:\n  \
-        curl -O https://epss.empiricalsecurity.com/epss_scores-current.csv.gz\n  \
+    #[command(after_help = "Examples:\n  \
+        portcullis feed update https://epss.empiricalsecurity.com/epss_scores-current.csv.gz\n  \
         portcullis feed update epss_scores-current.csv.gz known_exploited_vulnerabilities.json")]
     Update {
-        /// EPSS (CSV, plain or packed with gzip) and KEV (JSON); without a file, what lies in the
-        /// node's feeds folder is taken
+        /// EPSS (CSV, plain or packed with gzip) and KEV (JSON), files or URLs; without one, what lies
+        /// in the node's feeds folder is taken
         #[arg(value_name = "FILE")]
         files: Vec<PathBuf>,
+        #[command(flatten)]
+        fetch: Fetch,
         /// Take a feed that is older than the stored one, or of a day to come
         #[arg(long)]
         force: bool,

@@ -1,4 +1,4 @@
-//! `portcullis db update` with URLs, against a server on the loopback interface.
+//! `portcullis db update` and `feed update` with URLs, against a server on the loopback interface.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
@@ -11,10 +11,10 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use common::{Node, assert_narrow, assert_says, contents};
+use common::{FEEDS, Node, assert_narrow, assert_says, contents};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use serde_json::json;
+use serde_json::{Value, json};
 use zip::write::SimpleFileOptions;
 
 /// What the server does about a request.
@@ -610,4 +610,22 @@ fn https_needs_an_authority_and_stays_https() {
     server.set(PYPI, [redirect(&plain.url("/x"))]);
     node.refuses(&args, &["redirects to http://", "anybody on the way"]);
     assert!(plain.asked().is_empty());
+}
+
+#[test]
+fn feeds_are_fetched() {
+    let (node, server) = (Node::new(), Server::new());
+    let kev = json!({
+        "catalogVersion": "2026.01.01", "dateReleased": "2026-01-01T00:00:00Z", "count": 1,
+        "vulnerabilities": [{ "cveID": "CVE-2024-0001", "dateAdded": "2024-01-02" }],
+    });
+    server.file("/kev.json", "\"k\"", kev.to_string());
+    let said: Value = node.json(&["feed", "update", &server.url("/kev.json")], 0);
+    assert_eq!(said["feeds"][0]["name"], "KEV");
+    assert_eq!(contents(&node.path(FEEDS)).len(), 1, "nothing is left behind");
+    server.file("/html", "\"h\"", "<html>");
+    let url = server.url("/html");
+    node.refuses(&["feed", "update", &url], &["nothing is changed", &url, "is neither EPSS"]);
+    let url = server.url("/none");
+    node.refuses(&["feed", "update", &url], &["nothing is changed", &url, "404"]);
 }
