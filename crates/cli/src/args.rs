@@ -97,7 +97,8 @@ Examples:
     Feed(Feed),
     /// Take in advisories of OSV, and ask them
     #[command(
-        after_help = "Examples:\n  portcullis db update ./osv\n  portcullis db query PyPI django 4.2.1"
+        after_help = "Examples:\n  portcullis db update https://mirror.example/osv --ecosystem PyPI\n  \
+        portcullis db update ./osv\n  portcullis db query PyPI django 4.2.1"
     )]
     #[command(subcommand)]
     Db(Db),
@@ -193,17 +194,25 @@ Examples:
 pub(crate) enum Db {
     /// Build the vulnerability database anew from advisories of OSV
     #[command(after_help = "\
-Takes folders in the layout in which OSV publishes (<ecosystem>/all.zip), archives, and single records.
-The ecosystems that are in them take the place of what was known of them; all others stay. It is built
-beside the one in force: if anything fails, that one stays.
+Takes folders in the layout in which OSV publishes (<ecosystem>/all.zip), archives, and single
+records. The ecosystems that are in them take the place of what was known of them; all others stay.
+It is built beside the one in force: if anything fails, that one stays.
 
-Example:
-  portcullis db update ./osv")]
-    Update {
-        /// Folders, archives and records
-        #[arg(required = true, value_name = "SOURCE")]
-        sources: Vec<PathBuf>,
-    },
+Archives and records may be URLs too. Any other URL is that of a mirror in the same layout. Of it are
+taken the ecosystems that --ecosystem names; without it those that the database has, which is what a
+timer wants; on a node without a database all, if they are at most ten. What has not changed since
+it was fetched is not fetched again. A release (Debian:12) may stand for its ecosystem; of other
+releases nothing is known then, and their images never count as clean.
+
+A mirror is believed: take https. Proxies are those of HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and
+NO_PROXY, and are asked for a tunnel (CONNECT) for http too. A login may stand in the URL,
+https://USER:PASSWORD@HOST/. What breaks off is tried three times.
+
+Examples:
+  portcullis db update ./osv
+  portcullis db update https://mirror.example/osv --ecosystem Debian --ecosystem PyPI
+  portcullis db update https://mirror.example/osv")]
+    Update(Box<DbUpdate>),
     /// Judge all images that were scanned here by what is known now, without reading a layer
     #[command(after_help = "\
 db update does it at its end. Do it yourself after a change of the lists in /etc/portcullis/malware, or of
@@ -246,6 +255,53 @@ Examples:
   portcullis db compare Debian 2.36-9+deb12u4 2.36-9+deb12u10
   portcullis db compare Maven --file maven-versions.txt")]
     Compare(Compare),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DbUpdate {
+    /// Folders, archives, records, and URLs
+    #[arg(required = true, value_name = "SOURCE")]
+    pub(crate) sources: Vec<PathBuf>,
+    /// Take this ecosystem of the mirror; can be given several times
+    #[arg(long, value_name = "NAME")]
+    pub(crate) ecosystem: Vec<String>,
+    /// Take all ecosystems that the mirror lists in ecosystems.txt
+    #[arg(long, conflicts_with = "ecosystem")]
+    pub(crate) all_ecosystems: bool,
+    /// Most bytes of a file that is fetched; K, M and G may follow
+    #[arg(long, value_name = "BYTES", value_parser = bytes, default_value = "4G")]
+    pub(crate) max_size: u64,
+    #[command(flatten)]
+    pub(crate) fetch: Fetch,
+}
+
+/// How files are fetched.
+#[derive(Debug, Args)]
+pub(crate) struct Fetch {
+    /// Certificates (PEM) of authorities to trust when fetching, beside those of this node
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
+    /// Seconds to wait for a connection, and for a server that sends nothing
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub(crate) timeout: u64,
+}
+
+/// A number of bytes: `4G`.
+fn bytes(text: &str) -> Result<u64, String> {
+    let (number, unit) = match text.find(|c: char| !c.is_ascii_digit()) {
+        Some(at) => text.split_at(at),
+        None => (text, ""),
+    };
+    let shift = match unit {
+        "" => 0,
+        "K" => 10,
+        "M" => 20,
+        "G" => 30,
+        _ => return Err("it must be a number of bytes, like 500M or 4G".to_owned()),
+    };
+    let number: u64 = number.parse().map_err(|_| "it must begin with a number".to_owned())?;
+    number.checked_mul(1 << shift).filter(|n| *n > 0).ok_or_else(|| "it is no size".to_owned())
 }
 
 #[derive(Debug, Args)]
@@ -397,14 +453,16 @@ pub(crate) struct Import {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Feed {
     /// Store feeds, and write what they say into all that is known about images
-    #[command(after_help = "Example:\n  \
-        curl -O https://epss.empiricalsecurity.com/epss_scores-current.csv.gz\n  \
+    #[command(after_help = "Examples:\n  \
+        portcullis feed update https://epss.empiricalsecurity.com/epss_scores-current.csv.gz\n  \
         portcullis feed update epss_scores-current.csv.gz known_exploited_vulnerabilities.json")]
     Update {
-        /// EPSS (CSV, plain or packed with gzip) and KEV (JSON); without a file, what lies in the
-        /// node's feeds folder is taken
+        /// EPSS (CSV, plain or packed with gzip) and KEV (JSON), files or URLs; without one, what lies
+        /// in the node's feeds folder is taken
         #[arg(value_name = "FILE")]
         files: Vec<PathBuf>,
+        #[command(flatten)]
+        fetch: Fetch,
         /// Take a feed that is older than the stored one, or of a day to come
         #[arg(long)]
         force: bool,

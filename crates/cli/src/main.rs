@@ -7,6 +7,7 @@ mod args;
 mod commands;
 mod context;
 mod exit;
+mod fetch;
 mod render;
 
 use std::io::Write;

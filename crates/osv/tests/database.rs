@@ -6,7 +6,9 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use portcullis_osv::database::{Database, DatabaseError, Progress, update};
+use portcullis_osv::database::{
+    Database, DatabaseError, Fetched, Origin, Progress, Source, update,
+};
 use portcullis_types::Timestamp;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -19,7 +21,7 @@ struct Told {
 }
 
 impl Progress for Told {
-    fn file(&mut self, _: &Path, at: usize, of: usize) {
+    fn file(&mut self, _: &str, at: usize, of: usize) {
         assert!(at < of);
     }
 
@@ -65,8 +67,12 @@ impl Scene {
     }
 
     fn update(&mut self, sources: &[&Path]) -> Result<Database, DatabaseError> {
-        let sources: Vec<_> = sources.iter().map(|path| path.to_path_buf()).collect();
-        update(&self.root(), &sources, Timestamp::now(), &mut self.told)
+        let sources = sources.iter().map(|path| path.to_path_buf().into());
+        self.take(sources.collect())
+    }
+
+    fn take(&mut self, sources: Vec<Source>) -> Result<Database, DatabaseError> {
+        update(&self.root(), sources, Timestamp::now(), &mut self.told)
     }
 }
 
@@ -260,4 +266,87 @@ fn damage_is_seen() {
         let error = Database::open(&scene.root()).unwrap_err().to_string();
         assert!(error.contains("db update"), "{error}");
     }
+}
+
+/// An archive as if it was fetched.
+fn fetched(path: &Path, ecosystem: Option<&str>) -> Source {
+    Source::Fetched(Fetched {
+        file: File::open(path).unwrap(),
+        origin: origin(ecosystem.unwrap_or("all")),
+        ecosystem: ecosystem.map(ToOwned::to_owned),
+    })
+}
+
+fn origin(name: &str) -> Origin {
+    let url = format!("https://mirror.example/{name}/all.zip");
+    Origin { url, etag: Some(format!("\"{name}\"")), last_modified: None }
+}
+
+#[test]
+fn what_was_fetched_is_known_by_its_origin() {
+    let mut scene = Scene::new();
+    let python = scene.archive("1.zip", &[record("PYSEC-1", "PyPI", "b", "0", "2")]);
+    let of_npm = [record("GHSA-1", "npm", "b", "0", "2"), record("GHSA-1", "PyPI", "b", "0", "9")];
+    let npm = scene.archive("2.zip", &of_npm);
+    let database =
+        scene.take(vec![fetched(&python, Some("PyPI")), fetched(&npm, Some("npm"))]).unwrap();
+    let of = |database: &Database, name: &str| database.manifest().ecosystems[name].clone();
+    assert_eq!(of(&database, "PyPI").origins, [origin("PyPI")]);
+    assert_eq!(of(&database, "PyPI").source, "https://mirror.example/PyPI/all.zip");
+    assert_eq!(ids(&database, "PyPI", "b", "1"), ["PYSEC-1"], "npm's archive speaks of npm alone");
+    let whole = database;
+
+    // What is unchanged stays, and counts as read.
+    let database = scene.take(vec![Source::Unchanged("PyPI".to_owned())]).unwrap();
+    let expected = portcullis_osv::database::Contents {
+        read: database.manifest().built,
+        ..of(&whole, "PyPI")
+    };
+    assert_eq!(of(&database, "PyPI"), expected);
+    assert_eq!(of(&database, "npm"), of(&whole, "npm"));
+    database.verify().unwrap();
+    assert!(database.is_whole("PyPI") && !database.is_whole("Go"));
+    let error = scene.take(vec![Source::Unchanged("Go".to_owned())]).unwrap_err();
+    assert!(matches!(error, DatabaseError::NoData(name) if name == "Go"));
+
+    // With anything else in it, it is not what was fetched any more.
+    let database = scene.take(vec![fetched(&python, Some("PyPI")), python.into()]).unwrap();
+    assert_eq!(of(&database, "PyPI").origins, []);
+    let database = scene.take(vec![fetched(&npm, None)]).unwrap();
+    assert_eq!((of(&database, "PyPI").origins, of(&database, "npm").origins), (vec![], vec![]));
+
+    // What has nothing to say of the ecosystem is not taken for an ecosystem without advisories.
+    let error = scene.take(vec![fetched(&npm, Some("Go"))]).unwrap_err();
+    assert!(matches!(&error, DatabaseError::Empty(url) if url.contains("/Go/")), "{error}");
+}
+
+#[test]
+fn an_ecosystem_may_be_taken_by_its_releases() {
+    let mut scene = Scene::new();
+    let of = |release: u8| record("DSA-1", &format!("Debian:{release}"), "a", "0", "2");
+    let both = scene.archive("osv/Debian:12/all.zip", &[of(11), of(12)]);
+    let of_others = scene.archive("osv/Debian:13/all.zip", &[of(13)]);
+    let releases = |database: &Database| -> Vec<String> {
+        database.manifest().ecosystems["Debian"].releases.iter().cloned().collect()
+    };
+    for source in [both.clone().into(), fetched(&both, Some("Debian:12"))] {
+        let database = scene.take(vec![source]).unwrap();
+        assert_eq!(releases(&database), ["Debian:12"]);
+        assert_eq!(ids(&database, "Debian:12", "a", "1"), ["DSA-1"]);
+        assert_eq!(ids(&database, "Debian", "a", "1"), ["DSA-1"]);
+        // It speaks of 11 where that has a part in 12's advisories, which is not all there is of 11.
+        let error = database.query("Debian:11", "a", "1").unwrap_err();
+        assert!(matches!(error, DatabaseError::NoData(name) if name == "Debian:11"));
+        let covered = ["Debian:12", "Debian:11", "Debian"].map(|name| database.covers(name));
+        assert_eq!(covered, [true, false, false]);
+    }
+    let two = vec![fetched(&both, Some("Debian:12")), fetched(&of_others, Some("Debian:13"))];
+    let database = scene.take(two).unwrap();
+    assert_eq!(releases(&database), ["Debian:12", "Debian:13"]);
+    let origins = &database.manifest().ecosystems["Debian"].origins;
+    assert_eq!(origins, &[origin("Debian:12"), origin("Debian:13")]);
+    let all = vec![fetched(&both, Some("Debian:12")), fetched(&both, Some("Debian"))];
+    let database = scene.take(all).unwrap();
+    assert!(releases(&database).is_empty() && database.covers("Debian:11"));
+    assert_eq!(ids(&database, "Debian:11", "a", "1"), ["DSA-1"]);
 }

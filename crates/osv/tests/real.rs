@@ -22,7 +22,7 @@ const FOLDER: &str = "PORTCULLIS_OSV";
 struct Silent;
 
 impl Progress for Silent {
-    fn file(&mut self, _: &Path, _: usize, _: usize) {}
+    fn file(&mut self, _: &str, _: usize, _: usize) {}
     fn records(&mut self, _: u64) {}
     fn unreadable(&mut self, name: &str, why: &str) {
         panic!("{name}: {why}");
@@ -86,7 +86,7 @@ fn real_advisories_are_found_and_no_others() {
     let home = tempfile::tempdir().unwrap();
     let begun = Instant::now();
     let database =
-        update(home.path(), std::slice::from_ref(&folder), Timestamp::now(), &mut Silent).unwrap();
+        update(home.path(), vec![folder.clone().into()], Timestamp::now(), &mut Silent).unwrap();
     println!("built in {:?}", begun.elapsed());
     database.verify().unwrap();
     for ecosystem in ["AlmaLinux", "Go", "PyPI"] {

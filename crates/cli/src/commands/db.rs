@@ -2,6 +2,7 @@
 
 pub(super) mod ask;
 pub(super) mod compare;
+mod mirror;
 pub(super) mod rematch;
 pub(super) mod update;
 
@@ -14,7 +15,7 @@ use crate::exit::Exit;
 
 pub(super) fn run(context: &Context, command: &Db) -> Result<Exit> {
     match command {
-        Db::Update { sources } => update::run(context, sources),
+        Db::Update(args) => update::run(context, args),
         Db::Rematch => rematch::run(context),
         Db::Status => ask::status(context),
         Db::Verify => ask::verify(context),

@@ -5,11 +5,12 @@
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use portcullis_report::feeds::{Feed as Read, FeedError, FeedFile, FeedLimits, Feeds};
 use portcullis_report::feeds::{read_feed, stored};
@@ -18,9 +19,10 @@ use portcullis_types::{Digest, Timestamp};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::args::Feed;
+use crate::args::{Feed, Fetch};
 use crate::context::Context;
 use crate::exit::Exit;
+use crate::fetch::{Answer, Fetcher, Tags, Url};
 use crate::render::{count, wrapped};
 
 /// How far a feed's date may be ahead of our clock: clocks differ, and days begin apart.
@@ -28,7 +30,7 @@ const AHEAD: Duration = Duration::from_secs(24 * 60 * 60);
 
 pub(super) fn run(context: &Context, command: &Feed) -> Result<Exit> {
     match command {
-        Feed::Update { files, force } => update(context, files, *force),
+        Feed::Update { files, force, fetch } => update(context, files, fetch, *force),
         Feed::Status => status(context),
     }
 }
@@ -139,17 +141,43 @@ struct Damaged {
     error: String,
 }
 
-fn update(context: &Context, files: &[PathBuf], force: bool) -> Result<Exit> {
-    let folder = context.paths.feeds();
-    let mut taken: Vec<(&Path, FeedFile)> = Vec::new();
-    for file in files {
-        let read = read_feed(file, &FeedLimits::default())
-            .with_context(|| format!("{} is not taken, and nothing is changed", file.display()))?;
-        if let Some((other, _)) = taken.iter().find(|(_, t)| t.feed.name() == read.feed.name()) {
-            let (name, file, other) = (read.feed.name(), file.display(), other.display());
-            bail!("{file} and {other} are both {name}: give one of them");
+/// Reads a feed, which may have to be fetched.
+fn taken(folder: &Path, file: &Path, fetch: &Fetch) -> Result<FeedFile> {
+    let limits = FeedLimits::default();
+    let Some(url) = Url::of_source(file) else { return Ok(read_feed(file, &limits)?) };
+    let url = url?;
+    std::fs::DirBuilder::new().recursive(true).mode(0o755).create(folder)?;
+    let fetcher = Fetcher::new(fetch, (limits.bytes, ", as no feed is"));
+    let (_, name) = url.end();
+    match fetcher.get(&url, &Tags::default(), folder, &name)? {
+        Answer::File(fetched, _) => {
+            // It has no name of its own.
+            let path = format!("/proc/self/fd/{}", fetched.as_raw_fd());
+            let read = read_feed(Path::new(&path), &limits).map_err(anyhow::Error::from);
+            read.map_err(|error| anyhow!(format!("{error:#}").replace(&path, &url.to_string())))
         }
-        taken.push((file, read));
+        Answer::Unchanged | Answer::Missing => {
+            bail!("cannot fetch {url}: there is no such file (404): check the URL")
+        }
+    }
+}
+
+fn update(context: &Context, files: &[PathBuf], fetch: &Fetch, force: bool) -> Result<Exit> {
+    let folder = context.paths.feeds();
+    let mut taken: Vec<(String, FeedFile)> = Vec::new();
+    for file in files {
+        let name = match Url::of_source(file) {
+            Some(Ok(url)) => url.to_string(),
+            Some(Err(_)) => "what is given".to_owned(),
+            None => file.display().to_string(),
+        };
+        let read = self::taken(&folder, file, fetch)
+            .with_context(|| format!("{name} is not taken, and nothing is changed"))?;
+        if let Some((other, _)) = taken.iter().find(|(_, t)| t.feed.name() == read.feed.name()) {
+            let feed = read.feed.name();
+            bail!("{name} and {other} are both {feed}: give one of them");
+        }
+        taken.push((name, read));
     }
     let mut kept = Vec::new();
     for (path, feed) in stored(&folder) {
@@ -161,8 +189,7 @@ fn update(context: &Context, files: &[PathBuf], force: bool) -> Result<Exit> {
             // What is damaged is mended by what takes its place.
             (Err(_), Some(_)) => {}
             (Ok(feed), Some((file, new))) if new.feed.date() < feed.date() && !force => bail!(
-                "{} is of {}, and {} is already of {}: give a newer one, or --force to go back",
-                file.display(),
+                "{file} is of {}, and {} is already of {}: give a newer one, or --force to go back",
                 new.feed.date().strftime("%F"),
                 path.display(),
                 feed.date().strftime("%F"),
@@ -173,7 +200,7 @@ fn update(context: &Context, files: &[PathBuf], force: bool) -> Result<Exit> {
     let latest = Timestamp::now().checked_add(AHEAD).unwrap_or(Timestamp::MAX);
     for (file, new) in &taken {
         if new.feed.date() > latest && !force {
-            let (file, day) = (file.display(), new.feed.date().strftime("%F"));
+            let day = new.feed.date().strftime("%F");
             bail!("{file} is of {day}, a day to come: check the clock, or give --force");
         }
     }

@@ -1,10 +1,10 @@
 //! Building a database beside the one in force, and putting it in its place.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, symlink};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use portcullis_types::{Digest, Timestamp};
 use portcullis_versions::Scheme;
@@ -12,8 +12,9 @@ use rustix::fs::FlockOperation;
 use sha2::{Digest as _, Sha256};
 
 use super::shard::{EXTENSION, Writer};
-use super::{CURRENT, Contents, Database, DatabaseError, FORMAT, MANIFEST, Manifest, source};
-use crate::names::base;
+use super::source::{self, Fetched, Origin, Source};
+use super::{CURRENT, Contents, Database, DatabaseError, FORMAT, MANIFEST, Manifest};
+use crate::names::{base, is_in_ecosystem};
 use crate::record::{Advisory, Affected};
 
 /// The folder in which the next one is built.
@@ -22,23 +23,23 @@ const LOCK: &str = "lock";
 
 /// Told while a database is built.
 pub trait Progress {
-    /// A file with records is read next; of so many.
-    fn file(&mut self, path: &Path, at: usize, of: usize);
+    /// A file with records is read next; of so many of one source.
+    fn file(&mut self, place: &str, at: usize, of: usize);
     /// So many records were read.
     fn records(&mut self, count: u64);
     /// A record cannot be understood and is passed over.
     fn unreadable(&mut self, name: &str, why: &str);
 }
 
-/// Reads folders, archives and single records, and puts what is in them into force: ecosystems that
-/// are in them take the place of the same ones before, all others stay. If anything fails, what was
-/// in force stays.
+/// Reads folders, archives, single records and what was fetched, and puts what is in them into force:
+/// ecosystems that are in them take the place of the same ones before, all others stay. If anything
+/// fails, what was in force stays.
 ///
 /// # Errors
 /// [`DatabaseError`]: a source cannot be read or holds no record, or the folder cannot be written.
 pub fn update(
     root: &Path,
-    sources: &[PathBuf],
+    sources: Vec<Source>,
     now: Timestamp,
     progress: &mut dyn Progress,
 ) -> Result<Database, DatabaseError> {
@@ -77,50 +78,61 @@ struct Part {
     writer: Writer,
     file: String,
     source: String,
+    /// The releases that were asked for; none if all were.
+    releases: Option<BTreeSet<String>>,
+    /// None if something else than a mirror's archives of this ecosystem is in it.
+    origins: Option<Vec<Origin>>,
+}
+
+/// A file that is read.
+struct Reading<'a> {
+    /// Its own name.
+    place: &'a str,
+    /// What was given.
+    source: &'a str,
+    /// Only what it says of this ecosystem is taken, or of this release of one.
+    only: Option<&'a str>,
+    origin: Option<&'a Origin>,
+}
+
+/// A database under way.
+struct Building<'a> {
+    folder: &'a Path,
+    parts: BTreeMap<String, Part>,
+    /// Records that were understood, and statements of them that were taken.
+    count: u64,
+    taken: u64,
+    progress: &'a mut dyn Progress,
 }
 
 fn build(
     root: &Path,
-    building: &Path,
-    sources: &[PathBuf],
+    folder: &Path,
+    sources: Vec<Source>,
     now: Timestamp,
     progress: &mut dyn Progress,
 ) -> Result<Manifest, DatabaseError> {
-    let mut parts: BTreeMap<String, Part> = BTreeMap::new();
-    let mut count = 0;
+    let parts = BTreeMap::new();
+    let mut building = Building { folder, parts, count: 0, taken: 0, progress };
+    let mut unchanged = Vec::new();
     for source in sources {
-        let files = source::files(source)?;
-        let before = count;
-        for (at, file) in files.iter().enumerate() {
-            progress.file(file, at, files.len());
-            // In the layout of OSV the folder names the ecosystem, and a record that speaks of
-            // several is in the folder of each.
-            let of_folder = file.parent().and_then(Path::file_name).and_then(|name| name.to_str());
-            let only = of_folder.filter(|name| Scheme::of_ecosystem(name).is_ok());
-            source::records(file, &mut |name, json| {
-                let advisory = match Advisory::read(json) {
-                    Ok(advisory) => advisory,
-                    Err(error) => {
-                        if let Some(part) = only.and_then(|only| parts.get_mut(only)) {
-                            part.writer.unreadable();
-                        }
-                        progress.unreadable(name, &error.to_string());
-                        return Ok(());
-                    }
-                };
-                count += 1;
-                progress.records(count);
-                let place = source.display().to_string();
-                add(building, &mut parts, advisory, only, &place)
-            })?;
-        }
-        if count == before {
-            return Err(DatabaseError::Empty(source.display().to_string()));
+        match source {
+            Source::Path(path) => building.path(&path)?,
+            Source::Fetched(fetched) => building.fetched(fetched)?,
+            Source::Unchanged(ecosystem) => unchanged.push(ecosystem),
         }
     }
-    let mut ecosystems = kept(root, building, &parts)?;
+    let parts = building.parts;
+    let mut ecosystems = kept(root, folder, &parts)?;
+    for ecosystem in unchanged {
+        // Nothing may be lost of what was not fetched since it is there.
+        match ecosystems.get_mut(&ecosystem) {
+            Some(contents) => contents.read = now,
+            None => return Err(DatabaseError::NoData(ecosystem)),
+        }
+    }
     for (ecosystem, part) in parts {
-        let path = building.join(&part.file);
+        let path = folder.join(&part.file);
         let counts = part.writer.finish().map_err(DatabaseError::file(&path))?;
         let (digest, bytes) = digest(&path)?;
         let contents = Contents {
@@ -134,46 +146,132 @@ fn build(
             withdrawn: counts.withdrawn,
             packages: counts.packages,
             unreadable: counts.unreadable,
+            releases: part.releases.unwrap_or_default(),
+            origins: part.origins.unwrap_or_default(),
         };
         ecosystems.insert(ecosystem, contents);
     }
     Ok(Manifest { format: FORMAT, built: now, ecosystems })
 }
 
-/// Adds a record to the shards of the ecosystems that it speaks of.
-fn add(
-    building: &Path,
-    parts: &mut BTreeMap<String, Part>,
-    mut advisory: Advisory,
-    only: Option<&str>,
-    source: &str,
-) -> Result<(), DatabaseError> {
-    let mut by_ecosystem: BTreeMap<String, Vec<Affected>> = BTreeMap::new();
-    for affected in std::mem::take(&mut advisory.affected) {
-        let ecosystem = base(&affected.package.ecosystem);
-        if only.is_none_or(|only| only == ecosystem) && !affected.package.name.is_empty() {
-            by_ecosystem.entry(ecosystem.to_owned()).or_default().push(affected);
+impl Building<'_> {
+    fn path(&mut self, path: &Path) -> Result<(), DatabaseError> {
+        let files = source::files(path)?;
+        let source = path.display().to_string();
+        let before = self.count;
+        for (at, file) in files.iter().enumerate() {
+            let place = file.display().to_string();
+            self.progress.file(&place, at, files.len());
+            // In the layout of OSV the folder names the ecosystem, and a record that speaks of
+            // several is in the folder of each.
+            let of_folder = file.parent().and_then(Path::file_name).and_then(|name| name.to_str());
+            let only = of_folder.filter(|name| Scheme::of_ecosystem(name).is_ok());
+            let opened = File::open(file).map_err(DatabaseError::file(file))?;
+            let reading = Reading { place: &place, source: &source, only, origin: None };
+            self.read(opened, &reading)?;
+        }
+        match self.count == before {
+            true => Err(DatabaseError::Empty(source)),
+            false => Ok(()),
         }
     }
-    for (ecosystem, affected) in by_ecosystem {
-        let Ok(scheme) = Scheme::of_ecosystem(&ecosystem) else { continue };
-        let part = match parts.get_mut(&ecosystem) {
-            Some(part) => part,
-            None => {
-                let file = format!("{}{EXTENSION}", ecosystem.replace(' ', "-").to_lowercase());
-                let path = building.join(&file);
-                let opened =
-                    OpenOptions::new().write(true).create_new(true).mode(0o644).open(&path);
-                let writer = opened.and_then(|opened| Writer::new(opened, scheme, &ecosystem));
-                let writer = writer.map_err(DatabaseError::file(&path))?;
-                let part = Part { writer, file, source: source.to_owned() };
-                parts.entry(ecosystem.clone()).or_insert(part)
-            }
-        };
-        let path = building.join(&part.file);
-        part.writer.add(&advisory, affected).map_err(DatabaseError::file(&path))?;
+
+    fn fetched(&mut self, fetched: Fetched) -> Result<(), DatabaseError> {
+        let Fetched { file, origin, ecosystem } = fetched;
+        self.progress.file(&origin.url, 0, 1);
+        let before = (self.count, self.taken);
+        let only = ecosystem.as_deref();
+        let reading =
+            Reading { place: &origin.url, source: &origin.url, only, origin: Some(&origin) };
+        self.read(file, &reading)?;
+        // A mirror that has something else there has nothing to say of the ecosystem.
+        if self.count == before.0 || (ecosystem.is_some() && self.taken == before.1) {
+            return Err(DatabaseError::Empty(origin.url));
+        }
+        Ok(())
     }
-    Ok(())
+
+    fn read(&mut self, file: File, reading: &Reading<'_>) -> Result<(), DatabaseError> {
+        source::records(file, reading.place, &mut |name, json| {
+            let advisory = match Advisory::read(json) {
+                Ok(advisory) => advisory,
+                Err(error) => {
+                    let only = reading.only.map(base);
+                    if let Some(part) = only.and_then(|only| self.parts.get_mut(only)) {
+                        part.writer.unreadable();
+                    }
+                    self.progress.unreadable(name, &error.to_string());
+                    return Ok(());
+                }
+            };
+            self.count += 1;
+            self.progress.records(self.count);
+            self.add(advisory, reading)
+        })
+    }
+
+    /// Adds a record to the shards of the ecosystems that it speaks of.
+    fn add(&mut self, mut advisory: Advisory, reading: &Reading<'_>) -> Result<(), DatabaseError> {
+        let mut by_ecosystem: BTreeMap<String, Vec<Affected>> = BTreeMap::new();
+        for affected in std::mem::take(&mut advisory.affected) {
+            let said = &affected.package.ecosystem;
+            if reading.only.is_none_or(|only| is_in_ecosystem(said, only))
+                && !affected.package.name.is_empty()
+            {
+                by_ecosystem.entry(base(said).to_owned()).or_default().push(affected);
+            }
+        }
+        for (ecosystem, affected) in by_ecosystem {
+            let Ok(scheme) = Scheme::of_ecosystem(&ecosystem) else { continue };
+            self.taken += 1;
+            let folder = self.folder;
+            let part = self.part(&ecosystem, scheme, reading)?;
+            let added = part.writer.add(&advisory, affected);
+            added.map_err(|error| DatabaseError::file(&folder.join(&part.file))(error))?;
+        }
+        Ok(())
+    }
+
+    /// The shard of an ecosystem, to which a file adds something.
+    fn part(
+        &mut self,
+        ecosystem: &str,
+        scheme: Scheme,
+        reading: &Reading<'_>,
+    ) -> Result<&mut Part, DatabaseError> {
+        if !self.parts.contains_key(ecosystem) {
+            let file = format!("{}{EXTENSION}", ecosystem.replace(' ', "-").to_lowercase());
+            let path = self.folder.join(&file);
+            let opened = OpenOptions::new().write(true).create_new(true).mode(0o644).open(&path);
+            let writer = opened.and_then(|opened| Writer::new(opened, scheme, ecosystem));
+            let writer = writer.map_err(DatabaseError::file(&path))?;
+            let (releases, origins) = (Some(BTreeSet::new()), Some(Vec::new()));
+            let source = reading.source.to_owned();
+            self.parts
+                .insert(ecosystem.to_owned(), Part { writer, file, source, releases, origins });
+        }
+        let part = self
+            .parts
+            .get_mut(ecosystem)
+            .ok_or_else(|| DatabaseError::NoData(ecosystem.to_owned()))?;
+        match (reading.only, &mut part.releases) {
+            (Some(only), Some(releases)) if only != ecosystem => {
+                if !releases.contains(only) {
+                    releases.insert(only.to_owned());
+                }
+            }
+            _ => part.releases = None,
+        }
+        match (reading.only.and(reading.origin), &mut part.origins) {
+            (Some(origin), Some(origins)) => {
+                if origins.last() != Some(origin) {
+                    origins.push(origin.clone());
+                }
+            }
+            _ => part.origins = None,
+        }
+        Ok(part)
+    }
 }
 
 /// The shards of what is in force that nothing new was read for, linked into the new folder.

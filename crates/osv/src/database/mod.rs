@@ -13,7 +13,7 @@ mod build;
 mod shard;
 mod source;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -26,6 +26,7 @@ use serde::{Deserialize, Serialize};
 pub use self::build::{Progress, update};
 use self::shard::Shard;
 pub use self::shard::ShardError;
+pub use self::source::{Fetched, Origin, Source};
 use crate::names::{base, is_in_ecosystem, normal_name};
 use crate::record::Advisory;
 
@@ -61,7 +62,7 @@ pub struct Contents {
     pub bytes: u64,
     /// Where it was read from.
     pub source: String,
-    /// When it was read.
+    /// When it was read, or known to be what would be read again.
     pub read: Timestamp,
     /// When the newest of its advisories was changed.
     pub modified: Option<Timestamp>,
@@ -73,6 +74,20 @@ pub struct Contents {
     pub packages: u64,
     /// Records, or parts of them, that could not be understood.
     pub unreadable: u64,
+    /// The releases that were asked for (`Debian:12`), of which alone something is known; none if all
+    /// were.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub releases: BTreeSet<String>,
+    /// The archives of a mirror that are in it, if nothing else is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub origins: Vec<Origin>,
+}
+
+impl Contents {
+    /// Whether something is known of the ecosystem, with or without a release.
+    fn covers(&self, ecosystem: &str) -> bool {
+        self.releases.is_empty() || self.releases.contains(ecosystem)
+    }
 }
 
 /// Why a database cannot be built or asked.
@@ -202,6 +217,9 @@ impl Database {
         // A version that has no order must not look like one that nothing is said of.
         scheme.compare(version, version)?;
         let (path, shard) = self.shard(ecosystem)?;
+        if ecosystem.contains(':') && !self.covers(ecosystem) {
+            return Err(DatabaseError::NoData(ecosystem.to_owned()));
+        }
         let damaged = |source| DatabaseError::Shard { path: path.clone(), source };
         let mut found: Vec<Found> = Vec::new();
         for entry in shard.package(&normal_name(ecosystem, name)).map_err(damaged)? {
@@ -237,9 +255,19 @@ impl Database {
         Ok(())
     }
 
-    /// Whether it has advisories of an ecosystem, with or without a release.
+    /// Whether it has the advisories of an ecosystem, with or without a release: an ecosystem of
+    /// which only some releases were taken in is covered by these alone.
     pub fn covers(&self, ecosystem: &str) -> bool {
-        self.manifest.ecosystems.contains_key(base(ecosystem))
+        let contents = self.manifest.ecosystems.get(base(ecosystem));
+        contents.is_some_and(|contents| contents.covers(ecosystem))
+    }
+
+    /// Whether the shard of an ecosystem is as it was written.
+    pub fn is_whole(&self, ecosystem: &str) -> bool {
+        self.manifest.ecosystems.get(base(ecosystem)).is_some_and(|contents| {
+            let read = build::digest(&self.folder.join(&contents.file));
+            read.is_ok_and(|read| read == (contents.digest.clone(), contents.bytes))
+        })
     }
 
     fn shard(&self, ecosystem: &str) -> Result<(PathBuf, &Shard), DatabaseError> {

@@ -1,11 +1,57 @@
-//! Where records come from: folders and archives in the layout in which OSV publishes them.
+//! Where records come from: folders and archives in the layout in which OSV publishes them, and what
+//! was fetched of a mirror.
 
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
 
 use super::DatabaseError;
 use crate::record::MAX_RECORD;
+
+/// Where advisories come from.
+#[derive(Debug)]
+pub enum Source {
+    /// A folder, an archive or a record.
+    Path(PathBuf),
+    /// A file that was fetched.
+    Fetched(Fetched),
+    /// An ecosystem, without a release, of which nothing newer is to be had where it was fetched: it
+    /// stays as it is, and counts as read.
+    Unchanged(String),
+}
+
+impl From<PathBuf> for Source {
+    fn from(path: PathBuf) -> Self {
+        Self::Path(path)
+    }
+}
+
+/// A file that was fetched.
+#[derive(Debug)]
+pub struct Fetched {
+    /// It may have no name any more.
+    pub file: File,
+    /// From where.
+    pub origin: Origin,
+    /// The only ecosystem of which it is asked, if it is a mirror's archive of one.
+    pub ecosystem: Option<String>,
+}
+
+/// Where an archive was fetched, and by what its server tells whether it is still the same.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Origin {
+    /// Without a password.
+    pub url: String,
+    /// Its entity tag.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub etag: Option<String>,
+    /// When it was changed, in the words of the server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_modified: Option<String>,
+}
 
 /// How deep a folder is looked through: `<folder>/<ecosystem>/all.zip`, and one more.
 const MAX_DEPTH: usize = 3;
@@ -49,29 +95,33 @@ fn collect(path: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<(), Da
 /// Takes a record, with a name to tell it by.
 pub(super) type Each<'a> = dyn FnMut(&str, &[u8]) -> Result<(), DatabaseError> + 'a;
 
-/// Gives each record of a file.
+/// Gives each record of a file; `place` is its name, or where it was fetched from.
 ///
 /// # Errors
 /// The file cannot be read, or is a damaged archive; or what `each` says.
-pub(super) fn records(file: &Path, each: &mut Each<'_>) -> Result<(), DatabaseError> {
+pub(super) fn records(
+    mut file: File,
+    place: &str,
+    each: &mut Each<'_>,
+) -> Result<(), DatabaseError> {
     let damaged = |source: Box<dyn std::error::Error + Send + Sync>| DatabaseError::Source {
-        place: file.display().to_string(),
+        place: place.to_owned(),
         source,
     };
-    let mut opened = File::open(file).map_err(DatabaseError::file(file))?;
+    let unreadable = |error| DatabaseError::file(Path::new(place))(error);
     let mut begin = [0; 2];
-    let is_archive = match opened.read_exact(&mut begin) {
+    file.rewind().map_err(unreadable)?;
+    let is_archive = match file.read_exact(&mut begin) {
         Ok(()) => begin == *b"PK",
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => false,
-        Err(error) => return Err(DatabaseError::file(file)(error)),
+        Err(error) => return Err(unreadable(error)),
     };
-    let opened = File::open(file).map_err(DatabaseError::file(file))?;
+    file.rewind().map_err(unreadable)?;
     if !is_archive {
-        let json = bounded(opened).map_err(DatabaseError::file(file))?;
-        return each(&file.display().to_string(), &json);
+        return each(place, &bounded(file).map_err(unreadable)?);
     }
     let mut archive =
-        zip::ZipArchive::new(io::BufReader::new(opened)).map_err(|error| damaged(error.into()))?;
+        zip::ZipArchive::new(io::BufReader::new(file)).map_err(|error| damaged(error.into()))?;
     if archive.len() > MAX_RECORDS {
         return Err(damaged("it has too many entries".into()));
     }

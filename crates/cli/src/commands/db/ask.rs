@@ -1,5 +1,6 @@
 //! `portcullis db status|verify|query`: what is known, whether it is whole, and what it says.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
@@ -29,6 +30,8 @@ pub(in crate::commands) struct Database {
 #[serde(rename_all = "camelCase")]
 struct Ecosystem {
     name: String,
+    /// The releases that were asked for, if not all of them were.
+    releases: BTreeSet<String>,
     advisories: u64,
     /// Left out, since they do not hold any more.
     withdrawn: u64,
@@ -38,7 +41,7 @@ struct Ecosystem {
     /// When its newest advisory was changed.
     #[schemars(with = "Option<portcullis_types::TimeSchema>")]
     modified: Option<Timestamp>,
-    /// When it was read, and from where.
+    /// When it was read, or known to be what would be read again; and from where.
     #[schemars(with = "portcullis_types::TimeSchema")]
     read: Timestamp,
     source: String,
@@ -51,6 +54,7 @@ impl Database {
         let manifest = database.manifest();
         let ecosystems = manifest.ecosystems.iter().map(|(name, contents)| Ecosystem {
             name: name.clone(),
+            releases: contents.releases.clone(),
             advisories: contents.advisories,
             withdrawn: contents.withdrawn,
             packages: contents.packages,
@@ -73,7 +77,10 @@ impl Database {
             Table::new(&["ECOSYSTEM", "ADVISORIES", "PACKAGES", "NEWEST", "READ", "UNREADABLE"]);
         for of in &self.ecosystems {
             table.row([
-                of.name.clone(),
+                match of.releases.is_empty() {
+                    true => of.name.clone(),
+                    false => Vec::from_iter(of.releases.iter().cloned()).join(", "),
+                },
                 of.advisories.to_string(),
                 of.packages.to_string(),
                 of.modified.map(day).unwrap_or_default(),

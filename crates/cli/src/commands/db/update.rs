@@ -1,7 +1,6 @@
 //! `portcullis db update`: takes in advisories.
 
 use std::io::IsTerminal;
-use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -11,10 +10,12 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::ask::Database;
+use super::mirror::{self, Taken};
 use super::rematch::Rematched;
+use crate::args::DbUpdate;
 use crate::context::Context;
 use crate::exit::Exit;
-use crate::render::{count, plain};
+use crate::render::{count, plain, wrapped};
 
 /// A new database, and what it changed.
 #[derive(Serialize, JsonSchema)]
@@ -22,6 +23,11 @@ use crate::render::{count, plain};
 pub(in crate::commands) struct Updated {
     #[serde(flatten)]
     database: Database,
+    /// The ecosystems of which the mirror has what the node has already, and which were not fetched
+    /// again.
+    unchanged: Vec<String>,
+    /// The ecosystems of the node that the mirror does not have; they are as before.
+    absent: Vec<String>,
     /// The images that were judged anew.
     images: Vec<Rematched>,
 }
@@ -29,19 +35,30 @@ pub(in crate::commands) struct Updated {
 /// Most records that are told one by one.
 const TOLD: usize = 5;
 
-pub(super) fn run(context: &Context, sources: &[PathBuf]) -> Result<Exit> {
+const AS_BEFORE: &str = "the vulnerability database is as it was before";
+
+pub(super) fn run(context: &Context, args: &DbUpdate) -> Result<Exit> {
+    let Taken { sources, unchanged, absent } = mirror::sources(context, args).context(AS_BEFORE)?;
     let mut told = Told { bar: bar(), unreadable: 0, first: Vec::new() };
     let now = Timestamp::now();
-    let updated = update(&context.paths.advisories(), sources, now, &mut told)
-        .context("the vulnerability database is as it was before");
+    let updated = update(&context.paths.advisories(), sources, now, &mut told).context(AS_BEFORE);
     told.bar.finish_and_clear();
     let updated = updated?;
     let images = super::rematch::all(context).context(
         "the database is new, but images are not judged by it yet: run portcullis db rematch",
     )?;
-    let database = Updated { database: Database::new(&updated, now), images };
+    let database = Database::new(&updated, now);
+    let database = Updated { database, unchanged, absent, images };
     context.print.print(&database, |out| {
         database.database.write(out)?;
+        for (names, words) in [
+            (&database.unchanged, "not fetched, since nothing is new"),
+            (&database.absent, "as before, since the mirror does not have it"),
+        ] {
+            if !names.is_empty() {
+                writeln!(out, "{}", wrapped(&format!("{words}: {}", names.join(", ")), 2))?;
+            }
+        }
         if !database.images.is_empty() {
             super::rematch::write(&database.images, out)?;
         }
@@ -73,8 +90,8 @@ struct Told {
 }
 
 impl Progress for Told {
-    fn file(&mut self, path: &Path, at: usize, of: usize) {
-        self.bar.set_message(format!("file {} of {of}: {}", at + 1, path.display()));
+    fn file(&mut self, place: &str, at: usize, of: usize) {
+        self.bar.set_message(format!("file {} of {of}: {place}", at + 1));
     }
 
     fn records(&mut self, count: u64) {
