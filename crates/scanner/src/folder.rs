@@ -234,11 +234,10 @@ const METACOPY: [&str; 2] = ["trusted.overlay.metacopy", "user.overlay.metacopy"
 
 /// Whether overlayfs has marked it so; the value may be of any length.
 fn has_mark(file: impl AsFd, names: [&str; 2]) -> bool {
-    let is_there = |name: &&str| {
+    names.iter().any(|name| {
         let read = rustix::fs::fgetxattr(&file, *name, &mut [0_u8; 0]);
         read.is_ok() || read == Err(Errno::RANGE)
-    };
-    names.iter().any(|name| is_there(&name))
+    })
 }
 
 fn is_opaque(folder: &OwnedFd) -> bool {
