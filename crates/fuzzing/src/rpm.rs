@@ -118,7 +118,7 @@ fn with_log(data: &[u8]) -> bool {
             folded[28..32].copy_from_slice(&(last as u32).to_be_bytes());
             folded.copy_within(24..28, 92);
             // How the file begins is looked at before the log.
-            if folded[..20] == database[..20] {
+            if database.get(..20) == folded.get(..20) {
                 let plain = packages(Cursor::new(&folded), None, &LIMITS);
                 match (&answer, &plain) {
                     (Ok(answer), Ok(plain)) => {
