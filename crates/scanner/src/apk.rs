@@ -14,7 +14,8 @@ pub(crate) fn packages(text: &[u8]) -> (Vec<Package>, Vec<String>) {
     let (mut packages, mut files) = (Vec::new(), Vec::new());
     let (mut package, mut origin) = (Package::new(PackageKind::Apk, "", ""), None);
     let mut folder = String::new();
-    for line in text.lines().chain([""]) {
+    // A carriage return at the end of a line would make another name of one.
+    for line in text.lines().map(|line| line.trim_end_matches('\r')).chain([""]) {
         let Some((field, value)) = line.split_once(':') else {
             if line.is_empty() {
                 let mut done =
@@ -64,5 +65,16 @@ mod tests {
         assert_eq!(found, [("libcrypto3", "3.1.4-r5", "openssl"), ("musl", "1.2.4-r2", "musl")]);
         assert_eq!(packages[0].architecture.as_deref(), Some("x86_64"));
         assert_eq!(files, ["lib/libcrypto.so.3", "top"]);
+    }
+
+    #[test]
+    fn what_ends_a_line_is_no_part_of_it() {
+        let wanted = packages(b"P:a\nV:1\nF:lib\nR:x\n\nP:b\nV:2\no:c\n");
+        for text in [
+            &b"P:a\r\nV:1\r\nF:lib\r\nR:x\r\n\r\nP:b\r\nV:2\r\no:c\r\n"[..],
+            b"P:a\r\r\nV:1\nF:lib\nR:x\r\n\nP:b\nV:2\no:c\r",
+        ] {
+            assert_eq!(packages(text), wanted);
+        }
     }
 }

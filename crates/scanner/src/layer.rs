@@ -128,8 +128,11 @@ fn put(
             return Ok(());
         }
     };
+    // The root is there already, and engines pass over what else has its path.
+    if path.is_empty() {
+        return Ok(());
+    }
     match entry.kind {
-        EntryKind::Folder if path.is_empty() => Ok(()),
         EntryKind::Folder => gatherer.other(&path, Kind::Folder, mode(entry, IS_FOLDER)),
         EntryKind::SymbolicLink => {
             let target = escaped(&entry.link);
@@ -175,4 +178,37 @@ fn inside(path: &[u8]) -> Option<String> {
         }
     }
     normal(&parts.join(&b'/'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detect::Detectors;
+    use crate::packages::Tools;
+    use portcullis_inventory::protocol::Limits;
+
+    #[test]
+    fn nothing_but_the_root_is_at_the_root() {
+        let mut archive = tar::Builder::new(Vec::new());
+        for (name, kind) in [("", b'0'), ("./", b'2'), ("a/..", b'1'), ("/", b'5'), ("b", b'0')] {
+            let mut header = tar::Header::new_ustar();
+            header.as_mut_bytes()[..name.len()].copy_from_slice(name.as_bytes());
+            header.as_mut_bytes()[157] = b'b';
+            header.set_mode(0o644);
+            header.set_uid(0);
+            header.set_gid(0);
+            header.set_size(0);
+            header.set_entry_type(tar::EntryType::new(kind));
+            header.set_cksum();
+            archive.append(&header, &[][..]).unwrap();
+        }
+        let archive = archive.into_inner().unwrap();
+        let (tools, mut detectors, limits) =
+            (Tools::new(), Detectors::default(), Limits::default());
+        let scratch = rustix::fs::CWD;
+        let gatherer = Gatherer::new(&tools, &mut detectors, &limits, scratch, Box::new(|_| ()));
+        let layer = read(gatherer, &mut |with| with(&mut &archive[..])).unwrap();
+        assert_eq!(layer.table.iter().map(|(path, _)| path).collect::<Vec<_>>(), ["b"]);
+        assert!(layer.items.is_empty());
+    }
 }

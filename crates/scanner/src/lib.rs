@@ -9,6 +9,9 @@ mod detect;
 mod documents;
 mod engines;
 mod folder;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod gather;
 mod layer;
 mod link;

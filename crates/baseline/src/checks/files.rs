@@ -5,7 +5,10 @@ use crate::issues::{Issues, shown};
 use crate::wants::{Presence, presence, wants_text};
 
 pub(super) fn check(image: &dyn Image, issues: &mut Issues) {
-    for path in image.present() {
+    // A detail names the first of several files.
+    let mut present: Vec<&str> = image.present().collect();
+    present.sort_unstable();
+    for path in present {
         match presence(path) {
             Some(Presence::Sudo) => issues.add("sudo-present", Some(path), "lets act as root"),
             Some(Presence::Sshd) => issues.add("sshd-present", Some(path), "is an SSH server"),

@@ -184,3 +184,15 @@ fn many_accounts_share_the_budget() {
     assert_eq!(budget.left(), 0);
     assert_eq!(portcullis_baseline::passwords::Summary::of(&outcomes).cut, entries.len());
 }
+
+#[test]
+fn the_order_of_files_changes_nothing() {
+    let report = |names: [&str; 3]| {
+        let mut image = Fake::default();
+        for name in names {
+            image.file(&format!("var/lib/apt/lists/{name}_Packages"));
+        }
+        check(&image, &Options::default())
+    };
+    assert_eq!(report(["a", "b", "c"]), report(["c", "b", "a"]));
+}
