@@ -107,6 +107,20 @@ fn each_fault_of_a_node_is_found() {
             0,
         ),
         (
+            "an agent that is gone, and a policy that wants images scanned",
+            |node| {
+                let file = node.path("etc/portcullis/policies/all.yaml");
+                let text = fs::read_to_string(&file).unwrap();
+                let spec = "spec: { unscanned: { action: block, scan: true }, ";
+                fs::write(&file, text.replace("spec: { ", spec)).unwrap();
+                node.run(&["policy", "apply"], 0);
+                fs::create_dir_all(node.path("run/portcullis")).unwrap();
+                node.file("run/portcullis/agent.sock", "");
+            },
+            &["warning agent"],
+            0,
+        ),
+        (
             "no policies at all",
             |node| fs::remove_dir_all(node.path("var/lib/portcullis/policy")).unwrap(),
             &["error policy"],
