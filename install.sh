@@ -112,6 +112,9 @@ Puts Portcullis onto this machine: a gate that decides, image by image, what may
                      that the tests need, builds, and runs a containerd of its own
   -h, --help         this text
 
+It also brings a service, portcullisd, which scans images where a policy wants that; it is enabled and
+started once. To do without it: systemctl disable --now portcullisd.
+
 What is edited: containerd's config.toml (or a drop-in), /etc/crio/crio.conf.d/50-portcullis.conf,
 /etc/containers/containers.conf.d/50-portcullis.conf, /etc/docker/daemon.json; and the tables
 [wrapper.NAME] in /etc/portcullis/portcullis.toml.
@@ -418,7 +421,11 @@ place() {
     mv -f -- "$pending" "$to"
     pending=''
     remember "$kind" "$sum" "$path"
+    written[$path]=yes
 }
+
+# The files that this run wrote.
+declare -A written=()
 
 # Puts a link to $1 at path $2.
 place_link() {
@@ -652,12 +659,22 @@ install_files() {
     else
         step "write ${binaries[*]/#/$root$bin/}, the completion script and the man pages"
     fi
-    place "$here/config/systemd/portcullisd.service" "$agent_unit" 0644
-    place_link ../portcullisd.service "$agent_link"
+    install_agent_unit
     place_once "$here/config/portcullis.toml" "$settings" 0644
     place_once "$here/config/malware/portcullis.yar" "$settings_folder/malware/portcullis.yar" 0644
     place_once "$here/config/policies/watch.yaml" "$settings_folder/policies/watch.yaml" 0644
     install_templates
+}
+
+# Once only: an administrator may have disabled it since, or masked it.
+install_agent_unit() {
+    if [[ -L $root$agent_unit ]]; then
+        say "left as it is: $root$agent_unit"
+        return 0
+    fi
+    # First the link, so that a run which is cut short between the two makes it again.
+    [[ -n ${kinds[$agent_unit]:-} ]] || place_link ../portcullisd.service "$agent_link"
+    place "$here/config/systemd/portcullisd.service" "$agent_unit" 0644
 }
 
 # To start from, in a folder of their own: what is in the policy folder is put into force.
@@ -692,16 +709,24 @@ apply_policies() {
             "mend them, see: portcullis policy check; then run install.sh again"
 }
 
-# Nothing waits for it: without it, images that nobody has scanned are unscanned.
+# Nothing waits for it: without it, images that nobody has scanned are unscanned. One that is as it
+# was goes on, with the scan that it is at; one that was disabled stays so.
 start_agent() {
-    [[ -z $root ]] || return 0
-    if [[ -d /run/systemd/system ]]; then
-        step 'start portcullisd, the agent'
-        $dry_run && return 0
-        if ! { systemctl daemon-reload && systemctl restart portcullisd; }; then
-            warn 'portcullisd, the agent, did not start: images are scanned by hand only; see: journalctl -u portcullisd'
-        fi
+    local path changed=false
+    [[ -z $root && -d /run/systemd/system ]] || return 0
+    for path in "$bin/portcullisd" "$bin/portcullis-scanner" "$agent_unit"; do
+        if [[ -n ${written[$path]:-} ]]; then changed=true; fi
+    done
+    if $dry_run; then
+        step 'start portcullisd, the agent, if it is new or another one'
+        return 0
     fi
+    $changed || return 0
+    systemctl daemon-reload || warn 'systemd did not read its units again'
+    systemctl is-enabled --quiet portcullisd || return 0
+    step 'start portcullisd, the agent'
+    systemctl restart portcullisd ||
+        warn 'portcullisd, the agent, did not start: images are scanned by hand only; see: journalctl -u portcullisd'
 }
 
 stop_agent() {
@@ -763,6 +788,7 @@ next_steps() {
     say "Portcullis is installed. Nothing is blocked: its policy only alarms. Next:"
     for engine in "${engines[@]}"; do "next_for_$engine"; done
     next "Tell Portcullis what is known of your images, and watch what starts:"
+    say "     portcullis scan registry.example.com/web:1.4"
     say "     trivy image -f json -o web.json registry.example.com/web:1.4 && portcullis import web.json"
     say "     portcullis status; portcullis events follow"
     next "Write policies of your own beside $settings_folder/policies/watch.yaml and put them into force:"

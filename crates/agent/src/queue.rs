@@ -6,9 +6,11 @@ use std::time::{Duration, Instant};
 
 use portcullis_types::{Digest, Place};
 
-/// How long an image that could not be scanned is not tried again: an engine asks again and again
-/// for a container that does not start, and an image may be made to cost all the time it is given.
+/// How long an image that could not be scanned is not tried again, at least, and how many times the
+/// time that it took: an engine asks again and again for a container that does not start, and an
+/// image may be made to cost all the time that it is given.
 const RESTS: Duration = Duration::from_secs(60);
+const RESTS_TIMES: u32 = 10;
 
 /// Most images whose failure is remembered.
 const MAX_FAILURES: usize = 1024;
@@ -84,11 +86,11 @@ pub struct Queue {
 
 #[derive(Debug, Default)]
 struct Inner {
-    /// All that are not at their end, by image.
-    scans: BTreeMap<Digest, Arc<Scan>>,
+    /// All that are not at their end, by image and place.
+    scans: BTreeMap<(Digest, Place), Arc<Scan>>,
     /// Those that have not begun, in order.
     waiting: VecDeque<Arc<Scan>>,
-    /// Those that failed lately.
+    /// Those that failed lately, and until when they rest.
     failures: VecDeque<(Instant, Arc<Scan>)>,
     scanned: u64,
     failed: u64,
@@ -111,10 +113,11 @@ impl Queue {
         if inner.is_ending {
             return Err(NotTaken::Ending);
         }
-        if let Some(scan) = inner.scans.get(&image) {
+        if let Some(scan) = inner.scans.get(&(image.clone(), place.clone())) {
             return Ok(scan.clone());
         }
-        inner.failures.retain(|(when, _)| when.elapsed() < RESTS);
+        let now = Instant::now();
+        inner.failures.retain(|(until, _)| *until > now);
         let failed = |(_, scan): &&(Instant, Arc<Scan>)| scan.image == image && scan.place == place;
         if let Some((_, scan)) = inner.failures.iter().find(failed) {
             return Ok(scan.clone());
@@ -122,8 +125,8 @@ impl Queue {
         if inner.waiting.len() >= self.most {
             return Err(NotTaken::Full);
         }
-        let scan = Scan::new(image.clone(), place, None);
-        inner.scans.insert(image, scan.clone());
+        let scan = Scan::new(image.clone(), place.clone(), None);
+        inner.scans.insert((image, place), scan.clone());
         inner.waiting.push_back(scan.clone());
         self.more.notify_one();
         Ok(scan)
@@ -143,10 +146,10 @@ impl Queue {
         }
     }
 
-    /// Tells all who wait for it what came of a scan.
-    pub fn done(&self, scan: &Arc<Scan>, outcome: Outcome) {
+    /// Tells all who wait for it what came of a scan, and how long it took.
+    pub fn done(&self, scan: &Arc<Scan>, outcome: Outcome, took: Duration) {
         let mut inner = held(&self.inner);
-        inner.scans.remove(&scan.image);
+        inner.scans.remove(&(scan.image.clone(), scan.place.clone()));
         match outcome.is_ok() {
             true => inner.scanned += 1,
             false => {
@@ -154,7 +157,8 @@ impl Queue {
                 if inner.failures.len() >= MAX_FAILURES {
                     inner.failures.pop_front();
                 }
-                inner.failures.push_back((Instant::now(), scan.clone()));
+                let rests = took.saturating_mul(RESTS_TIMES).max(RESTS);
+                inner.failures.push_back((Instant::now() + rests, scan.clone()));
             }
         }
         scan.end(outcome);
@@ -213,7 +217,7 @@ mod tests {
             .chain([late])
             .map(|scan| std::thread::spawn(move || scan.wait(soon())))
             .collect();
-        queue.done(&taken, Ok(()));
+        queue.done(&taken, Ok(()), Duration::ZERO);
         for waiter in waiters {
             assert_eq!(waiter.join().unwrap(), Some(Ok(())));
         }
@@ -242,7 +246,7 @@ mod tests {
         let queue = Queue::new(2);
         queue.want(image(1), place()).unwrap();
         let scan = queue.next().unwrap();
-        queue.done(&scan, Err("a bomb".to_owned()));
+        queue.done(&scan, Err("a bomb".to_owned()), Duration::ZERO);
         let again = queue.want(image(1), place()).unwrap();
         assert_eq!(again.wait(Instant::now()), Some(Err("a bomb".to_owned())));
         assert_eq!(queue.counts(), Counts { failed: 1, ..Counts::default() });
@@ -256,7 +260,7 @@ mod tests {
         let queue = Queue::new(1);
         for number in 0..u16::try_from(MAX_FAILURES + 10).unwrap() {
             queue.want(Digest::of(&number.to_le_bytes()), place()).unwrap();
-            queue.done(&queue.next().unwrap(), Err("no".to_owned()));
+            queue.done(&queue.next().unwrap(), Err("no".to_owned()), Duration::ZERO);
         }
         assert_eq!(held(&queue.inner).failures.len(), MAX_FAILURES);
     }
@@ -274,7 +278,7 @@ mod tests {
         assert!(scanner.join().unwrap().is_none_or(|scan| scan.image == image(2)));
         assert_eq!(queue.want(image(3), place()).unwrap_err(), NotTaken::Ending);
         assert_eq!(scan.wait(Instant::now()), None);
-        queue.done(&taken, Ok(()));
+        queue.done(&taken, Ok(()), Duration::ZERO);
         assert_eq!(scan.wait(soon()), Some(Ok(())));
     }
 }

@@ -39,12 +39,15 @@ impl Scans {
         while let Some(scan) = queue.next() {
             let begun = Instant::now();
             let outcome = self.outcome(&scan);
-            let took = begun.elapsed().as_secs_f32();
+            let took = begun.elapsed();
+            let seconds = took.as_secs_f32();
             match &outcome {
-                Ok(()) => log::info!("{} is scanned, in {took:.1} s", scan.image),
-                Err(why) => log::warn!("{} is not scanned, after {took:.1} s: {why}", scan.image),
+                Ok(()) => log::info!("{} is scanned, in {seconds:.1} s", scan.image),
+                Err(why) => {
+                    log::warn!("{} is not scanned, after {seconds:.1} s: {why}", scan.image)
+                }
             }
-            queue.done(&scan, outcome);
+            queue.done(&scan, outcome, took);
         }
     }
 
@@ -72,7 +75,6 @@ impl Scans {
         if known.is_some_and(|verdict| verdict.reports.iter().any(|r| r.says_something())) {
             return Ok(());
         }
-        let node = self.node().context("what this node knows cannot be used")?;
         let scanner = Scanner {
             program: self.program.clone(),
             kept: Some(Kept::new(paths.inventories())),
@@ -90,9 +92,16 @@ impl Scans {
         };
         let scanned = scanner.scan(chosen, Wishes::LeftOut, &mut Stopping(&self.is_ending))?;
         let facts = scanned.image.facts().context("the image has no configuration")?;
-        let report = node.report(&scanned, Wishes::LeftOut, Timestamp::now())?;
-        store.absorb(&facts, report)?;
-        Ok(())
+        // By what is known now, and once more if that was outdone meanwhile: an update judges anew
+        // what is kept, and may have come before this image was.
+        loop {
+            let node = self.node().context("what this node knows cannot be used")?;
+            let report = node.report(&scanned, Wishes::LeftOut, Timestamp::now())?;
+            store.absorb(&facts, report)?;
+            if node.is_current(&paths) {
+                return Ok(());
+            }
+        }
     }
 
     fn node(&self) -> Result<Arc<Node>> {

@@ -123,6 +123,7 @@ pub(crate) fn scan(
         Ok(AgentAnswer::Failed { why }) => Err(format!("the agent could not scan it: {why}")),
         Ok(AgentAnswer::Refused { why }) => Err(format!("the agent does not scan it: {why}")),
         Ok(AgentAnswer::Status(_)) => Err("the agent answered something else".to_owned()),
+        Err(AgentError::Silent(_)) => Err("the agent did not answer in time".to_owned()),
         Err(error) => Err(error.to_string()),
     }
 }
@@ -154,10 +155,15 @@ fn connect(path: &Path) -> io::Result<UnixStream> {
 }
 
 fn exchange(stream: &UnixStream, line: &[u8], until: Instant) -> io::Result<Vec<u8>> {
-    stream.set_write_timeout(Some(left(until)?))?;
+    // Though no time be left: it shall know what is wanted, for the next attempt. A line like ours
+    // fits into the socket's buffer.
+    stream.set_write_timeout(Some(left(until).unwrap_or(AT_LEAST)))?;
     (&mut &*stream).write_all(line)?;
     read_line(stream, until)
 }
+
+/// How long a question may take to be taken, at least.
+const AT_LEAST: Duration = Duration::from_millis(10);
 
 /// One line that comes by then, without its end.
 ///

@@ -25,7 +25,7 @@ pub use portcullis_resolve::Resolved;
 use portcullis_settings::{Allows, DoorSettings, Settings};
 use portcullis_store::{FileStore, VerdictStore};
 use portcullis_types::{
-    Action, Cause, Decision, Engine, Event, EventKind, Evidence, Failure, Finding, Identity,
+    Action, Cause, Decision, Engine, Event, EventKind, Evidence, Failure, Finding, Identity, Kind,
     Lookup, Place, Request, Timestamp, Workload, with_causes,
 };
 pub use portcullis_workload::root as root_of;
@@ -139,12 +139,12 @@ impl Gate {
         if portcullis_policy::is_unscanned(&evidence)
             && set.as_ref().is_some_and(|set| set.wants_scan(&request, identity))
         {
-            self.have_scanned(
-                &ask.place,
-                identity,
-                &mut evidence,
-                begun + bound.mul_f32(RESOLVING),
-            );
+            // A sandbox starts all the same, so it does not wait.
+            let until = match request.kind {
+                Kind::Container => begun + bound.mul_f32(RESOLVING),
+                Kind::Sandbox => Instant::now(),
+            };
+            self.have_scanned(&ask.place, identity, &mut evidence, until);
         }
         let clock = Timestamp::now();
         // A clock that was set back brings no exception, grace or observation to life again.

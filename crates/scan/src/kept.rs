@@ -58,10 +58,21 @@ pub enum KeptError {
     Form(#[source] postcard::Error),
 }
 
+/// Bytes that stay free.
+const LEFT_FREE: u64 = 1 << 30;
+
 impl Kept {
     /// In this folder, which need not be there yet.
     pub fn new(root: impl Into<PathBuf>) -> Self {
         Self { root: root.into() }
+    }
+
+    /// Whether there is room for more: the file system is that of the ledger and of the verdicts,
+    /// without which nothing starts.
+    pub(crate) fn has_room(&self) -> bool {
+        let there = self.root.ancestors().find(|folder| folder.exists());
+        let room = there.and_then(|folder| rustix::fs::statvfs(folder).ok());
+        room.is_none_or(|room| room.f_bavail.saturating_mul(room.f_frsize) >= LEFT_FREE)
     }
 
     /// What a layer has, if it was read in this way. One that is damaged was not.

@@ -38,6 +38,11 @@ pub enum ScanError {
     /// The scanner did not tell of a layer.
     #[error("the scanner did not read the layer {0}")]
     Layer(Digest),
+    /// Its layers together have more than any image that is made to run.
+    #[error(
+        "its layers have more than {MOST} paths together, a finding or a removed path counting eight times"
+    )]
+    TooMuch,
     /// Another image is there than the one that was asked for.
     #[error("the image that is there is not the one with the configuration {0}")]
     Other(Digest),
@@ -134,11 +139,16 @@ impl Scanner {
             searched.insert(Class::Malware);
         }
         let key = kept::key(&found.engines);
+        let mut weight = Weight::default();
+        // Without room, the ledger and the verdicts come first.
+        let kept = self.kept.as_ref().filter(|kept| kept.has_room());
         let mut layers: BTreeMap<Digest, Layer> = BTreeMap::new();
         for diff_id in &found.image.diff_ids {
             if let Some(kept) = &self.kept
+                && !layers.contains_key(diff_id)
                 && let Some(layer) = kept.layer(diff_id, &key)?
             {
+                weight.add(&layer)?;
                 layers.insert(diff_id.clone(), layer);
             }
         }
@@ -155,16 +165,17 @@ impl Scanner {
         worker.layers(
             wanted,
             &mut |diff_id, layer| {
+                weight.add(&layer)?;
                 match diff_id {
                     Some(diff_id) => {
-                        if let Some(kept) = &self.kept {
+                        if let Some(kept) = kept {
                             kept.keep_layer(&diff_id, &key, &layer)?;
                         }
                         layers.insert(diff_id, layer);
                     }
                     None => root = Some(layer),
                 }
-                Ok(())
+                Ok::<_, ScanError>(())
             },
             progress,
         )?;
@@ -181,7 +192,7 @@ impl Scanner {
         }
         ordered.extend(root);
         let mut image = found.image;
-        if let Some(kept) = &self.kept
+        if let Some(kept) = kept
             && image.config.is_some()
         {
             image =
@@ -189,6 +200,21 @@ impl Scanner {
         }
         let merged = Merged::new(ordered);
         Ok(Scanned { image, merged, searched, confined: found.confined, layers_read, layers_known })
+    }
+}
+
+/// Most that the layers of an image may weigh together: some hundreds of megabytes of memory.
+const MOST: usize = 8_000_000;
+
+/// How much there is in the layers of an image so far.
+#[derive(Default)]
+struct Weight(usize);
+
+impl Weight {
+    fn add(&mut self, layer: &Layer) -> Result<(), ScanError> {
+        let heavy = layer.items.len() + layer.removed.len() + layer.opaque.len();
+        self.0 += layer.table.len() + 8 * heavy;
+        if self.0 > MOST { Err(ScanError::TooMuch) } else { Ok(()) }
     }
 }
 

@@ -16,10 +16,13 @@ use std::time::Duration;
 use portcullis_inventory::protocol::{Asked, Job, Said, receive, send};
 use portcullis_inventory::{Image, Layer};
 use portcullis_types::Digest;
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
+use rustix::net::{
+    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix,
+    SocketFlags, SocketType,
+};
 use tempfile::TempDir;
 
-use crate::{KeptError, Progress};
+use crate::Progress;
 
 /// How long clamd may take to answer.
 const CLAMD: Duration = Duration::from_secs(120);
@@ -52,9 +55,6 @@ pub enum WorkerError {
     /// It said something else than it should.
     #[error("the scanner said something that was not asked")]
     Unexpected,
-    /// What it found cannot be kept.
-    #[error(transparent)]
-    Kept(#[from] Box<KeptError>),
 }
 
 /// A process that reads an image.
@@ -123,29 +123,29 @@ impl Worker {
     }
 
     /// Lets it read layers.
-    pub(crate) fn layers(
+    pub(crate) fn layers<E: From<WorkerError>>(
         mut self,
         layers: BTreeSet<Digest>,
-        take: &mut dyn FnMut(Option<Digest>, Layer) -> Result<(), KeptError>,
+        take: &mut dyn FnMut(Option<Digest>, Layer) -> Result<(), E>,
         progress: &mut dyn Progress,
-    ) -> Result<(), WorkerError> {
+    ) -> Result<(), E> {
         let mut left = layers.clone();
         self.tell(&Asked { layers })?;
         loop {
             if progress.is_stopped() {
-                return Err(WorkerError::Stopped);
+                return Err(WorkerError::Stopped.into());
             }
             match self.hear()? {
                 Said::Progress { layer, bytes } => progress.read(layer as usize, bytes),
                 Said::Layer { diff_id, layer } => {
                     if diff_id.as_ref().is_some_and(|diff_id| !left.remove(diff_id)) {
-                        return Err(WorkerError::Unexpected);
+                        return Err(WorkerError::Unexpected.into());
                     }
-                    take(diff_id, layer).map_err(Box::new)?;
+                    take(diff_id, layer)?;
                     progress.done();
                 }
                 Said::Done => return Ok(()),
-                _ => return Err(WorkerError::Unexpected),
+                _ => return Err(WorkerError::Unexpected.into()),
             }
         }
     }
@@ -191,7 +191,7 @@ impl Worker {
 
     /// Gives it a connection to clamd; a byte alone if there is none.
     fn connect(&mut self) -> Result<(), WorkerError> {
-        let connected = self.clamd.as_ref().and_then(|path| UnixStream::connect(path).ok());
+        let connected = self.clamd.as_deref().and_then(|path| connected(path).ok());
         let Some(stream) = connected else {
             return self.input.write_all(b"0").map_err(WorkerError::Talk);
         };
@@ -207,6 +207,16 @@ impl Worker {
             .map_err(|error| WorkerError::Talk(error.into()))?;
         Ok(())
     }
+}
+
+/// A connection that is there at once or not at all: one whose queue is full does not answer.
+fn connected(path: &Path) -> io::Result<UnixStream> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
+    let stream = UnixStream::from(socket);
+    stream.set_nonblocking(false)?;
+    Ok(stream)
 }
 
 impl Drop for Worker {

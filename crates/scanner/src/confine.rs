@@ -14,7 +14,10 @@ use landlock::{
 use portcullis_inventory::protocol::{Job, Source, StoredLayer};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets};
-use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule, TargetArch,
+};
 
 /// Why a process cannot be confined.
 #[derive(Debug, thiserror::Error)]
@@ -50,7 +53,7 @@ pub fn enter(job: &Job) -> Result<Vec<String>, ConfineError> {
         if has_overlays(&job.source) {
             // Or the marks of overlayfs, which are trusted extended attributes (xattr(7)), would not
             // be seen: what an upper layer takes away would be there again. The filter of system
-            // calls leaves nothing else that this privilege is good for.
+            // calls leaves little else that this privilege is good for.
             only |= CapabilitySet::SYS_ADMIN;
         }
         let sets = CapabilitySets {
@@ -153,7 +156,6 @@ fn calls() -> Result<(), ConfineError> {
         libc::SYS_munmap,
         libc::SYS_mremap,
         libc::SYS_mprotect,
-        libc::SYS_madvise,
         libc::SYS_brk,
         libc::SYS_futex,
         libc::SYS_sched_yield,
@@ -186,8 +188,11 @@ fn calls() -> Result<(), ConfineError> {
     #[cfg(target_arch = "x86_64")]
     allowed.push(libc::SYS_poll);
     allowed.sort_unstable();
-    let rules: BTreeMap<i64, Vec<seccompiler::SeccompRule>> =
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
         allowed.into_iter().map(|call| (call, Vec::new())).collect();
+    // From 100 on are those that take pages from the whole system (MADV_HWPOISON).
+    let advice = SeccompCondition::new(2, SeccompCmpArgLen::Dword, SeccompCmpOp::Lt, 100)?;
+    rules.insert(libc::SYS_madvise, vec![SeccompRule::new(vec![advice])?]);
     let architecture = TargetArch::try_from(std::env::consts::ARCH)?;
     let refuse = SeccompAction::Errno(libc::EPERM as u32);
     let filter = SeccompFilter::new(rules, refuse, SeccompAction::Allow, architecture)?;

@@ -39,12 +39,32 @@ pub(crate) fn read(
     style: Style,
     depth: u64,
 ) -> Result<Layer, LayerError> {
+    let place = root;
+    let begun = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = rustix::fs::openat(rustix::fs::CWD, root, flags, rustix::fs::Mode::empty())
         .map_err(io::Error::from)?;
-    let device = rustix::fs::fstat(&root).map_err(io::Error::from)?.st_dev;
-    let mut walk = Walk { gatherer, style, device, most: depth, names: HashMap::new() };
+    let top = rustix::fs::fstat(&root).map_err(io::Error::from)?;
+    let mut walk = Walk {
+        gatherer,
+        style,
+        device: top.st_dev,
+        opaque: match top.st_uid {
+            0 => "trusted.overlay.opaque",
+            _ => "user.overlay.opaque",
+        },
+        begun: (begun.tv_sec, begun.tv_nsec),
+        most: depth,
+        names: HashMap::new(),
+    };
     walk.folder(root)?;
+    if style == Style::Overlay {
+        // An image that is removed while it is read must not be taken for one that is empty.
+        let now = rustix::fs::statat(rustix::fs::CWD, place, AtFlags::SYMLINK_NOFOLLOW);
+        if !now.is_ok_and(|now| (now.st_dev, now.st_ino) == (top.st_dev, top.st_ino)) {
+            return Err(LayerError::Changed(String::new()));
+        }
+    }
     walk.gatherer.finish()
 }
 
@@ -53,6 +73,11 @@ struct Walk<'g> {
     style: Style,
     /// The file system that the root is on.
     device: u64,
+    /// The mark that hides what is below: without privileges overlayfs has one of its own, which it
+    /// does not look at otherwise (`userxattr`), and which an image may bring.
+    opaque: &'static str,
+    /// When the reading began, in seconds and nanoseconds.
+    begun: (i64, i64),
     most: u64,
     /// First names of files that have several, by inode.
     names: HashMap<u64, String>,
@@ -67,7 +92,7 @@ struct Open {
 
 impl Walk<'_> {
     fn folder(&mut self, root: OwnedFd) -> Result<(), LayerError> {
-        let mut stack = vec![opened(root, String::new())?];
+        let mut stack = vec![self.opened(root, String::new())?];
         while let Some(open) = stack.last_mut() {
             let Some(name) = open.names.next() else {
                 stack.pop();
@@ -87,7 +112,7 @@ impl Walk<'_> {
                         self.most
                     )));
                 }
-                stack.push(opened(below, path)?);
+                stack.push(self.opened(below, path)?);
             }
         }
         Ok(())
@@ -100,10 +125,17 @@ impl Walk<'_> {
         name: &OsString,
         path: &str,
     ) -> Result<Option<OwnedFd>, LayerError> {
+        let stat = match rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) => return self.gone(path).map(|()| None),
+            stat => stat.map_err(io::Error::from)?,
+        };
+        // Only fuse-overlayfs writes names like these, as empty files. What else has such a name was
+        // brought by the image, and takes nothing away.
         if self.style == Style::Overlay
+            && rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file()
+            && stat.st_size == 0
             && let Some(of) = name.as_bytes().strip_prefix(b".wh.")
         {
-            // Only fuse-overlayfs writes names like these.
             let above = path.rsplit_once('/').map_or("", |(above, _)| above);
             if of == b".wh..opq" {
                 self.gatherer.opaque(above.to_owned());
@@ -113,11 +145,6 @@ impl Walk<'_> {
             }
             return Ok(None);
         }
-        let stat = match rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
-            // A live folder may change.
-            Err(Errno::NOENT) => return Ok(None),
-            stat => stat.map_err(io::Error::from)?,
-        };
         let mode =
             Mode { mode: stat.st_mode, uid: stat.st_uid, gid: stat.st_gid, capabilities: false };
         match rustix::fs::FileType::from_raw_mode(stat.st_mode) {
@@ -127,13 +154,14 @@ impl Walk<'_> {
                 let below = below.map_err(io::Error::from)?;
                 self.gatherer.other(path, Kind::Folder, mode)?;
                 if stat.st_dev != self.device {
-                    return Ok(None);
+                    // Nothing is mounted in a layer.
+                    return self.gone(path).map(|()| None);
                 }
                 if self.style == Style::Overlay {
                     if has_mark(&below, REDIRECT) {
                         return Err(LayerError::Elsewhere(path.to_owned()));
                     }
-                    if is_opaque(&below) {
+                    if is_opaque(&below, self.opaque) {
                         self.gatherer.opaque(path.to_owned());
                     }
                 }
@@ -163,6 +191,32 @@ impl Walk<'_> {
         }
     }
 
+    /// A live root filesystem may change while it is read; a layer may not.
+    fn gone(&self, path: &str) -> Result<(), LayerError> {
+        match self.style {
+            Style::Plain => Ok(()),
+            Style::Overlay => Err(LayerError::Changed(path.to_owned())),
+        }
+    }
+
+    fn opened(&self, folder: OwnedFd, path: String) -> Result<Open, LayerError> {
+        let mut names = Vec::new();
+        for entry in rustix::fs::Dir::read_from(&folder).map_err(io::Error::from)? {
+            let name = entry.map_err(io::Error::from)?.file_name().to_bytes().to_vec();
+            if name != b"." && name != b".." {
+                names.push(OsString::from_vec(name));
+            }
+        }
+        let now = rustix::fs::fstat(&folder).map_err(io::Error::from)?;
+        let changed = (now.st_ctime, i64::try_from(now.st_ctime_nsec).unwrap_or_default());
+        if changed > self.begun {
+            self.gone(&path)?;
+        }
+        // Always in one order, so that two readings are alike.
+        names.sort_unstable();
+        Ok(Open { folder, path, names: names.into_iter() })
+    }
+
     fn file(
         &mut self,
         folder: BorrowedFd<'_>,
@@ -173,7 +227,7 @@ impl Walk<'_> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = match rustix::fs::openat(folder, name, flags, rustix::fs::Mode::empty()) {
             Ok(file) => File::from(file),
-            Err(Errno::NOENT) => return Ok(()),
+            Err(Errno::NOENT) => return self.gone(path),
             Err(error) => {
                 self.gatherer.other(path, Kind::Unread, mode)?;
                 self.gatherer.unread(path, &format!("it cannot be opened: {error}"));
@@ -214,19 +268,6 @@ impl Walk<'_> {
     }
 }
 
-fn opened(folder: OwnedFd, path: String) -> Result<Open, LayerError> {
-    let mut names = Vec::new();
-    for entry in rustix::fs::Dir::read_from(&folder).map_err(io::Error::from)? {
-        let name = entry.map_err(io::Error::from)?.file_name().to_bytes().to_vec();
-        if name != b"." && name != b".." {
-            names.push(OsString::from_vec(name));
-        }
-    }
-    // Always in one order, so that two readings are alike.
-    names.sort_unstable();
-    Ok(Open { folder, path, names: names.into_iter() })
-}
-
 /// A folder whose contents are those of another below it.
 const REDIRECT: [&str; 2] = ["trusted.overlay.redirect", "user.overlay.redirect"];
 /// A file whose contents are those of another below it.
@@ -240,10 +281,8 @@ fn has_mark(file: impl AsFd, names: [&str; 2]) -> bool {
     })
 }
 
-fn is_opaque(folder: &OwnedFd) -> bool {
-    ["trusted.overlay.opaque", "user.overlay.opaque"].iter().any(|name| {
-        let mut value = [0_u8; 4];
-        rustix::fs::fgetxattr(folder, *name, &mut value)
-            .is_ok_and(|length| length == 1 && value[0] == b'y')
-    })
+fn is_opaque(folder: &OwnedFd, mark: &str) -> bool {
+    let mut value = [0_u8; 4];
+    rustix::fs::fgetxattr(folder, mark, &mut value)
+        .is_ok_and(|length| length == 1 && value[0] == b'y')
 }

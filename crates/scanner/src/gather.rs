@@ -43,6 +43,9 @@ pub enum LayerError {
          image to an archive, for example with podman save, and scan that"
     )]
     Elsewhere(String),
+    /// An engine's folder of a layer changed.
+    #[error("the image was changed or removed while it was read (at /{0})")]
+    Changed(String),
 }
 
 /// Collects a layer.

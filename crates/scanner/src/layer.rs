@@ -86,6 +86,11 @@ fn unpack(archive: &mut dyn Read, with: Take<'_>) -> Result<(), LayerError> {
         let path = real_place(&links, &path).ok_or_else(wrong)?;
         let (folder, name) = path.rsplit_once('/').unwrap_or(("", &path));
         let place = if name == OPAQUE {
+            // Of the root it takes nothing away: overlayfs always merges that one (kernel,
+            // Documentation/filesystems/overlayfs.rst), and what others do can only hide more.
+            if folder.is_empty() {
+                continue;
+            }
             Place::Opaque(folder.to_owned())
         } else if name.starts_with(OF_AUFS) {
             continue;

@@ -416,6 +416,59 @@ fn marks_of_overlayfs_are_seen() {
     }
     let upper = layers[1].join("srv");
     let set = rustix::fs::XattrFlags::empty();
+    // What an image may bring itself, and the kernel does not look at.
+    rustix::fs::setxattr(&upper, "user.overlay.opaque", b"y", set).unwrap();
+    fs::create_dir(layers[1].join(".wh.srv")).unwrap();
+    fs::write(layers[1].join("srv/.wh.data"), "not empty").unwrap();
+    assert!(has_data(), "it was hidden");
     rustix::fs::setxattr(&upper, "trusted.overlay.opaque", b"y", set).unwrap();
     assert!(!has_data(), "what an opaque folder takes away is there");
+}
+
+/// overlayfs merges the root whatever a layer says of it, and nothing may hide behind that.
+#[test]
+fn a_layer_that_takes_away_everything_takes_away_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let image =
+        Builder::new().layer(vec![file("srv/below", "x"), file("etc/below", "x")]).layer(vec![
+            file(".wh..wh..opq", ""),
+            file("srv/.wh..wh..opq", ""),
+            file("srv/above", "x"),
+        ]);
+    image.write_layout(folder.path(), |layer| layer.to_vec());
+    let scanned = scan(Source::Layout(folder.path().to_owned())).unwrap();
+    let has = |path: &str| scanned.merged.get(path).is_some();
+    assert!(has("etc/below") && has("srv/above") && !has("srv/below"));
+}
+
+/// An image that is removed while it is read is no image without files.
+#[test]
+fn a_layer_that_changes_while_it_is_read_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    debian().write_layout(folder.path(), |layer| layer.to_vec());
+    let config = folder.path().join("blobs/sha256").join(debian().config_digest().hex());
+    let layers: Vec<_> = ["lower", "upper"].map(|name| folder.path().join(name)).into();
+    layers.iter().for_each(|layer| fs::create_dir_all(layer.join("a/b")).unwrap());
+    for at in 0..20_000 {
+        fs::write(layers[0].join(format!("a/{at}")), "x").unwrap();
+    }
+    let source = Source::Stored {
+        config: fs::read(config).unwrap(),
+        layers: layers.iter().cloned().map(StoredLayer::Folder).collect(),
+        manifests: BTreeSet::new(),
+        references: BTreeSet::new(),
+    };
+    let (stop, stopped) = std::sync::mpsc::channel::<()>();
+    let upper = layers[1].join("a");
+    // Each scan begins before one of these.
+    let changes = std::thread::spawn(move || {
+        while stopped.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty) {
+            fs::write(upper.join("c"), "x").unwrap();
+            fs::remove_file(upper.join("c")).unwrap();
+        }
+    });
+    let why = scan(source).unwrap_err().to_string();
+    stop.send(()).unwrap();
+    changes.join().unwrap();
+    assert!(why.contains("changed or removed while it was read"), "{why}");
 }

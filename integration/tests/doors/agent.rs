@@ -78,8 +78,8 @@ impl Drop for Agent<'_> {
 
 fn scanned(ctx: &Ctx) -> Result<()> {
     let starter = ctx.starter;
-    let policy =
-        "unscanned: { action: block, scan: true }\nrules: [{ class: malware, action: block }]";
+    let policy = "unscanned: { action: block, scan: true }\nrules: [{ class: malware, action: block }]\n\
+         onFailure: { deadline: block }";
     let rules = Rules::new(starter.node(), starter.settings(), policy)?;
     // As install.sh writes it.
     let malware = starter.node().etc_portcullis().join("malware");
@@ -120,7 +120,12 @@ fn decided(starter: &dyn Starter, image: &str, id: &str) -> Result<Told> {
     wait_for("a scan", LIMIT, || {
         attempt += 1;
         let told = starter.run(&Start::new(image, &format!("{id}-{attempt}"), &["true"]))?;
-        let again = told.errors.contains("not scanned (the agent is scanning it)");
+        let again = [
+            "not scanned (the agent is scanning it)",
+            "not scanned (the agent did not answer in time)",
+            "the gate's time was up",
+        ];
+        let again = again.iter().any(|line| told.errors.contains(line));
         ensure!(again || !told.errors.contains("not scanned"), "{told:?}");
         Ok((!again).then_some(told))
     })

@@ -51,7 +51,7 @@ pub(in crate::commands) struct Row {
 }
 
 pub(super) fn run(context: &Context, args: &Scan, output: Output) -> Result<Exit> {
-    let node = Node::read(&context.paths)?;
+    let mut node = Node::read(&context.paths)?;
     let own = std::env::current_exe().context("the path of this program cannot be told")?;
     let scanner = Scanner {
         program: portcullis_scan::program_beside(&own)?,
@@ -71,6 +71,10 @@ pub(super) fn run(context: &Context, args: &Scan, output: Output) -> Result<Exit
         let scanned = scanner.scan(chosen, wishes, &mut bar);
         bar.bar.finish_and_clear();
         let scanned = scanned.with_context(|| format!("{target} is not scanned"))?;
+        // It may have taken long, and an update have come.
+        if !node.is_current(&context.paths) {
+            node = Node::read(&context.paths)?;
+        }
         let report = node.report(&scanned, wishes, Timestamp::now())?;
         let mut counts = BTreeMap::new();
         for finding in &report.findings {

@@ -25,6 +25,7 @@ use crate::context::Context;
 
 const SETTINGS: &str = "/etc/portcullis/portcullis.toml";
 const CLI: &str = "/usr/local/bin/portcullis";
+const TOOLS: [&str; 2] = ["/usr/local/bin/portcullisd", "/usr/local/bin/portcullis-scanner"];
 const JOURNAL: &str = "/run/systemd/journal/socket";
 /// No clock of a node that runs this can be before it was written.
 const FIRST_YEAR: i32 = 2026;
@@ -40,6 +41,9 @@ pub(super) fn files(ours: &Ours<'_>, out: &mut Vec<Finding>) {
         .into_iter()
         .filter(|name| name.starts_with(WRAPPER) && !name.ends_with(".toml"));
     let wrappers: Vec<String> = wrappers.map(|name| format!("/usr/local/bin/{name}")).collect();
+    for path in TOOLS.into_iter().filter(|path| host.find(path).is_some()) {
+        trusted(ours, "files.program", path, "who can write it is root at the next scan", out);
+    }
     for path in [SHIM_PATH, CLI].into_iter().chain(wrappers.iter().map(String::as_str)) {
         if host.find(path).is_none() {
             continue;
@@ -70,6 +74,10 @@ pub(super) fn files(ours: &Ours<'_>, out: &mut Vec<Finding>) {
         ("/etc/portcullis/vex", "who can write there decides what starts"),
         ("/var/lib/portcullis/policy", "a set that others may write is not used"),
         ("/var/lib/portcullis/verdicts", "who can write there decides what starts"),
+        ("/etc/portcullis/malware", "who can write there decides what is malware"),
+        ("/var/lib/portcullis/advisories", "who can write there decides what is vulnerable"),
+        ("/var/lib/portcullis/inventories", "who can write there decides what images have"),
+        ("/etc/systemd/system/portcullisd.service", "who can write it is root at the next start"),
         ("/var/lib/portcullis/events", "who can write there can rewrite what happened"),
     ] {
         if host.find(path).is_some() {
