@@ -23,10 +23,22 @@ use crate::gather::{Gatherer, LayerError};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Style {
     /// As overlayfs keeps an upper folder (kernel, `Documentation/filesystems/overlayfs.rst`), or
-    /// fuse-overlayfs without privileges.
-    Overlay,
+    /// fuse-overlayfs without privileges; it must not have changed since.
+    Overlay {
+        /// When the image was found.
+        since: Moment,
+    },
     /// It takes nothing away.
     Plain,
+}
+
+/// Seconds and nanoseconds of the clock that files are dated by.
+pub(crate) type Moment = (i64, i64);
+
+/// What time it is for files.
+pub(crate) fn now() -> Moment {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
+    (now.tv_sec, now.tv_nsec)
 }
 
 /// Most other names of files that are remembered.
@@ -40,7 +52,6 @@ pub(crate) fn read(
     depth: u64,
 ) -> Result<Layer, LayerError> {
     let place = root;
-    let begun = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = rustix::fs::openat(rustix::fs::CWD, root, flags, rustix::fs::Mode::empty())
         .map_err(io::Error::from)?;
@@ -53,12 +64,11 @@ pub(crate) fn read(
             0 => "trusted.overlay.opaque",
             _ => "user.overlay.opaque",
         },
-        begun: (begun.tv_sec, begun.tv_nsec),
         most: depth,
         names: HashMap::new(),
     };
     walk.folder(root)?;
-    if style == Style::Overlay {
+    if let Style::Overlay { .. } = style {
         // An image that is removed while it is read must not be taken for one that is empty.
         let now = rustix::fs::statat(rustix::fs::CWD, place, AtFlags::SYMLINK_NOFOLLOW);
         if !now.is_ok_and(|now| (now.st_dev, now.st_ino) == (top.st_dev, top.st_ino)) {
@@ -76,8 +86,6 @@ struct Walk<'g> {
     /// The mark that hides what is below: without privileges overlayfs has one of its own, which it
     /// does not look at otherwise (`userxattr`), and which an image may bring.
     opaque: &'static str,
-    /// When the reading began, in seconds and nanoseconds.
-    begun: (i64, i64),
     most: u64,
     /// First names of files that have several, by inode.
     names: HashMap<u64, String>,
@@ -131,7 +139,7 @@ impl Walk<'_> {
         };
         // Only fuse-overlayfs writes names like these, as empty files. What else has such a name was
         // brought by the image, and takes nothing away.
-        if self.style == Style::Overlay
+        if self.is_layer()
             && rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file()
             && stat.st_size == 0
             && let Some(of) = name.as_bytes().strip_prefix(b".wh.")
@@ -157,7 +165,7 @@ impl Walk<'_> {
                     // Nothing is mounted in a layer.
                     return self.gone(path).map(|()| None);
                 }
-                if self.style == Style::Overlay {
+                if self.is_layer() {
                     if has_mark(&below, REDIRECT) {
                         return Err(LayerError::Elsewhere(path.to_owned()));
                     }
@@ -178,9 +186,7 @@ impl Walk<'_> {
                 self.file(folder, name, path, mode)?;
                 Ok(None)
             }
-            rustix::fs::FileType::CharacterDevice
-                if self.style == Style::Overlay && stat.st_rdev == 0 =>
-            {
+            rustix::fs::FileType::CharacterDevice if self.is_layer() && stat.st_rdev == 0 => {
                 self.gatherer.removed(path.to_owned());
                 Ok(None)
             }
@@ -191,11 +197,15 @@ impl Walk<'_> {
         }
     }
 
+    fn is_layer(&self) -> bool {
+        matches!(self.style, Style::Overlay { .. })
+    }
+
     /// A live root filesystem may change while it is read; a layer may not.
     fn gone(&self, path: &str) -> Result<(), LayerError> {
         match self.style {
             Style::Plain => Ok(()),
-            Style::Overlay => Err(LayerError::Changed(path.to_owned())),
+            Style::Overlay { .. } => Err(LayerError::Changed(path.to_owned())),
         }
     }
 
@@ -209,8 +219,10 @@ impl Walk<'_> {
         }
         let now = rustix::fs::fstat(&folder).map_err(io::Error::from)?;
         let changed = (now.st_ctime, i64::try_from(now.st_ctime_nsec).unwrap_or_default());
-        if changed > self.begun {
-            self.gone(&path)?;
+        if let Style::Overlay { since } = self.style
+            && changed > since
+        {
+            return Err(LayerError::Changed(path));
         }
         // Always in one order, so that two readings are alike.
         names.sort_unstable();
@@ -239,7 +251,7 @@ impl Walk<'_> {
         if !metadata.is_file() {
             return self.gatherer.other(path, Kind::Other, mode);
         }
-        if self.style == Style::Overlay && has_mark(&file, METACOPY) {
+        if self.is_layer() && has_mark(&file, METACOPY) {
             return Err(LayerError::Elsewhere(path.to_owned()));
         }
         let capabilities =

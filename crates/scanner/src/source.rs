@@ -71,9 +71,16 @@ pub(crate) struct Opened {
 }
 
 enum Way {
-    Layout { root: OwnedFd, layers: Vec<String> },
-    Archive { path: PathBuf, layers: Vec<String> },
-    Stored(Vec<StoredLayer>),
+    Layout {
+        root: OwnedFd,
+        layers: Vec<String>,
+    },
+    Archive {
+        path: PathBuf,
+        layers: Vec<String>,
+    },
+    /// With the time at which they were asked for.
+    Stored(Vec<StoredLayer>, folder::Moment),
     Root(PathBuf),
 }
 
@@ -108,7 +115,7 @@ pub(crate) fn open(job: &Job) -> Result<Opened, SourceError> {
             }
             image.manifests.clone_from(manifests);
             image.references.clone_from(references);
-            Ok(Opened { image, way: Way::Stored(layers.clone()) })
+            Ok(Opened { image, way: Way::Stored(layers.clone(), folder::now()) })
         }
     }
 }
@@ -136,7 +143,7 @@ impl Opened {
                 let mut open = || beneath(&root, path);
                 one(reading, at, path, diff_id, limits.layer_bytes, &mut open)
             }),
-            Way::Stored(layers) => next.try_for_each(|(at, diff_id)| match &layers[at] {
+            Way::Stored(layers, since) => next.try_for_each(|(at, diff_id)| match &layers[at] {
                 StoredLayer::Archive(path) => {
                     let mut open = || File::open(path);
                     one(
@@ -149,7 +156,7 @@ impl Opened {
                     )
                 }
                 StoredLayer::Folder(path) => {
-                    let style = folder::Style::Overlay;
+                    let style = folder::Style::Overlay { since };
                     unpacked(reading, at, path, style, Some(diff_id), limits.depth)
                 }
             }),

@@ -464,6 +464,7 @@ fn a_layer_that_changes_while_it_is_read_is_an_error() {
     let changes = std::thread::spawn(move || {
         while stopped.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty) {
             fs::write(upper.join("c"), "x").unwrap();
+            std::thread::sleep(std::time::Duration::from_millis(5));
             fs::remove_file(upper.join("c")).unwrap();
         }
     });
