@@ -176,7 +176,15 @@ fn layers(
         if recorded.is_some_and(|recorded| recorded != diff_id) {
             return Err(wrong(format!("the layer {id} has another diff ID than {diff_id}")));
         }
-        let path = roots[at].join(DRIVER).join(id).join("diff");
+        let own = roots[at].join(DRIVER).join(id);
+        // Then `diff` has contents by their digests (drivers/overlay/overlay.go, getComposefsData).
+        if own.join("composefs-data").exists() {
+            return Err(wrong(format!(
+                "the layer {id} is kept with composefs: write the image to an archive, with podman \
+                 save, and scan that"
+            )));
+        }
+        let path = own.join("diff");
         if !path.is_dir() {
             return Err(wrong(format!("the layer {id} is not a folder: {}", path.display())));
         }

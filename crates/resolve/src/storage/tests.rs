@@ -2,6 +2,7 @@
 
 mod recorded;
 mod store;
+mod stored;
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
