@@ -53,7 +53,8 @@ fn compare(what: &str, root: &Path) -> Result<()> {
     let mut out = std::io::stdout();
     let found = took(&mut portcullis(&["--output", "cyclonedx", "scan", "--no-clamd"], root))?;
     let bom: Value = serde_json::from_slice(&found.output).context("the bill of materials")?;
-    let listed = bom["components"].as_array().map_or(0, Vec::len);
+    let listed = bom["components"].as_array().into_iter().flatten();
+    let listed = listed.filter(|component| component["purl"].is_string()).count();
     writeln!(out, "{what}: {} MB, {listed} packages, median of {ROUNDS}", bytes(root)? >> 20)?;
     let line = |name: &str, mut all: Vec<Took>| -> Result<()> {
         all.sort_by_key(|took| took.command);
