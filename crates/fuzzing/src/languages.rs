@@ -10,24 +10,11 @@ use crate::pieces::Pieces;
 use crate::text::{printable, told};
 
 /// The readers of texts; the first byte of an input tells which, `a` being the first.
-const TEXTS: [Reader; 16] = [
-    Reader::NpmPackage,
-    Reader::NpmLock,
-    Reader::YarnLock,
-    Reader::PnpmLock,
-    Reader::PythonMetadata,
-    Reader::PythonLock,
-    Reader::PipfileLock,
-    Reader::Requirements,
-    Reader::GoMod,
-    Reader::CargoLock,
-    Reader::GemSpec,
-    Reader::GemfileLock,
-    Reader::ComposerLock,
-    Reader::ComposerInstalled,
-    Reader::NuGetDeps,
-    Reader::NuGetLock,
-];
+fn texts() -> Vec<Reader> {
+    let mut texts = Reader::ALL.to_vec();
+    texts.retain(|reader| !matches!(reader, Reader::Binary | Reader::Jar));
+    texts
+}
 const MOST_PACKAGES: usize = 200;
 
 fn limits() -> Limits {
@@ -94,7 +81,8 @@ fn bounded(package: &Package) {
 /// other. Accepted: it was read.
 pub fn languages(data: &[u8]) -> bool {
     let Some((reader, text)) = data.split_first() else { return false };
-    let reader = TEXTS[usize::from(reader.wrapping_sub(b'a')) % TEXTS.len()];
+    let texts = texts();
+    let reader = texts[usize::from(reader.wrapping_sub(b'a')) % texts.len()];
     let Some(found) = told_of(reader, "file", text) else { return false };
     assert!(found.unread.is_empty(), "{:?}", found.unread);
     assert!(found.packages.iter().all(|package| package.inner.is_none()));

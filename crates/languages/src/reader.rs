@@ -46,6 +46,30 @@ pub enum Reader {
     NuGetLock,
 }
 
+impl Reader {
+    /// All of them.
+    pub const ALL: [Self; 18] = [
+        Self::NpmPackage,
+        Self::NpmLock,
+        Self::YarnLock,
+        Self::PnpmLock,
+        Self::PythonMetadata,
+        Self::PythonLock,
+        Self::PipfileLock,
+        Self::Requirements,
+        Self::GoMod,
+        Self::CargoLock,
+        Self::Binary,
+        Self::Jar,
+        Self::GemSpec,
+        Self::GemfileLock,
+        Self::ComposerLock,
+        Self::ComposerInstalled,
+        Self::NuGetDeps,
+        Self::NuGetLock,
+    ];
+}
+
 /// How many of a file's first bytes [`reader_of`] looks at.
 pub const HEAD: usize = 20;
 

@@ -7,27 +7,6 @@ use proptest::prelude::*;
 use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
 
-const READERS: [Reader; 18] = [
-    Reader::NpmPackage,
-    Reader::NpmLock,
-    Reader::YarnLock,
-    Reader::PnpmLock,
-    Reader::PythonMetadata,
-    Reader::PythonLock,
-    Reader::PipfileLock,
-    Reader::Requirements,
-    Reader::GoMod,
-    Reader::CargoLock,
-    Reader::Binary,
-    Reader::Jar,
-    Reader::GemSpec,
-    Reader::GemfileLock,
-    Reader::ComposerLock,
-    Reader::ComposerInstalled,
-    Reader::NuGetDeps,
-    Reader::NuGetLock,
-];
-
 /// Texts that have something of every format.
 const SEEDS: [&str; 9] = [
     r#"{"name":"a","version":"1.0.0","license":{"type":"MIT"},"packages":{"node_modules/a":{"version":"1"}}}"#,
@@ -81,7 +60,7 @@ fn seeds() -> Vec<Vec<u8>> {
 
 /// Reads bytes in every way; what is found can be told.
 fn read_all(content: &[u8]) {
-    for reader in READERS {
+    for reader in Reader::ALL {
         for path in ["a-1.0.jar", "é.jar", ""] {
             if let Ok(found) = crate::support::found(reader, path, content) {
                 for package in &found.packages {
@@ -98,7 +77,7 @@ fn the_seeds_tell_of_packages() {
     for seed in seeds() {
         let found = |reader| crate::support::found(reader, "a.jar", &seed);
         let tells =
-            READERS.iter().any(|reader| found(*reader).is_ok_and(|f| !f.packages.is_empty()));
+            Reader::ALL.iter().any(|reader| found(*reader).is_ok_and(|f| !f.packages.is_empty()));
         assert!(tells, "{:?}", String::from_utf8_lossy(&seed));
     }
 }
