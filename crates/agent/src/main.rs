@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use clap::Parser;
 use portcullis_agent::{Queue, Scans, Socket};
-use portcullis_settings::{Paths, SETTINGS_FILE, Settings, SettingsError};
+use portcullis_settings::{DoorSettings, Paths, SETTINGS_FILE, Settings};
 use sd_notify::NotifyState;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use systemd_journal_logger::JournalLog;
@@ -83,11 +83,10 @@ fn settings(root: Option<&Path>) -> Result<Settings> {
         None => PathBuf::from(SETTINGS_FILE),
         Some(root) => Paths::below(root).settings(),
     };
-    let settings = match Settings::read(&file) {
-        Ok(settings) => settings,
-        Err(SettingsError::Missing { .. }) => Settings::default(),
-        Err(error) => return Err(error).context("the settings are wrong"),
-    };
+    let DoorSettings { settings, problem } = DoorSettings::at(&file);
+    if let Some(problem) = problem {
+        return Err(problem).context("the settings are wrong");
+    }
     Ok(match root {
         None => settings,
         Some(root) => settings.below(root),

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use portcullis_audit::Ledger;
-use portcullis_settings::{Paths, SETTINGS_FILE, Settings, SettingsError};
+use portcullis_settings::{DoorSettings, Paths, SETTINGS_FILE, Settings};
 use portcullis_store::FileStore;
 
 use crate::args::Global;
@@ -36,14 +36,9 @@ impl Context {
             None => Path::new(SETTINGS_FILE).to_owned(),
             Some(root) => Paths::below(root).settings(),
         };
-        let (settings, problem) = match Settings::read(&file) {
-            Ok(settings) => (settings, None),
-            Err(SettingsError::Missing { .. }) => (Settings::default(), None),
-            Err(error) => {
-                let error = anyhow::Error::from(error).context("the settings are wrong");
-                (Settings::default(), Some(error))
-            }
-        };
+        let DoorSettings { settings, problem } = DoorSettings::at(&file);
+        let problem =
+            problem.map(|error| anyhow::Error::from(error).context("the settings are wrong"));
         // As a door reads them, with the root that they themselves name.
         let settings = match root {
             None => settings,

@@ -8,8 +8,8 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use portcullis_settings::socket::connect_at_once;
 use portcullis_types::{Digest, Place};
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use serde::{Deserialize, Serialize};
 
 /// Most bytes of a line.
@@ -97,6 +97,9 @@ pub enum AgentError {
     /// What it said is no answer.
     #[error("the agent answered with something else than an answer")]
     Garbled(#[source] serde_json::Error),
+    /// It answered something that was not asked.
+    #[error("the agent answered something else")]
+    Other,
 }
 
 /// Has an image scanned, and waits for it until then.
@@ -122,11 +125,25 @@ pub(crate) fn scan(
         Ok(AgentAnswer::Busy) => Err("the agent has many images to scan".to_owned()),
         Ok(AgentAnswer::Failed { why }) => Err(format!("the agent could not scan it: {why}")),
         Ok(AgentAnswer::Refused { why }) => Err(format!("the agent does not scan it: {why}")),
-        Ok(AgentAnswer::Status(_)) => Err("the agent answered something else".to_owned()),
+        Ok(AgentAnswer::Status(_)) => Err(AgentError::Other.to_string()),
         Err(AgentError::Silent(_)) => Err("the agent did not answer in time".to_owned()),
         Err(error) => Err(error.to_string()),
     }
 }
+
+/// How an agent fares; it has two seconds to say so.
+///
+/// # Errors
+/// [`AgentError`].
+pub fn status(socket: &Path) -> Result<AgentStatus, AgentError> {
+    match ask(socket, &AgentAsk::Status {}, Instant::now() + PATIENCE)? {
+        AgentAnswer::Status(status) => Ok(status),
+        _ => Err(AgentError::Other),
+    }
+}
+
+/// How long an agent may take to say how it fares.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The part of the time left that an agent may scan; the rest is for its answer.
 const ANSWERING: f32 = 0.9;
@@ -137,21 +154,11 @@ const ANSWERING: f32 = 0.9;
 /// [`AgentError`].
 pub fn ask(socket: &Path, ask: &AgentAsk, until: Instant) -> Result<AgentAnswer, AgentError> {
     let absent = |source| AgentError::Absent { path: socket.to_owned(), source };
-    let stream = connect(socket).map_err(absent)?;
+    let stream = connect_at_once(socket).map_err(absent)?;
     let mut line = serde_json::to_vec(ask).map_err(AgentError::Garbled)?;
     line.push(b'\n');
     let answer = exchange(&stream, &line, until).map_err(AgentError::Silent)?;
     serde_json::from_slice(&answer).map_err(AgentError::Garbled)
-}
-
-/// Connects without waiting: a socket whose queue is full is as good as none.
-fn connect(path: &Path) -> io::Result<UnixStream> {
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-    rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
-    let stream = UnixStream::from(socket);
-    stream.set_nonblocking(false)?;
-    Ok(stream)
 }
 
 fn exchange(stream: &UnixStream, line: &[u8], until: Instant) -> io::Result<Vec<u8>> {

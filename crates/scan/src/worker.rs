@@ -15,11 +15,9 @@ use std::time::Duration;
 
 use portcullis_inventory::protocol::{Asked, Job, Said, receive, send};
 use portcullis_inventory::{Image, Layer};
+use portcullis_settings::socket::connect_at_once;
 use portcullis_types::Digest;
-use rustix::net::{
-    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix,
-    SocketFlags, SocketType,
-};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use tempfile::TempDir;
 
 use crate::Progress;
@@ -191,7 +189,7 @@ impl Worker {
 
     /// Gives it a connection to clamd; a byte alone if there is none.
     fn connect(&mut self) -> Result<(), WorkerError> {
-        let connected = self.clamd.as_deref().and_then(|path| connected(path).ok());
+        let connected = self.clamd.as_deref().and_then(|path| connect_at_once(path).ok());
         let Some(stream) = connected else {
             return self.input.write_all(b"0").map_err(WorkerError::Talk);
         };
@@ -207,16 +205,6 @@ impl Worker {
             .map_err(|error| WorkerError::Talk(error.into()))?;
         Ok(())
     }
-}
-
-/// A connection that is there at once or not at all: one whose queue is full does not answer.
-fn connected(path: &Path) -> io::Result<UnixStream> {
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-    rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
-    let stream = UnixStream::from(socket);
-    stream.set_nonblocking(false)?;
-    Ok(stream)
 }
 
 impl Drop for Worker {

@@ -9,6 +9,7 @@
 
 mod paths;
 mod read;
+pub mod socket;
 pub mod trusted;
 mod wrapper;
 
@@ -71,12 +72,19 @@ impl Door {
 
     /// Reads the settings as they are now; total, since a door must go on answering.
     pub fn settings(&self) -> DoorSettings {
-        match Settings::read(&self.file) {
-            Ok(settings) => DoorSettings { settings, problem: None },
+        DoorSettings::at(&self.file)
+    }
+}
+
+impl DoorSettings {
+    /// What is in force by a file, which need not be there.
+    pub fn at(file: &Path) -> Self {
+        match Settings::read(file) {
+            Ok(settings) => Self { settings, problem: None },
             Err(SettingsError::Missing { .. }) => {
-                DoorSettings { settings: Settings::default(), problem: None }
+                Self { settings: Settings::default(), problem: None }
             }
-            Err(problem) => DoorSettings { settings: Settings::default(), problem: Some(problem) },
+            Err(problem) => Self { settings: Settings::default(), problem: Some(problem) },
         }
     }
 }

@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use portcullis_gate::agent::{self, AgentAnswer, AgentAsk, AgentStatus};
+use portcullis_gate::agent::{self, AgentStatus};
 use portcullis_gate::published;
 use portcullis_store::{Depth, VerdictStore};
 use portcullis_types::{Action, EventKind};
@@ -17,9 +16,6 @@ use super::policy;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::render::{count as count_of, wrapped};
-
-/// How long the agent may take to say how it fares.
-const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The states that HSS shows for a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
@@ -106,7 +102,8 @@ pub(super) fn run(context: &Context) -> Result<Exit> {
     if !journal {
         problems.push("the journal's socket is not there: events go to the file alone".to_owned());
     }
-    let agent = agent(context);
+    // That there is none is no problem: doors go on without it.
+    let agent = agent::status(&context.paths.agent()).ok();
     let state = match (installed(context), broken) {
         (false, _) => State::Unprotected,
         (true, true) => State::Error,
@@ -129,15 +126,6 @@ pub(super) fn run(context: &Context) -> Result<Exit> {
     };
     context.print.print(&status, |out| write_status(&status, out))?;
     Ok(Exit::Done)
-}
-
-/// What the agent says of itself. That there is none is no problem: doors go on without it.
-fn agent(context: &Context) -> Option<AgentStatus> {
-    let until = Instant::now() + PATIENCE;
-    match agent::ask(&context.paths.agent(), &AgentAsk::Status {}, until) {
-        Ok(AgentAnswer::Status(status)) => Some(status),
-        _ => None,
-    }
 }
 
 /// Where `install.sh` puts the shim.

@@ -6,10 +6,10 @@ use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use portcullis_audit::SYSLOG_IDENTIFIER;
-use portcullis_gate::agent::{self, AgentAsk};
+use portcullis_gate::agent;
 use portcullis_gate::published;
 use portcullis_policy::ProtectionPolicy;
 use portcullis_types::{
@@ -227,8 +227,7 @@ pub(super) fn agent(ours: &Ours<'_>, context: &Context, out: &mut Vec<Finding>) 
     let Ok(set) = published::load(&context.paths.published()) else { return };
     let wants = |policy: &&ProtectionPolicy| policy.spec.unscanned.as_ref().is_some_and(|u| u.scan);
     let Some(policy) = set.policies().find(wants) else { return };
-    let answers = agent::ask(&path, &AgentAsk::Status {}, Instant::now() + PATIENCE);
-    out.push(match answers {
+    out.push(match agent::status(&path) {
         Ok(_) => Finding::ok(CHECK, "the agent answers"),
         Err(error) => Finding::new(Severity::Warning, CHECK, with_causes(&error))
             .file("/run/portcullis/agent.sock")
@@ -239,9 +238,6 @@ pub(super) fn agent(ours: &Ours<'_>, context: &Context, out: &mut Vec<Finding>) 
             .remedy("systemctl start portcullisd"),
     });
 }
-
-/// How long the agent may take to say how it fares.
-const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Sandbox images: those that started here, and those that engines are configured with.
 pub(super) fn pause(
