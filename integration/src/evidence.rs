@@ -1,11 +1,31 @@
-//! What a scanner says of a test image: a report in Trivy's JSON, as `trivy image -f json` writes it.
+//! What a scanner says of a test image: a report in Trivy's JSON, as `trivy image -f json` writes it;
+//! and what our own one finds.
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
 use crate::image::BuiltImage;
+
+/// The test file that all scanners know, in two parts, so that no program of the tests is one.
+pub const EICAR: [&str; 2] =
+    [r"X5O!P%@AP[4\PZX54(P^)7CC)7}$EICAR-STANDARD-", "ANTIVIRUS-TEST-FILE!$H+H*"];
+
+const RULES: &str = include_str!("../../config/malware/portcullis.yar");
+
+/// Puts the rules that we ship below a node's `etc/portcullis`, as install.sh does, and tells the
+/// folder.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn install_rules(etc_portcullis: &Path) -> Result<PathBuf> {
+    let malware = etc_portcullis.join("malware");
+    fs::create_dir_all(&malware)?;
+    fs::write(malware.join("portcullis.yar"), RULES)?;
+    Ok(malware)
+}
 
 /// One vulnerability of a report.
 #[derive(Debug, Clone, Copy)]
@@ -71,6 +91,6 @@ pub fn report(image: &BuiltImage, found: &[Vulnerability]) -> Value {
 /// # Errors
 /// When the file cannot be written.
 pub fn write_report(file: &Path, image: &BuiltImage, found: &[Vulnerability]) -> Result<()> {
-    std::fs::write(file, serde_json::to_vec_pretty(&report(image, found))?)
+    fs::write(file, serde_json::to_vec_pretty(&report(image, found))?)
         .with_context(|| format!("cannot write {}", file.display()))
 }

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, ensure};
 use portcullis_integration::engine::{Engine, RunningEngine, own_binaries};
+use portcullis_integration::evidence::{EICAR, install_rules};
 use portcullis_integration::image::{BuiltImage, Entry, ImageBuilder, busybox_layer};
 use portcullis_integration::leak::Snapshot;
 use portcullis_integration::run::{Output, Run};
@@ -50,12 +51,6 @@ const ADVISORY: &str = r#"{
     }]
   }]
 }"#;
-
-const RULES: &str = include_str!("../../../config/malware/portcullis.yar");
-
-/// The test file that all scanners know, in two parts, so that this program is not one.
-const EICAR: [&str; 2] =
-    [r"X5O!P%@AP[4\PZX54(P^)7CC)7}$EICAR-STANDARD-", "ANTIVIRUS-TEST-FILE!$H+H*"];
 
 const RELEASE: &str =
     "ID=debian\nVERSION_ID=\"12\"\nPRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\n";
@@ -167,9 +162,7 @@ fn tried() -> Result<()> {
     let advisory = running.node().folder().join("osv.json");
     std::fs::write(&advisory, ADVISORY)?;
     node.portcullis(&["db", "update", &advisory.display().to_string()])?;
-    let malware = running.node().etc_portcullis().join("malware");
-    std::fs::create_dir_all(&malware)?;
-    std::fs::write(malware.join("portcullis.yar"), RULES)?;
+    install_rules(&running.node().etc_portcullis())?;
 
     say("Four images come to the node, and are scanned where containerd keeps them:\n")?;
     images.iter().try_for_each(|image| running.import("default", image))?;

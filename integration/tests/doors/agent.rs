@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use portcullis_integration::engine::own_binaries;
+use portcullis_integration::evidence::{EICAR, install_rules};
 use portcullis_integration::image::{Entry, ImageBuilder, busybox_layer};
 use portcullis_integration::node::{Node, signal};
 use portcullis_integration::rules::Rules;
@@ -16,7 +17,6 @@ use portcullis_integration::wait_for;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::scan::{EICAR, RULES};
 use crate::{Case, Ctx};
 
 pub(crate) fn cases() -> Vec<Case> {
@@ -82,9 +82,7 @@ fn scanned(ctx: &Ctx) -> Result<()> {
          onFailure: { deadline: block }";
     let rules = Rules::new(starter.node(), starter.settings(), policy)?;
     // As install.sh writes it.
-    let malware = starter.node().etc_portcullis().join("malware");
-    fs::create_dir_all(&malware)?;
-    fs::write(malware.join("portcullis.yar"), RULES)?;
+    let malware = install_rules(&starter.node().etc_portcullis())?;
     let bad = Entry::File("srv/bad".into(), 0o644, EICAR.concat().into());
     let image =
         ImageBuilder::new(BAD).layer(busybox_layer()?).layer([bad]).build(ctx.images.folder())?;

@@ -4,6 +4,7 @@ use std::fs;
 
 use anyhow::{Context as _, Result, ensure};
 use portcullis_integration::engine::own_binaries;
+use portcullis_integration::evidence::{EICAR, install_rules};
 use portcullis_integration::image::{Entry, ImageBuilder, busybox_layer};
 use portcullis_integration::rules::Rules;
 use portcullis_integration::starter::Start;
@@ -25,11 +26,6 @@ pub(crate) fn cases() -> Vec<Case> {
 }
 
 const BAD: &str = "docker.io/portcullis-test/bad:1";
-pub(crate) const RULES: &str = include_str!("../../../config/malware/portcullis.yar");
-
-/// The test file that all scanners know, in two parts.
-pub(crate) const EICAR: [&str; 2] =
-    [r"X5O!P%@AP[4\PZX54(P^)7CC)7}$EICAR-STANDARD-", "ANTIVIRUS-TEST-FILE!$H+H*"];
 
 fn scanned(ctx: &Ctx) -> Result<()> {
     let starter = ctx.starter;
@@ -38,9 +34,7 @@ fn scanned(ctx: &Ctx) -> Result<()> {
     // As install.sh writes them: the door's settings, which name the storage, are the node's.
     let settings = starter.node().etc_portcullis().join("portcullis.toml");
     fs::write(&settings, starter.settings().tables())?;
-    let malware = starter.node().etc_portcullis().join("malware");
-    fs::create_dir_all(&malware)?;
-    fs::write(malware.join("portcullis.yar"), RULES)?;
+    let malware = install_rules(&starter.node().etc_portcullis())?;
     let file = |path: &str, text: String| Entry::File(path.into(), 0o644, text.into());
     let image = ImageBuilder::new(BAD)
         .layer(busybox_layer()?)

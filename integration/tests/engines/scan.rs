@@ -3,6 +3,7 @@
 use std::fs;
 
 use anyhow::{Context as _, Result, ensure};
+use portcullis_integration::evidence::{EICAR, install_rules};
 use portcullis_integration::image::{BuiltImage, Entry, ImageBuilder, busybox_layer};
 use portcullis_integration::suite::{Case, Ctx, Door};
 use serde_json::Value;
@@ -11,12 +12,6 @@ use crate::gate::with_policy;
 
 pub(crate) const CASES: &[Case] =
     &[Case::new("a_scan_is_known_to_the_next_start", scanned).only(&[Door::Portcullis])];
-
-const RULES: &str = include_str!("../../../config/malware/portcullis.yar");
-
-/// The test file that all scanners know, in two parts.
-const EICAR: [&str; 2] =
-    [r"X5O!P%@AP[4\PZX54(P^)7CC)7}$EICAR-STANDARD-", "ANTIVIRUS-TEST-FILE!$H+H*"];
 
 fn scanned(ctx: &Ctx) -> Result<()> {
     let file = |path: &str, text: &str| Entry::File(path.into(), 0o644, text.into());
@@ -39,9 +34,7 @@ fn scanned(ctx: &Ctx) -> Result<()> {
     let before = start(&format!("{}-1", ctx.id()))?;
     ensure!(before.code() == 0, "{}", before.errors());
 
-    let malware = ctx.node().etc_portcullis().join("malware");
-    fs::create_dir_all(&malware)?;
-    fs::write(malware.join("portcullis.yar"), RULES)?;
+    let malware = install_rules(&ctx.node().etc_portcullis())?;
     // By its whole name, by its short one, and by the digest that its record points to.
     let names = [image.name.as_str(), "portcullis-test/scanned:1", image.target_digest()];
     for (name, layers_read) in names.into_iter().zip([3, 0, 0]) {

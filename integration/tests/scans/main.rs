@@ -2,24 +2,20 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
-use std::fs;
 use std::path::Path;
 use std::process::Command;
 
 use portcullis_integration::debian::{cached, dpkg_query};
 use portcullis_integration::engine::own_binaries;
+use portcullis_integration::evidence::install_rules;
 use serde_json::Value;
-
-const RULES: &str = include_str!("../../../config/malware/portcullis.yar");
 
 /// A scan of Debian's root filesystem with the rules that we ship, in this form.
 fn scan(form: &str) -> Value {
     let debian = cached();
     assert!(debian.is_dir(), "{} is not there: run integration/packages.sh", debian.display());
     let installation = tempfile::tempdir().unwrap();
-    let malware = installation.path().join("etc/portcullis/malware");
-    fs::create_dir_all(&malware).unwrap();
-    fs::write(malware.join("portcullis.yar"), RULES).unwrap();
+    install_rules(&installation.path().join("etc/portcullis")).unwrap();
     let output = Command::new(own_binaries().join("portcullis"))
         .arg("--root")
         .arg(installation.path())
