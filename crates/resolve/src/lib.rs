@@ -32,9 +32,9 @@ mod storage;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use portcullis_types::{Engine, Identity, ImageConfig, Kind, Request};
+use portcullis_types::{Digest, Engine, Identity, ImageConfig, Kind, Request};
 
 pub use containerd::{
     ContainerdResolver, RunningError, StoredError, StoredImage, StoredManifest, UnpackedError,
@@ -73,6 +73,38 @@ pub struct OciStart<'a> {
     pub state: Option<&'a Path>,
     /// When the answer has to be there.
     pub deadline: Instant,
+}
+
+/// Most images of one engine that are listed: a node has some hundred.
+pub const MAX_IMAGES: usize = 20_000;
+
+/// An image that an engine has, for the platform that was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ImageHad {
+    /// Digest of its configuration.
+    pub config: Digest,
+    /// The digest by which the engine finds it at once: of an index or a manifest in containerd,
+    /// elsewhere that of the configuration.
+    pub asked: Digest,
+}
+
+/// How long whoever asks an engine waits, for a list of which nobody knows how long it is.
+#[derive(Clone, Copy)]
+pub struct Patience<'a> {
+    /// For each single answer.
+    pub each: Duration,
+    /// Looked at between answers: whether the list is still wanted.
+    pub goes_on: &'a dyn Fn() -> bool,
+}
+
+impl Patience<'_> {
+    /// When the next answer has to be there.
+    fn next(&self) -> Result<Instant, StoredError> {
+        match (self.goes_on)() {
+            true => Ok(Instant::now() + self.each),
+            false => Err(StoredError::Stopped),
+        }
+    }
 }
 
 /// A container that runs.
