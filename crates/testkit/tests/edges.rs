@@ -26,6 +26,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "scan",
         &["types", "inventory", "baseline", "osv", "malware", "report", "resolve", "settings"],
     ),
+    ("kubernetes", &["types", "policy"]),
     ("agent", &["types", "gate", "inventory", "scan", "settings", "store"]),
     ("gate", &["types", "policy", "store", "resolve", "audit", "settings", "workload"]),
     ("shim", &["gate", "resolve", "settings", "types"]),
