@@ -24,6 +24,9 @@ pub const OUTCOME_MESSAGE_ID: &str = "a94be0c8b1f34d5f8d27c6e3f5a01b47";
 /// `MESSAGE_ID` of what the ledger says of itself and of what people say of events; never changes.
 pub const NOTICE_MESSAGE_ID: &str = "3d1fa0c7b5e94e7c8a50c3b9e1d72f66";
 
+/// `MESSAGE_ID` of containers that run and violate a policy now; never changes.
+pub const VIOLATION_MESSAGE_ID: &str = "b7c2e95f0d6a4b1894f3a8d07e5c6120";
+
 /// How long the journal may take; a stopped journald lets its socket fill and then blocks.
 const BOUND: Duration = Duration::from_millis(200);
 
@@ -97,6 +100,7 @@ fn fields(event: &Event, record: Option<(&Path, Head)>) -> Vec<(&'static str, St
         EventKind::Decision => DECISION_MESSAGE_ID,
         EventKind::Outcome => OUTCOME_MESSAGE_ID,
         EventKind::Notice | EventKind::Mark => NOTICE_MESSAGE_ID,
+        EventKind::Violation => VIOLATION_MESSAGE_ID,
     };
     let words = |all: &mut dyn Iterator<Item = String>| all.collect::<Vec<_>>().join(" ");
     let optional = |text: Option<&dyn ToString>| text.map(ToString::to_string).unwrap_or_default();

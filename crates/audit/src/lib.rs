@@ -11,7 +11,7 @@ mod unhandled;
 
 pub use journal::{
     DECISION_MESSAGE_ID, JournalError, JournalHeads, NOTICE_MESSAGE_ID, OUTCOME_MESSAGE_ID,
-    SYSLOG_IDENTIFIER, heads_from_journal,
+    SYSLOG_IDENTIFIER, VIOLATION_MESSAGE_ID, heads_from_journal,
 };
 pub use ledger::{
     Closed, Entry, Fault, FaultKind, Followed, Head, Known, Ledger, LedgerError, NotAHash, Place,

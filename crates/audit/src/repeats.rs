@@ -59,8 +59,8 @@ enum Place {
 
 /// Folds decisions, given in the order of the ledger, to rows in the order of their latest one.
 ///
-/// A mark counts for the row of the decision that it names. Outcomes and notices are passed over,
-/// and so are marks of decisions that are not among the events.
+/// A mark counts for the row of the decision that it names. Outcomes, notices and violations are
+/// passed over, and so are marks of decisions that are not among the events.
 pub fn fold(events: impl IntoIterator<Item = Event>) -> Vec<Repeated> {
     let mut rows: Vec<(usize, Repeated)> = Vec::new();
     let mut of_key: HashMap<Key, usize> = HashMap::new();
@@ -84,7 +84,7 @@ pub fn fold(events: impl IntoIterator<Item = Event>) -> Vec<Repeated> {
                     rows[*row].1.mark = Some(mark);
                 }
             }
-            EventKind::Outcome | EventKind::Notice => {}
+            EventKind::Outcome | EventKind::Notice | EventKind::Violation => {}
         }
     }
     rows.sort_unstable_by_key(|(latest, _)| *latest);

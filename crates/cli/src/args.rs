@@ -537,7 +537,7 @@ pub(crate) struct Filter {
     /// Only events since this time (RFC 3339), or of the last 24h, 7d, 1d12h
     #[arg(long, value_name = "TIME", value_parser = since)]
     pub(crate) since: Option<Timestamp>,
-    /// Outcomes, notices of the ledger and marks too, not decisions alone
+    /// Outcomes, notices of the ledger and marks too, not decisions and violations alone
     #[arg(long)]
     pub(crate) all: bool,
 }

@@ -38,7 +38,7 @@ pub use compiled::{PolicySet, PublishedError};
 pub use decide::{Defaults, InForce, decide, is_unscanned};
 pub use document::ProtectionPolicy;
 pub use fault::{Fault, Place};
-pub use message::{one_line, refusal};
+pub use message::{one_line, refusal, violation};
 pub use pattern::{ImagePattern, PatternError, WordPattern};
 pub use period::{Period, PeriodError};
 pub use vex::{PackagePart, VexAnswer, VexIndex, VexJudgement, VexMatch, WhyNot, vex_applies};

@@ -17,6 +17,8 @@ const MAX_LENGTH: usize = 511;
 const MAX_IMAGE: usize = 150;
 const MAX_POLICIES: usize = 90;
 const MAX_EVENT_ID: usize = 40;
+/// An id of an engine's has 64 digits.
+const MAX_CONTAINER: usize = 64;
 
 /// The line of a refusal, and of the record of any other decision: reason first, then image,
 /// policies, and how to learn more. ASCII, under 512 bytes, without a line break.
@@ -32,6 +34,28 @@ pub fn refusal(decision: &Decision, identity: &Identity, event_id: &str) -> Stri
     let id: String = plain(event_id).chars().take(MAX_EVENT_ID).collect();
     let tail = format!(
         "; image {}{}; see: portcullis explain {id}",
+        image(identity),
+        policies(&speaking),
+    );
+    let room = MAX_LENGTH.saturating_sub(head.len() + tail.len());
+    without_engine_errors(format!("{head}{}{tail}", fitting(&speaking.phrases, room)))
+}
+
+/// The line of a container that runs and would be decided so if it were started again now: reason
+/// first, then container, image, policies, and how to learn more. ASCII, under 512 bytes, without a
+/// line break.
+pub fn violation(
+    decision: &Decision,
+    identity: &Identity,
+    container: &str,
+    event_id: &str,
+) -> String {
+    let head = "portcullis: now violating: ";
+    let speaking = phrases::speaking(decision);
+    let id: String = plain(event_id).chars().take(MAX_EVENT_ID).collect();
+    let tail = format!(
+        "; container {}; image {}{}; see: portcullis explain {id}",
+        shortened(&plain(container), MAX_CONTAINER),
         image(identity),
         policies(&speaking),
     );

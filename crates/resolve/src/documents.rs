@@ -139,6 +139,19 @@ pub(crate) fn image_config(json: &[u8]) -> Result<ImageConfig, DocumentError> {
     Ok(says)
 }
 
+/// Whether a configuration is of an image for this platform, `os[/architecture]`; one that does not
+/// say is.
+pub(crate) fn is_for(json: &[u8], platform: &str) -> Result<bool, DocumentError> {
+    let own = members(json, ["os", "architecture"])?;
+    for (own, wanted) in own.into_iter().zip(platform.split('/')) {
+        let own = own.map(parse::<Option<String>>).transpose()?.flatten().unwrap_or_default();
+        if !own.is_empty() && own != wanted {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// Reads a descriptor.
 pub(crate) fn descriptor(json: &RawValue) -> Result<Descriptor, DocumentError> {
     let [digest] = members(json.get().as_bytes(), ["digest"])?;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use h2::RecvStream;
-use h2::client::SendRequest;
+use h2::client::{ResponseFuture, SendRequest};
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, TE};
 use http::{Method, Request, StatusCode, Uri};
 use prost::Message;
@@ -25,6 +25,8 @@ pub(crate) const MAX_MESSAGE: usize = 16 << 20;
 const MAX_STATUS_TEXT: usize = 300;
 /// Compression flag and length in front of each message.
 const PREFIX: usize = 5;
+/// How often whoever waits for a message that may never come is asked whether it goes on.
+const LOOK: Duration = Duration::from_millis(250);
 /// How long to wait before a full backlog of the socket is tried again.
 const BACKLOG_PAUSE: Duration = Duration::from_millis(5);
 /// Flow control windows: a blob or a long list then needs no extra round trips.
@@ -172,6 +174,39 @@ impl Channel {
         .await
     }
 
+    /// A call whose answers come whenever there is something to tell, each of at most `most` bytes
+    /// and handed to `take`. The deadline is that of the question alone; it ends when the server
+    /// ends it, or a moment after `goes_on` says no.
+    pub(crate) async fn watching<A>(
+        &self,
+        method: &str,
+        message: &impl Message,
+        most: usize,
+        goes_on: &dyn Fn() -> bool,
+        mut take: impl FnMut(A),
+    ) -> Result<(), GrpcError>
+    where
+        A: Message + Default,
+    {
+        let request = self.request(method)?;
+        let response = until(self.deadline, self.begin(request, framed(message))).await?;
+        // A server may send nothing, not even headers, until there is a first answer.
+        let Some(answers) = going_on(goes_on, Answers::of(response)).await else { return Ok(()) };
+        let mut answers = Answers { most, ..answers? };
+        while let Some(answer) = going_on(goes_on, answers.next()).await {
+            match answer? {
+                Some(answer) => take(answer),
+                None => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// The same connection for calls that end by then.
+    pub(crate) fn by(&self, deadline: Instant) -> Self {
+        Self { deadline, ..self.clone() }
+    }
+
     fn request(&self, method: &str) -> Result<Request<()>, GrpcError> {
         let unsendable = || GrpcError::Unsendable(method.to_owned());
         let uri = Uri::builder()
@@ -191,21 +226,20 @@ impl Channel {
     }
 
     async fn send(&self, request: Request<()>, message: Bytes) -> Result<Answers, GrpcError> {
+        Answers::of(self.begin(request, message).await?).await
+    }
+
+    async fn begin(
+        &self,
+        request: Request<()>,
+        message: Bytes,
+    ) -> Result<ResponseFuture, GrpcError> {
         // `ready` waits where the server limits the streams that may be open at once.
         let mut requests = self.requests.clone().ready().await.map_err(GrpcError::Connection)?;
         let (response, mut body) =
             requests.send_request(request, false).map_err(GrpcError::Connection)?;
         body.send_data(message, true).map_err(GrpcError::Connection)?;
-        let (head, body) = response.await.map_err(GrpcError::Connection)?.into_parts();
-        if head.status != StatusCode::OK {
-            return Err(GrpcError::Malformed("the HTTP status is not 200"));
-        }
-        // A call without messages may carry its status in the headers ("Trailers-Only").
-        let ended = head.headers.contains_key(GRPC_STATUS);
-        if ended {
-            status(&head.headers)?;
-        }
-        Ok(Answers { body, received: BytesMut::new(), ended })
+        Ok(response)
     }
 }
 
@@ -215,13 +249,28 @@ struct Answers {
     received: BytesMut,
     /// The status has been read, and it is OK.
     ended: bool,
+    /// Largest message that is accepted.
+    most: usize,
 }
 
 impl Answers {
+    async fn of(response: ResponseFuture) -> Result<Self, GrpcError> {
+        let (head, body) = response.await.map_err(GrpcError::Connection)?.into_parts();
+        if head.status != StatusCode::OK {
+            return Err(GrpcError::Malformed("the HTTP status is not 200"));
+        }
+        // A call without messages may carry its status in the headers ("Trailers-Only").
+        let ended = head.headers.contains_key(GRPC_STATUS);
+        if ended {
+            status(&head.headers)?;
+        }
+        Ok(Self { body, received: BytesMut::new(), ended, most: MAX_MESSAGE })
+    }
+
     /// The next message; `None` once the server said that all went well.
     async fn next<A: Message + Default>(&mut self) -> Result<Option<A>, GrpcError> {
         loop {
-            if let Some(message) = unframe(&mut self.received)? {
+            if let Some(message) = unframe_within(&mut self.received, self.most)? {
                 let message = A::decode(message).map_err(GrpcError::Undecodable)?;
                 return Ok(Some(message));
             }
@@ -253,7 +302,13 @@ impl Answers {
 }
 
 /// Takes one whole message off what was received.
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) fn unframe(received: &mut BytesMut) -> Result<Option<Bytes>, GrpcError> {
+    unframe_within(received, MAX_MESSAGE)
+}
+
+/// The same of a message that may have so many bytes.
+fn unframe_within(received: &mut BytesMut, most: usize) -> Result<Option<Bytes>, GrpcError> {
     let Some(mut prefix) = received.get(..PREFIX) else {
         return Ok(None);
     };
@@ -261,8 +316,8 @@ pub(crate) fn unframe(received: &mut BytesMut) -> Result<Option<Bytes>, GrpcErro
         return Err(GrpcError::Malformed("a message is compressed"));
     }
     let length = prefix.get_u32() as usize;
-    if length > MAX_MESSAGE {
-        return Err(GrpcError::TooLarge(MAX_MESSAGE));
+    if length > most {
+        return Err(GrpcError::TooLarge(most));
     }
     if received.len() < PREFIX + length {
         return Ok(None);
@@ -349,6 +404,17 @@ async fn until<T>(
     call: impl Future<Output = Result<T, GrpcError>>,
 ) -> Result<T, GrpcError> {
     tokio::time::timeout_at(deadline.into(), call).await.unwrap_or(Err(GrpcError::Deadline))
+}
+
+/// What comes of waiting, or `None` once `goes_on` says no.
+async fn going_on<T>(goes_on: &dyn Fn() -> bool, waiting: impl Future<Output = T>) -> Option<T> {
+    let mut waiting = std::pin::pin!(waiting);
+    while goes_on() {
+        if let Ok(come) = tokio::time::timeout(LOOK, &mut waiting).await {
+            return Some(come);
+        }
+    }
+    None
 }
 
 #[cfg(test)]

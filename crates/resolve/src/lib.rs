@@ -32,9 +32,9 @@ mod storage;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use portcullis_types::{Engine, Identity, ImageConfig, Kind, Request};
+use portcullis_types::{Digest, Engine, Identity, ImageConfig, Kind, Request};
 
 pub use containerd::{
     ContainerdResolver, RunningError, StoredError, StoredImage, StoredManifest, UnpackedError,
@@ -75,6 +75,38 @@ pub struct OciStart<'a> {
     pub deadline: Instant,
 }
 
+/// Most images of one engine that are listed: a node has some hundred.
+pub const MAX_IMAGES: usize = 20_000;
+
+/// An image that an engine has, for the platform that was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ImageHad {
+    /// Digest of its configuration.
+    pub config: Digest,
+    /// The digest by which the engine finds it at once: of an index or a manifest in containerd,
+    /// elsewhere that of the configuration.
+    pub asked: Digest,
+}
+
+/// How long whoever asks an engine waits, for a list of which nobody knows how long it is.
+#[derive(Clone, Copy)]
+pub struct Patience<'a> {
+    /// For each single answer.
+    pub each: Duration,
+    /// Looked at between answers: whether the list is still wanted.
+    pub goes_on: &'a dyn Fn() -> bool,
+}
+
+impl Patience<'_> {
+    /// When the next answer has to be there.
+    fn next(&self) -> Result<Instant, StoredError> {
+        match (self.goes_on)() {
+            true => Ok(Instant::now() + self.each),
+            false => Err(StoredError::Stopped),
+        }
+    }
+}
+
 /// A container that runs.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Running {
@@ -113,6 +145,8 @@ pub struct Resolved {
     pub namespace: String,
     /// Name of the pod; empty outside Kubernetes.
     pub pod: String,
+    /// The pod's UID; empty if it is not known.
+    pub pod_uid: String,
     /// Name of the container in the pod; empty outside Kubernetes and for a sandbox.
     pub container: String,
     /// Labels of the pod.
@@ -132,6 +166,7 @@ impl Resolved {
             kind: self.kind,
             namespace: self.namespace.clone(),
             pod: self.pod.clone(),
+            pod_uid: self.pod_uid.clone(),
             container: self.container.clone(),
             pod_labels: self.pod_labels.clone(),
             pod_known: self.pod_known,
@@ -147,6 +182,7 @@ impl Resolved {
             kind: Kind::Container,
             namespace: String::new(),
             pod: String::new(),
+            pod_uid: String::new(),
             container: String::new(),
             pod_labels: BTreeMap::new(),
             pod_known: false,

@@ -26,6 +26,8 @@ words! {
         Notice = "notice",
         /// Somebody handled, ignored or whitelisted another event.
         Mark = "mark",
+        /// A container that runs would be decided more strictly if it were started again now.
+        Violation = "violation",
     }
 }
 
@@ -82,7 +84,8 @@ pub struct Event {
     /// For a mark: what was said of the event that `decision` names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mark: Option<Mark>,
-    /// For an outcome or a mark: the decision's event. Otherwise absent.
+    /// For an outcome, a mark or a violation: the decision's event, if the ledger has it. Otherwise
+    /// absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decision: Option<EventId>,
     /// Time from request to decision, in microseconds.
@@ -150,6 +153,7 @@ fn bounded(request: &Request) -> Request {
     Request {
         namespace: cut(&request.namespace),
         pod: cut(&request.pod),
+        pod_uid: cut(&request.pod_uid),
         container: cut(&request.container),
         container_id: cut(&request.container_id),
         node: cut(&request.node),
@@ -210,6 +214,12 @@ impl Event {
             decision: None,
             gate_micros: 0,
         }
+    }
+
+    /// The record that a running container would be decided so if it were started again now, and of
+    /// the decision that let it start, if the ledger still has it.
+    pub fn of_violation(of: Self, start: Option<EventId>) -> Self {
+        Self { kind: EventKind::Violation, decision: start, ..of }
     }
 
     /// The record of a decision.

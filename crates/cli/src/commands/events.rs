@@ -29,13 +29,26 @@ pub(super) fn run(context: &Context, command: &Events) -> Result<Exit> {
     }
 }
 
-/// The decision that an id names: its own, or that of the outcome or mark that it belongs to.
+/// The decision that an id names: its own, or that of the outcome, mark or violation that it belongs to.
 pub(super) fn decision_by_id(context: &Context, id: &str) -> Result<Event> {
     let read = context.events().read()?;
     let event = by_id(&read.events, id)?;
     match &event.decision {
         Some(decision) => by_id(&read.events, decision).cloned(),
         None => Ok(event.clone()),
+    }
+}
+
+/// The start that an id tells of: that of a decision, or of a container which has come to violate a
+/// policy since.
+pub(super) fn start_by_id(context: &Context, id: &str) -> Result<Event> {
+    let read = context.events().read()?;
+    let event = by_id(&read.events, id)?;
+    match &event.decision {
+        Some(decision) if event.kind != EventKind::Violation => {
+            by_id(&read.events, decision).cloned()
+        }
+        _ => Ok(event.clone()),
     }
 }
 
@@ -51,7 +64,7 @@ fn by_id<'a>(events: &'a [Event], id: &str) -> Result<&'a Event> {
 }
 
 fn fits(filter: &Filter, event: &Event) -> bool {
-    (filter.all || event.kind == EventKind::Decision)
+    (filter.all || matches!(event.kind, EventKind::Decision | EventKind::Violation))
         && filter.action.is_none_or(|a| event.action == a)
         && filter.namespace.as_ref().is_none_or(|n| event.request.namespace == *n)
         && filter.since.is_none_or(|s| event.time >= s)

@@ -41,7 +41,7 @@ pub(in crate::commands) struct Answer<'a> {
 
 pub(super) fn run(context: &Context, args: &Explain) -> Result<Exit> {
     let judge = Judge::new(context, args.start.policies.as_deref())?;
-    let event = args.event.as_ref().map(|id| events::decision_by_id(context, id)).transpose()?;
+    let event = args.event.as_ref().map(|id| events::start_by_id(context, id)).transpose()?;
     let start = match &event {
         Some(event) => judge.of_event(event, args.start.now.unwrap_or_else(Timestamp::now)),
         None => judge.of_args(context, &args.start)?,

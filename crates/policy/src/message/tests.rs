@@ -96,6 +96,21 @@ fn a_refusal_says_first_what_and_last_how_to_learn_more() {
 }
 
 #[test]
+fn a_violation_says_which_container() {
+    let reasons = vec![found(vulnerability("CVE-2024-3094", Severity::Critical), Action::Block)];
+    let decided = decision(vec![answer("production", reasons)], vec![]);
+    assert_eq!(
+        violation(&decided, &image(), "c1; policy none", ID),
+        format!(
+            "portcullis: now violating: 1 critical vulnerability with a fix \
+             (CVE-2024-3094 xz-utils 5.6.0 -> 5.6.1); container c1, policy none; \
+             image registry.example.com/web:1@sha256:1f1f1f1f1f1f; policy production; \
+             see: portcullis explain {ID}"
+        )
+    );
+}
+
+#[test]
 fn only_what_blocks_is_named_and_each_finding_once() {
     let malware = || Finding {
         path: Some("usr/bin/x".into()),
@@ -286,14 +301,17 @@ proptest! {
         one.action = if observing { one.enforced.min(Action::Alarm) } else { one.enforced };
         let settings = vec![setting(&policy, action, &detail); copies / 4];
         let decided = decision(vec![one; copies], settings);
-        let line = refusal(&decided, &Identity { surety, ..image() }, ID);
-        prop_assert!(line.len() < 512, "{} bytes", line.len());
-        prop_assert!(line.bytes().all(|b| b == b' ' || b.is_ascii_graphic()), "{:?}", line);
-        prop_assert!(line.ends_with(ID), "{}", line);
-        prop_assert_eq!(line.matches("; see: ").count(), 1);
-        let lower = line.to_ascii_lowercase();
-        for phrase in ["permission denied", "operation not permitted", "no such file", "executable file not found"] {
-            prop_assert!(!lower.contains(phrase), "{}", line);
+        let identity = Identity { surety, ..image() };
+        let refused = refusal(&decided, &identity, ID);
+        for line in [refused, violation(&decided, &identity, &detail, ID)] {
+            prop_assert!(line.len() < 512, "{} bytes", line.len());
+            prop_assert!(line.bytes().all(|b| b == b' ' || b.is_ascii_graphic()), "{:?}", line);
+            prop_assert!(line.ends_with(ID), "{}", line);
+            prop_assert_eq!(line.matches("; see: ").count(), 1);
+            let lower = line.to_ascii_lowercase();
+            for phrase in ["permission denied", "operation not permitted", "no such file", "executable file not found"] {
+                prop_assert!(!lower.contains(phrase), "{}", line);
+            }
         }
     }
 

@@ -275,6 +275,26 @@ pub(crate) struct Sandbox {
     pub(crate) extensions: BTreeMap<String, Any>,
 }
 
+/// `services/events/v1/events.proto`
+pub(crate) const EVENTS_SUBSCRIBE: &str = "/containerd.services.events.v1.Events/Subscribe";
+
+/// `services/events/v1/events.proto`. An event is sent if any filter matches.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct SubscribeRequest {
+    #[prost(string, repeated, tag = "1")]
+    pub(crate) filters: Vec<String>,
+}
+
+/// `Envelope` of `services/events/v1/events.proto`, since 2.0 of `types/event.proto`. What exactly
+/// happened is not read: the images are listed anew.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct Envelope {
+    #[prost(string, tag = "2")]
+    pub(crate) namespace: String,
+    #[prost(string, tag = "3")]
+    pub(crate) topic: String,
+}
+
 /// `google/protobuf/empty.proto`
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct Empty {}

@@ -14,6 +14,9 @@ use crate::grpc::{Channel, GrpcError};
 /// manifests to 4 MiB; configurations with long histories stay below 1 MiB.
 pub(crate) const MAX_DOCUMENT: usize = 8 << 20;
 
+/// Largest event: an image record's name and labels.
+const MAX_EVENT: usize = 1 << 20;
+
 /// The plugin that has the content store (containerd `plugins/types.go`).
 const CONTENT_PLUGIN: &str = "io.containerd.content.v1";
 
@@ -52,6 +55,30 @@ impl Client {
     ) -> Result<Self, GrpcError> {
         let channel = Channel::connect(address, namespace, deadline).await?;
         Ok(Self { channel })
+    }
+
+    /// The same for questions that are answered by then.
+    pub(crate) fn by(&self, deadline: Instant) -> Self {
+        Self { channel: self.channel.by(deadline) }
+    }
+
+    /// Tells the namespace of each image record that comes, changes or goes, until the server ends it
+    /// or `goes_on` says no.
+    pub(crate) async fn image_changes(
+        &self,
+        goes_on: &dyn Fn() -> bool,
+        mut tell: impl FnMut(&str),
+    ) -> Result<(), GrpcError> {
+        let topics = ["create", "update", "delete"];
+        let filters = topics.map(|what| format!("topic==\"/images/{what}\"")).to_vec();
+        let request = api::SubscribeRequest { filters };
+        let take = |event: api::Envelope| {
+            // A server without filters tells of everything.
+            if event.topic.starts_with("/images/") {
+                tell(&event.namespace);
+            }
+        };
+        self.channel.watching(api::EVENTS_SUBSCRIBE, &request, MAX_EVENT, goes_on, take).await
     }
 
     /// The names of all namespaces.

@@ -5,6 +5,7 @@ pub(crate) mod client;
 pub(crate) mod cri;
 pub(crate) mod identify;
 mod image;
+mod listed;
 pub(crate) mod place;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod records;
@@ -17,6 +18,7 @@ mod stored;
 pub(crate) mod tests;
 mod unpacked;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -30,7 +32,7 @@ use crate::documents::Descriptor;
 use crate::mounted::{Mounted, mounted_at};
 use crate::notes::Notes;
 use crate::rootfs::Given;
-use crate::{OciStart, Resolved, Running, Start};
+use crate::{ImageHad, OciStart, Patience, Resolved, Running, Start};
 
 /// A container that is about to start, whoever tells of it.
 #[derive(Debug, Clone, Copy)]
@@ -268,6 +270,47 @@ impl ContainerdResolver {
     ) -> Result<UnpackedImage, UnpackedError> {
         let runtime = runtime().map_err(UnpackedError::Runtime)?;
         runtime.block_on(unpacked::find(&self.address, config, namespace, snapshotter, deadline))
+    }
+
+    /// The images of the namespaces that are wanted, each target once: those for this platform whose
+    /// configuration is there, at most [`MAX_IMAGES`](crate::MAX_IMAGES) of them.
+    ///
+    /// What an earlier list found of a target, `known` tells, so that no document is read twice.
+    ///
+    /// # Errors
+    /// [`StoredError`]: containerd does not answer in time. Then nothing is known.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::resolve`].
+    pub fn images(
+        &self,
+        wanted: &dyn Fn(&str) -> bool,
+        platform: &str,
+        known: &BTreeMap<Digest, Digest>,
+        patience: Patience<'_>,
+    ) -> Result<Vec<ImageHad>, StoredError> {
+        let runtime = runtime().map_err(StoredError::Runtime)?;
+        let asked = listed::Asked { wanted, platform, known, patience };
+        runtime.block_on(listed::list(&self.address, &asked))
+    }
+
+    /// Tells the namespace of each image that comes, changes or goes, until the connection breaks or
+    /// it is not to go on. What happened before it was asked is not told.
+    ///
+    /// # Errors
+    /// [`StoredError`]: containerd does not answer, or does not any more.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::resolve`].
+    pub fn image_changes(
+        &self,
+        patience: Patience<'_>,
+        tell: impl FnMut(&str),
+    ) -> Result<(), StoredError> {
+        let runtime = runtime().map_err(StoredError::Runtime)?;
+        runtime.block_on(listed::changes(&self.address, patience, tell))
     }
 
     /// The specification in a container's record, or why there is none to be had.

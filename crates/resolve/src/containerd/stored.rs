@@ -86,6 +86,9 @@ pub enum StoredError {
     /// It does not say where its content is.
     #[error("containerd does not say where its content store is")]
     Folder,
+    /// Whoever asked does not want to know any more.
+    #[error("it was stopped")]
+    Stopped,
     /// No call could be made.
     #[error("containerd could not be asked")]
     Runtime(#[source] std::io::Error),

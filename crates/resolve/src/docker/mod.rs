@@ -21,7 +21,7 @@ use crate::containerd::OfDocker;
 use crate::containerd::place::is_identifier;
 use crate::mounted::{Mounted, mounted_at};
 use crate::notes::Notes;
-use crate::{ContainerdResolver, OciStart, Resolved, Running, RunningError};
+use crate::{ContainerdResolver, ImageHad, OciStart, Resolved, Running, RunningError};
 use files::Files;
 use record::Record;
 
@@ -82,6 +82,31 @@ impl DockerResolver {
     /// As [`Self::resolve`].
     pub fn stored(&self, image: &str, deadline: Instant) -> Result<DockerStored, DockerImageError> {
         stored::find(&self.data, &self.containerd, image, deadline)
+    }
+
+    /// The images for this platform that are with the graph driver `overlay2`, at most
+    /// [`MAX_IMAGES`](crate::MAX_IMAGES) of them. Those in containerd its own list tells
+    /// ([`ContainerdResolver::images`], of the namespace [`Self::NAMESPACE`]).
+    ///
+    /// # Errors
+    /// [`DockerImageError`]: the records cannot be read, or not by the deadline. An image whose
+    /// configuration is not there, or is another one, is left out.
+    pub fn images(
+        &self,
+        platform: &str,
+        deadline: Instant,
+    ) -> Result<Vec<ImageHad>, DockerImageError> {
+        stored::list(&self.data, platform, deadline)
+    }
+
+    /// The folders in which something changes when an image of the graph driver comes or goes.
+    pub fn image_folders(&self) -> Vec<PathBuf> {
+        stored::folders(&self.data)
+    }
+
+    /// The containerd that it is asked for.
+    pub fn containerd(&self) -> &ContainerdResolver {
+        &self.containerd
     }
 
     /// The containers that run, as the containerd that runs them tells: by id.

@@ -15,11 +15,13 @@ use super::graph::{ConfigError, OVERLAY, read_config, read_names};
 use super::layers::below;
 use super::{DockerResolver, is_docker_id, is_name, is_remapped};
 use crate::containerd::identify::MAX_NAMES;
-use crate::documents::diff_ids;
-use crate::{ContainerdResolver, StoredError, StoredImage, names};
+use crate::documents::{diff_ids, is_for};
+use crate::{ContainerdResolver, ImageHad, MAX_IMAGES, StoredError, StoredImage, names};
 
 /// Most entries of a folder that are looked at; Docker's have some twenty.
 const MAX_ENTRIES: usize = 1024;
+/// The folder of the configurations of `overlay2`, below the data folder.
+const CONFIGS: &str = "image/overlay2/imagedb/content/sha256";
 /// How long containerd may take to say that it does not have what was found already.
 const CONTAINERD_TIME: Duration = Duration::from_secs(2);
 
@@ -196,22 +198,74 @@ pub(super) fn find(
     }
 }
 
+/// The images of `overlay2` for a platform.
+pub(super) fn list(
+    data: &Path,
+    platform: &str,
+    deadline: Instant,
+) -> Result<Vec<ImageHad>, DockerImageError> {
+    let files = Files { deadline };
+    let mut found = BTreeSet::new();
+    for data in roots(data)? {
+        let folder = data.join(CONFIGS);
+        let wrong = |source: Box<dyn Error + Send + Sync>| DockerImageError::Records {
+            path: folder.clone(),
+            source,
+        };
+        let listed = match std::fs::read_dir(&folder) {
+            Ok(listed) => listed,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(wrong(error.into())),
+        };
+        for entry in listed {
+            if found.len() >= MAX_IMAGES {
+                return Ok(found.into_iter().collect());
+            }
+            if Instant::now() >= deadline {
+                return Err(wrong("the time was up before all images were read".into()));
+            }
+            let name = entry.map_err(|error| wrong(error.into()))?.file_name();
+            let id = name.to_str().and_then(|hex| format!("sha256:{hex}").parse::<Digest>().ok());
+            let Some(id) = id else { continue };
+            let Ok(json) = read_config(&files, &data, OVERLAY, &id) else { continue };
+            if is_for(&json, platform).unwrap_or(false) {
+                found.insert(ImageHad { asked: id.clone(), config: id });
+            }
+        }
+    }
+    Ok(found.into_iter().collect())
+}
+
+/// The folders in which `overlay2` has configurations.
+pub(super) fn folders(data: &Path) -> Vec<PathBuf> {
+    roots(data).unwrap_or_default().into_iter().map(|data| data.join(CONFIGS)).collect()
+}
+
+/// The data folder and those of daemons that remap their users; none if it is not there.
+fn roots(data: &Path) -> Result<Vec<PathBuf>, DockerImageError> {
+    let wrong = |path: &Path, source: io::Error| DockerImageError::Records {
+        path: path.to_owned(),
+        source: source.into(),
+    };
+    let data = match data.canonicalize() {
+        Ok(data) => data,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(wrong(data, error)),
+    };
+    let mut roots = entries(&data).map_err(|error| wrong(&data, error))?;
+    roots.retain(|name| is_remapped(name));
+    let remapped = roots.into_iter().map(|ids| data.join(ids));
+    Ok(std::iter::once(data.clone()).chain(remapped).collect())
+}
+
 /// Where it is recorded, by whatever graph driver.
 fn places(files: &Files, data: &Path, asked: &Asked) -> Result<Vec<Place>, DockerImageError> {
     let wrong = |path: &Path, source: Box<dyn Error + Send + Sync>| DockerImageError::Records {
         path: path.to_owned(),
         source,
     };
-    let data = match data.canonicalize() {
-        Ok(data) => data,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(wrong(data, error.into())),
-    };
-    let mut roots = entries(&data).map_err(|error| wrong(&data, error.into()))?;
-    roots.retain(|name| is_remapped(name));
-    let roots = roots.into_iter().map(|ids| data.join(ids));
     let mut found = Vec::new();
-    for root in std::iter::once(data.clone()).chain(roots) {
+    for root in roots(data)? {
         let images = root.join("image");
         let drivers = entries(&images).map_err(|error| wrong(&images, error.into()))?;
         for driver in drivers {

@@ -31,7 +31,7 @@ use std::time::Instant;
 pub use self::running::{StorageRunning, StorageRunningError};
 pub use self::stored::{StorageImage, StorageImageError};
 use crate::mounted::mounted_at;
-use crate::{OciStart, Resolved};
+use crate::{ImageHad, OciStart, Resolved};
 
 /// Whose containers they are. Never guessed from a record or an annotation: a user can write those
 /// of the other engine.
@@ -104,6 +104,25 @@ impl StorageResolver {
         deadline: Instant,
     ) -> Result<StorageImage, StorageImageError> {
         stored::find(&self.roots, image, deadline)
+    }
+
+    /// The images for this platform, in all graph roots: the digests of their configurations, at most
+    /// [`MAX_IMAGES`](crate::MAX_IMAGES) of them.
+    ///
+    /// # Errors
+    /// [`StorageImageError`]: the records of a graph root cannot be used, or not by the deadline. An
+    /// image whose configuration is not there, or is another one, is left out.
+    pub fn images(
+        &self,
+        platform: &str,
+        deadline: Instant,
+    ) -> Result<Vec<ImageHad>, StorageImageError> {
+        stored::list(&self.roots, platform, deadline)
+    }
+
+    /// The folders in which something changes when an image comes or goes.
+    pub fn image_folders(&self) -> Vec<PathBuf> {
+        self.roots.iter().map(|root| root.join(stored::IMAGES)).collect()
     }
 
     /// What is known of a container that runs, as if it were started again now from its records and

@@ -1,5 +1,6 @@
 //! Where CRI-O and Podman keep the layers of an image, for those who read them.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -9,10 +10,13 @@ use super::files::{Folder, Owners, ReadError, if_there};
 use super::image;
 use super::records::{Layers, RecordError, add_layers, is_id, list_of, text_of};
 use super::resolve::MAX_RECORDS_FILE;
-use crate::documents::{diff_ids, each};
+use crate::documents::{diff_ids, each, is_for};
+use crate::{ImageHad, MAX_IMAGES};
 
 /// The driver whose layers lie as folders of changes.
 const DRIVER: &str = "overlay";
+/// The folder of its images' records.
+pub(super) const IMAGES: &str = "overlay-images";
 /// Most layers of an image; the driver allows 500.
 const MAX_LAYERS: usize = 500;
 
@@ -73,6 +77,47 @@ pub(super) fn find(
         image: image.chars().take(200).flat_map(char::escape_debug).collect(),
         looked: if looked.is_empty() { "any place".to_owned() } else { looked.join(", ") },
     })
+}
+
+/// The images of all graph roots for a platform.
+pub(super) fn list(
+    roots: &[PathBuf],
+    platform: &str,
+    deadline: Instant,
+) -> Result<Vec<ImageHad>, StorageImageError> {
+    let mut found = BTreeSet::new();
+    for root in roots.iter().filter_map(|root| root.canonicalize().ok()) {
+        let failed = |source| StorageImageError::Records { path: root.clone(), source };
+        for id in ids(&root, deadline).map_err(failed)? {
+            if found.len() >= MAX_IMAGES {
+                return Ok(found.into_iter().collect());
+            }
+            if Instant::now() >= deadline {
+                return Err(failed(Box::new(ReadError::Deadline(root.clone()))));
+            }
+            let Ok(json) = config(&root, &id, deadline) else { continue };
+            if is_for(&json, platform).unwrap_or(false) {
+                let config = Digest::of(&json);
+                found.insert(ImageHad { asked: config.clone(), config });
+            }
+        }
+    }
+    Ok(found.into_iter().collect())
+}
+
+/// The ids in a graph root's records.
+fn ids(root: &Path, deadline: Instant) -> Result<Vec<String>, Source> {
+    let Some(images) = folder(root, "images", deadline)? else { return Ok(Vec::new()) };
+    let Some(json) = if_there(images.read("images.json", MAX_RECORDS_FILE))? else {
+        return Ok(Vec::new());
+    };
+    let mut ids = Vec::new();
+    each(&json, ["id"], |[id]| {
+        // One that is none is no image that could be started.
+        ids.extend(text_of(id).ok().filter(|id| is_id(id)).filter(|_| ids.len() < MAX_IMAGES));
+        Ok(())
+    })?;
+    Ok(ids)
 }
 
 type Source = Box<dyn std::error::Error + Send + Sync>;

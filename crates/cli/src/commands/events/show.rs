@@ -55,7 +55,7 @@ pub(super) fn run(context: &Context, id: &str) -> Result<Exit> {
     let folded = fold(read.events.iter().cloned());
     let repeated = match event.kind {
         EventKind::Decision => folded.iter().find(|row| row.ids.contains(&event.id)),
-        EventKind::Outcome | EventKind::Notice | EventKind::Mark => None,
+        EventKind::Outcome | EventKind::Notice | EventKind::Mark | EventKind::Violation => None,
     };
     let is_about =
         |other: &Event, kind, id: &str| other.kind == kind && other.decision.as_deref() == Some(id);
@@ -119,7 +119,7 @@ impl Shown<'_> {
         }
         self.write_start(lines)?;
         self.write_image(lines)?;
-        if event.kind == EventKind::Decision {
+        if matches!(event.kind, EventKind::Decision | EventKind::Violation) {
             self.write_decision(lines)?;
             lines.line("outcome", self.outcome.map_or("", |outcome| &outcome.message))?;
         }
@@ -139,7 +139,7 @@ impl Shown<'_> {
             lines.line("mark", format!("{time} {} by {}{note}", mark.status, mark.by))?;
         }
         let next = match event.kind {
-            EventKind::Decision => Some(&event.id),
+            EventKind::Decision | EventKind::Violation => Some(&event.id),
             EventKind::Outcome | EventKind::Mark => event.decision.as_ref(),
             EventKind::Notice => None,
         };
@@ -212,6 +212,10 @@ impl Shown<'_> {
                 lines.line("settings", format!("{} {finding}{title}", finding.severity))
             })?,
         }
-        lines.line("gate took", format!("{} us", event.gate_micros))
+        match event.kind {
+            // Nobody waited for it.
+            EventKind::Violation => Ok(()),
+            _ => lines.line("gate took", format!("{} us", event.gate_micros)),
+        }
     }
 }
