@@ -27,6 +27,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &["types", "inventory", "baseline", "osv", "malware", "report", "resolve", "settings"],
     ),
     ("kubernetes", &["types", "policy"]),
+    ("node", &["types", "policy", "report", "settings", "store", "audit", "gate"]),
     ("agent", &["types", "gate", "inventory", "scan", "settings", "store"]),
     ("gate", &["types", "policy", "store", "resolve", "audit", "settings", "workload"]),
     ("shim", &["gate", "resolve", "settings", "types"]),
@@ -46,6 +47,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "inventory",
             "scan",
             "gate",
+            "node",
         ],
     ),
     ("testkit", &["types"]),
@@ -79,6 +81,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
 /// What a door must never link: parsers of people's texts, other scanners' reports, TLS, D-Bus.
 const NEVER_IN_A_DOOR: &[&str] = &[
     "portcullis-report",
+    "portcullis-node",
     "portcullis-cli",
     "granit-parser",
     "clap",
