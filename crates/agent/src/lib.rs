@@ -6,10 +6,12 @@
 
 #![forbid(unsafe_code)]
 
+mod cluster;
 mod queue;
 mod scans;
 mod serve;
 
+pub use cluster::{InCluster, access};
 pub use queue::{Counts, NotTaken, Outcome, Queue, Scan};
 pub use scans::Scans;
 pub use serve::{Socket, SocketError};
