@@ -51,15 +51,20 @@ fn run(args: &Args) -> Result<()> {
         let pipe = signalled.try_clone().context("cannot make a pair of sockets")?;
         signal_hook::low_level::pipe::register(signal, pipe).context("cannot take signals")?;
     }
-    let settings = settings(args.root.as_deref())?;
+    let (settings, file) = settings(args.root.as_deref())?;
     let own = std::env::current_exe().context("the path of this program cannot be told")?;
     let program = portcullis_scan::program_beside(&own)?;
     let socket = Socket::listen(&settings.paths().agent())?;
     let queue = Arc::new(Queue::new(settings.agent.waiting));
+    let health =
+        portcullis_agent::watch(&settings, &file, &queue).context("cannot start a thread")?;
     let scans = Arc::new(Scans::new(settings, program));
     let worker = {
-        let (scans, queue) = (scans.clone(), queue.clone());
-        std::thread::Builder::new().name("scans".to_owned()).spawn(move || scans.work(&queue))
+        let (scans, queue, pulse) = (scans.clone(), queue.clone(), health.thread("scans", None));
+        std::thread::Builder::new().name("scans".to_owned()).spawn(move || {
+            let _pulse = pulse;
+            scans.work(&queue);
+        })
     };
     let worker = worker.context("cannot start a thread")?;
     log::info!("ready");
@@ -77,8 +82,8 @@ fn run(args: &Args) -> Result<()> {
     served
 }
 
-/// The settings of the node, or those below a root.
-fn settings(root: Option<&Path>) -> Result<Settings> {
+/// The settings of the node, or those below a root, and their file.
+fn settings(root: Option<&Path>) -> Result<(Settings, PathBuf)> {
     let file = match root {
         None => PathBuf::from(SETTINGS_FILE),
         Some(root) => Paths::below(root).settings(),
@@ -87,10 +92,11 @@ fn settings(root: Option<&Path>) -> Result<Settings> {
     if let Some(problem) = problem {
         return Err(problem).context("the settings are wrong");
     }
-    Ok(match root {
+    let settings = match root {
         None => settings,
         Some(root) => settings.below(root),
-    })
+    };
+    Ok((settings, file))
 }
 
 fn tell_systemd(state: NotifyState<'_>) {

@@ -75,7 +75,8 @@ impl Unhandled {
                     row.mark = Some(mark.status);
                 }
             }
-            EventKind::Decision | EventKind::Outcome | EventKind::Notice => {}
+            EventKind::Decision | EventKind::Outcome | EventKind::Notice | EventKind::Violation => {
+            }
         }
     }
 

@@ -27,7 +27,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &["types", "inventory", "baseline", "osv", "malware", "report", "resolve", "settings"],
     ),
     ("node", &["types", "policy", "report", "settings", "store", "audit", "gate"]),
-    ("agent", &["types", "gate", "inventory", "scan", "settings", "store"]),
+    ("agent", &["types", "audit", "gate", "inventory", "node", "osv", "scan", "settings", "store"]),
     ("gate", &["types", "policy", "store", "resolve", "audit", "settings", "workload"]),
     ("shim", &["gate", "resolve", "settings", "types"]),
     (

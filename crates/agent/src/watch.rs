@@ -1,0 +1,252 @@
+//! What the agent tells of its node: threads that count the ledger's records and look at the node's
+//! files, and the addresses at which that is asked for.
+//!
+//! A question costs the writing of a text, however often it comes: what is expensive is done once a
+//! minute, whoever asks.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use portcullis_audit::{Ledger, LedgerError, Unhandled};
+use portcullis_node::{ProblemKind, node_state};
+use portcullis_osv::database::{Contents, Database, Manifest};
+use portcullis_settings::{DoorSettings, Settings};
+use portcullis_types::{Action, Timestamp, with_causes};
+use rustix::fs::StatVfsMountFlags;
+
+use crate::health::Health;
+use crate::http::{self, Answer, Asked};
+use crate::metrics::{self, Advisories, CLASSIC, Degraded, Metrics, OPENMETRICS, Stand};
+use crate::queue::Queue;
+use crate::records::Records;
+
+/// How often the ledger is looked at, and the node.
+const READS: Duration = Duration::from_secs(1);
+const LOOKS: Duration = Duration::from_secs(60);
+
+/// How long either may take before the agent is not well: a ledger is read within seconds, and a
+/// store with thousands of images on a slow disk within minutes.
+const READS_WITHIN: Duration = Duration::from_secs(60);
+const LOOKS_WITHIN: Duration = Duration::from_secs(900);
+
+/// How often an address is tried that cannot be listened at.
+const TRIES: Duration = Duration::from_secs(10);
+
+/// How old advisories may be.
+const MAX_AGE_SECONDS: i64 = 7 * 86_400;
+
+/// Below this a ledger is about to fail.
+const TOO_LITTLE: u64 = 16 << 20;
+
+/// What is awaited before the agent is ready.
+const LEDGER: &str = "the ledger";
+const NODE: &str = "the node";
+
+/// Begins to count and to look, and tells what it finds at the address of the settings, if there is
+/// one. `file` is the settings file.
+///
+/// # Errors
+/// No thread can be started.
+pub fn watch(settings: &Settings, file: &Path, queue: &Arc<Queue>) -> std::io::Result<Arc<Health>> {
+    let health = Arc::new(Health::default());
+    let now = Timestamp::now().as_second();
+    let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"), now));
+    health.awaits(LEDGER, "it is being read");
+    health.awaits(NODE, "it is being looked at");
+
+    let pulse = health.thread("records", Some(READS_WITHIN));
+    let ledger = Ledger::new(settings.paths().events(), settings.max_event_bytes);
+    let mut counting = Counting::new(ledger);
+    let (metrics_of, health_of, queue_of) = (metrics.clone(), health.clone(), queue.clone());
+    spawn("records", move || {
+        loop {
+            // What is read takes long only once, at the beginning.
+            match counting.go_on(&metrics_of, &|| pulse.beat()) {
+                Ok(()) => health_of.has(LEDGER),
+                Err(error) => health_of.awaits(LEDGER, with_causes(&error)),
+            }
+            queue_of.take_ended().iter().for_each(|ended| metrics_of.scanned(ended));
+            pulse.beat();
+            std::thread::sleep(READS);
+        }
+    })?;
+
+    let pulse = health.thread("node", Some(LOOKS_WITHIN));
+    let (metrics_of, health_of) = (metrics.clone(), health.clone());
+    let (settings_of, file) = (settings.clone(), file.to_owned());
+    spawn("node", move || {
+        loop {
+            metrics_of.stand(&look(&settings_of, &file));
+            health_of.has(NODE);
+            pulse.beat();
+            std::thread::sleep(LOOKS);
+        }
+    })?;
+
+    if let Some(address) = settings.agent.listen {
+        let pulse = health.thread("http", None);
+        let (health_of, queue) = (health.clone(), queue.clone());
+        spawn("http", move || {
+            let _pulse = pulse;
+            let answer = move |asked: Asked<'_>| answer(asked, &metrics, &health_of, &queue);
+            http::serve(&listen(address), &(Arc::new(answer) as _));
+        })?;
+    }
+    Ok(health)
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(run).map(drop)
+}
+
+/// Listens at an address, which may have to be waited for: scans go on without it.
+fn listen(address: SocketAddr) -> TcpListener {
+    let mut is_told = false;
+    loop {
+        match TcpListener::bind(address) {
+            Ok(listener) => {
+                let address = listener.local_addr().unwrap_or(address);
+                log::info!("metrics are at http://{address}/metrics");
+                return listener;
+            }
+            Err(error) if !is_told => {
+                log::warn!(
+                    "metrics are not told, cannot listen at {address} (agent.listen): {error}"
+                );
+                is_told = true;
+            }
+            Err(_) => {}
+        }
+        std::thread::sleep(TRIES);
+    }
+}
+
+fn answer(asked: Asked<'_>, metrics: &Metrics, health: &Health, queue: &Queue) -> Answer {
+    let well = |problems: Vec<String>| match problems.as_slice() {
+        [] => Answer::line(200, "ok"),
+        some => Answer::line(503, &some.join("\n")),
+    };
+    match asked.path {
+        "/metrics" => {
+            let text = metrics.openmetrics(&queue.counts());
+            match asked.accept.contains("application/openmetrics-text") {
+                true => Answer { status: 200, media: OPENMETRICS, body: text },
+                false => Answer { status: 200, media: CLASSIC, body: metrics::classic(&text) },
+            }
+        }
+        "/healthz" => well(health.problems()),
+        "/readyz" => well([health.problems(), health.awaited()].concat()),
+        _ => Answer::line(404, "there are /metrics, /healthz and /readyz"),
+    }
+}
+
+/// Counts the records that are written while the agent runs. Those from before are read, too, since
+/// they may wait for somebody to handle them.
+struct Counting {
+    records: Records,
+    unhandled: Unhandled,
+    /// Number of the last record from before.
+    before: u64,
+    is_counting: bool,
+}
+
+/// How many records are read between two beats.
+const BATCH: usize = 1024;
+
+impl Counting {
+    fn new(ledger: Ledger) -> Self {
+        let end = ledger.follow().ok().and_then(|followed| followed.last());
+        Self {
+            records: Records::from_beginning(ledger),
+            unhandled: Unhandled::default(),
+            before: end.map_or(0, |head| head.seq),
+            is_counting: false,
+        }
+    }
+
+    /// Reads all that is there by now.
+    fn go_on(&mut self, metrics: &Metrics, beat: &dyn Fn()) -> Result<(), LedgerError> {
+        let mut read = 0_usize;
+        while let Some(entry) = self.records.next_record()? {
+            if let Some(head) = entry.head {
+                self.is_counting |= head.seq > self.before;
+                self.unhandled.take(head.seq, &entry.event);
+            }
+            if self.is_counting {
+                metrics.count(&entry.event);
+            }
+            read += 1;
+            if read.is_multiple_of(BATCH) {
+                beat();
+            }
+        }
+        self.is_counting = true;
+        if read > 0 {
+            self.unhandled.forget_before(self.records.ledger().first_kept().unwrap_or(0));
+        }
+        metrics.ledger(metrics::Ledger {
+            missed: self.records.missed(),
+            damaged: self.records.damaged(),
+            unhandled: (self.unhandled.count(Action::Alarm), self.unhandled.count(Action::Block)),
+        });
+        Ok(())
+    }
+}
+
+/// A look at the node's files.
+fn look(settings: &Settings, file: &Path) -> Stand {
+    let status = node_state(settings);
+    let paths = settings.paths();
+    let (databases, is_old) = match Database::open(&paths.advisories()) {
+        Ok(Some(database)) => {
+            let databases = advisories(database.manifest());
+            let are_current = are_current(&databases);
+            (databases, !are_current)
+        }
+        // A node may live by the reports of other scanners.
+        Ok(None) => (Vec::new(), false),
+        Err(_) => (Vec::new(), true),
+    };
+    let mut degraded = Vec::new();
+    let mut say = |is_so: bool, reason| {
+        if is_so {
+            degraded.push(reason);
+        }
+    };
+    say(status.has(ProblemKind::Journal), Degraded::Journal);
+    say(status.has(ProblemKind::Ledger) || is_full(paths.events()), Degraded::Ledger);
+    say(status.has(ProblemKind::Store), Degraded::Store);
+    say(status.policy_set.is_none(), Degraded::PolicySet);
+    say(is_old, Degraded::Database);
+    say(status.has(ProblemKind::Feed), Degraded::Feed);
+    say(DoorSettings::at(file).problem.is_some(), Degraded::Settings);
+    Stand { status, databases, degraded }
+}
+
+fn advisories(manifest: &Manifest) -> Vec<Advisories> {
+    let of = |(ecosystem, contents): (&String, &Contents)| Advisories {
+        ecosystem: ecosystem.clone(),
+        date: contents.modified.map_or(contents.read, |modified| modified.min(contents.read)),
+        read: contents.read,
+    };
+    manifest.ecosystems.iter().map(of).collect()
+}
+
+/// Whether all were read lately, and there is something new in them: of a small ecosystem there may
+/// be nothing new for weeks, of all together there is every day.
+fn are_current(databases: &[Advisories]) -> bool {
+    let now = Timestamp::now().as_second();
+    let is_young = |date: Timestamp| now - date.as_second() <= MAX_AGE_SECONDS;
+    databases.iter().all(|a| is_young(a.read)) && databases.iter().any(|a| is_young(a.date))
+}
+
+/// Whether nothing more can be written there soon: by a file system that is read-only or full.
+fn is_full(mut folder: PathBuf) -> bool {
+    // Before the first record there is no folder.
+    while !folder.exists() && folder.pop() {}
+    let Ok(found) = rustix::fs::statvfs(&folder) else { return true };
+    found.f_flag.contains(StatVfsMountFlags::RDONLY)
+        || found.f_bavail.saturating_mul(found.f_frsize) < TOO_LITTLE
+}
