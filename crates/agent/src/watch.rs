@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_audit::{Ledger, LedgerError, Unhandled};
-use portcullis_node::{ProblemKind, node_state};
+use portcullis_node::{KnownFeeds, ProblemKind, node_state_again};
 use portcullis_osv::database::{Contents, Database, Manifest};
 use portcullis_settings::{DoorSettings, Settings};
 use portcullis_types::{Action, Timestamp, with_causes};
@@ -76,9 +76,10 @@ pub fn watch(settings: &Settings, file: &Path, queue: &Arc<Queue>) -> std::io::R
     let pulse = health.thread("node", Some(LOOKS_WITHIN));
     let (metrics_of, health_of) = (metrics.clone(), health.clone());
     let (settings_of, file) = (settings.clone(), file.to_owned());
+    let mut feeds = KnownFeeds::default();
     spawn("node", move || {
         loop {
-            metrics_of.stand(&look(&settings_of, &file));
+            metrics_of.stand(&look(&settings_of, &file, &mut feeds));
             health_of.has(NODE);
             pulse.beat();
             std::thread::sleep(LOOKS);
@@ -196,8 +197,8 @@ impl Counting {
 }
 
 /// A look at the node's files.
-fn look(settings: &Settings, file: &Path) -> Stand {
-    let status = node_state(settings);
+fn look(settings: &Settings, file: &Path, feeds: &mut KnownFeeds) -> Stand {
+    let status = node_state_again(settings, feeds);
     let paths = settings.paths();
     let (databases, is_old) = match Database::open(&paths.advisories()) {
         Ok(Some(database)) => {
