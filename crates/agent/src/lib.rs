@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod cluster;
 mod health;
 mod http;
 mod metrics;
@@ -15,6 +16,7 @@ mod scans;
 mod serve;
 mod watch;
 
+pub use cluster::{InCluster, access};
 pub use health::{Health, Pulse};
 pub use queue::{Counts, Ended, NotTaken, Outcome, Queue, Scan};
 pub use records::{Cursor, CursorError, Records};
