@@ -22,4 +22,4 @@ pub use queue::{Counts, Ended, NotTaken, Outcome, Queue, Scan};
 pub use records::{Cursor, CursorError, Records};
 pub use scans::Scans;
 pub use serve::{Socket, SocketError};
-pub use watch::watch;
+pub use watch::{Watch, watch};

@@ -104,11 +104,12 @@ fn run(args: &Args) -> Result<()> {
     let program = portcullis_scan::program_beside(&own)?;
     let socket = Socket::listen(&settings.paths().agent())?;
     let queue = Arc::new(Queue::new(settings.agent.waiting));
-    let health =
+    let watch =
         portcullis_agent::watch(&settings, &file, &queue).context("cannot start a thread")?;
     let scans = Arc::new(Scans::new(settings.clone(), program));
     let worker = {
-        let (scans, queue, pulse) = (scans.clone(), queue.clone(), health.thread("scans", None));
+        let (scans, queue, pulse) =
+            (scans.clone(), queue.clone(), watch.health.thread("scans", None));
         std::thread::Builder::new().name("scans".to_owned()).spawn(move || {
             let _pulse = pulse;
             scans.work(&queue);
@@ -119,6 +120,9 @@ fn run(args: &Args) -> Result<()> {
         Some(cluster) => Some(InCluster::begin(cluster, settings)?),
         None => None,
     };
+    if let Some(in_cluster) = &in_cluster {
+        watch.of_cluster(in_cluster.shared.clone());
+    }
     log::info!("ready");
     tell_systemd(NotifyState::Ready);
     let served = socket.serve(&queue, &ending).context("the socket does not work");

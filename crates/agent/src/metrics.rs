@@ -3,6 +3,7 @@
 //! Labels come from closed sets, but for the names of policies and ecosystems, which are bounded:
 //! nothing that runs on a node can make series of its own.
 
+mod cluster;
 mod seen;
 mod stands;
 
@@ -20,6 +21,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 use crate::queue::{Counts, Ended};
+use cluster::InCluster;
 use seen::Seen;
 use stands::Stands;
 
@@ -53,6 +55,7 @@ struct Inner {
     missed: Counter,
     damaged: Counter,
     unhandled: Family<Labels<1>, Gauge>,
+    cluster: InCluster,
 }
 
 /// What a reader of the ledger tells beside the records.
@@ -90,6 +93,7 @@ impl Metrics {
             "events_unhandled",
             "Alarms and blocks in the ledger that nobody has handled, equal ones as one",
         );
+        let cluster = InCluster::new(r);
         for result in ["scanned", "failed"] {
             scans.get_or_create_owned(&[("result", result)]);
         }
@@ -103,6 +107,7 @@ impl Metrics {
             missed,
             damaged,
             unhandled,
+            cluster,
         };
         Self { inner: Mutex::new(inner) }
     }
@@ -127,6 +132,11 @@ impl Metrics {
     /// How the node stands.
     pub(crate) fn stand(&self, stand: &Stand) {
         self.held().stands.set(stand);
+    }
+
+    /// How the part in the cluster fares.
+    pub(crate) fn cluster(&self, counts: &portcullis_kubernetes::Counts) {
+        self.held().cluster.set(counts);
     }
 
     /// A scan is at its end.

@@ -6,10 +6,11 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use portcullis_audit::{Ledger, LedgerError, Unhandled};
+use portcullis_kubernetes::Shared;
 use portcullis_node::{KnownFeeds, ProblemKind, node_state_again};
 use portcullis_osv::database::{Contents, Database, Manifest};
 use portcullis_settings::{DoorSettings, Settings};
@@ -44,13 +45,30 @@ const TOO_LITTLE: u64 = 16 << 20;
 const LEDGER: &str = "the ledger";
 const NODE: &str = "the node";
 
+/// What is told, for those who have something to tell.
+#[derive(Debug)]
+pub struct Watch {
+    /// How the agent's threads fare.
+    pub health: Arc<Health>,
+    cluster: Arc<OnceLock<Arc<Shared>>>,
+}
+
+impl Watch {
+    /// Tells of the part in the cluster, too, from now on.
+    pub fn of_cluster(&self, shared: Arc<Shared>) {
+        // There is one.
+        let _is_known = self.cluster.set(shared);
+    }
+}
+
 /// Begins to count and to look, and tells what it finds at the address of the settings, if there is
 /// one. `file` is the settings file.
 ///
 /// # Errors
 /// No thread can be started.
-pub fn watch(settings: &Settings, file: &Path, queue: &Arc<Queue>) -> std::io::Result<Arc<Health>> {
+pub fn watch(settings: &Settings, file: &Path, queue: &Arc<Queue>) -> std::io::Result<Watch> {
     let health = Arc::new(Health::default());
+    let cluster: Arc<OnceLock<Arc<Shared>>> = Arc::default();
     let now = Timestamp::now().as_second();
     let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"), now));
     health.awaits(LEDGER, "it is being read");
@@ -88,14 +106,19 @@ pub fn watch(settings: &Settings, file: &Path, queue: &Arc<Queue>) -> std::io::R
 
     if let Some(address) = settings.agent.listen {
         let pulse = health.thread("http", None);
-        let (health_of, queue) = (health.clone(), queue.clone());
+        let (health_of, queue, cluster) = (health.clone(), queue.clone(), cluster.clone());
         spawn("http", move || {
             let _pulse = pulse;
-            let answer = move |asked: Asked<'_>| answer(asked, &metrics, &health_of, &queue);
+            let answer = move |asked: Asked<'_>| {
+                if let Some(cluster) = cluster.get() {
+                    metrics.cluster(&cluster.counts());
+                }
+                answer(asked, &metrics, &health_of, &queue)
+            };
             http::serve(&listen(address), &(Arc::new(answer) as _));
         })?;
     }
-    Ok(health)
+    Ok(Watch { health, cluster })
 }
 
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> std::io::Result<()> {

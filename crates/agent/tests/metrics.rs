@@ -666,7 +666,10 @@ fn each_metric_is_described_and_each_that_is_used_is_there() {
     let there = agent.metrics().names();
     assert!(there.len() > 30, "{there:?}");
     let read = |path: &str| fs::read_to_string(project().join(path)).unwrap();
-    assert_eq!(named(&read("docs/metrics.md")), there, "docs/metrics.md");
+    // Those of a cluster are compared where they are made.
+    let mut described = named(&read("docs/metrics.md"));
+    described.retain(|name| !name.starts_with("portcullis_cluster_"));
+    assert_eq!(described, there, "docs/metrics.md");
     // A histogram is asked for by its parts.
     let part = |name: &String| {
         let parts = ["_bucket", "_sum", "_count"];
