@@ -174,6 +174,8 @@ struct Counting {
     /// Number of the last record from before.
     before: u64,
     is_counting: bool,
+    /// Damaged lines so far.
+    damaged: u64,
 }
 
 /// How many records are read between two beats.
@@ -187,6 +189,7 @@ impl Counting {
             unhandled: Unhandled::default(),
             before: end.map_or(0, |head| head.seq),
             is_counting: false,
+            damaged: 0,
         }
     }
 
@@ -206,15 +209,19 @@ impl Counting {
                 beat();
             }
         }
-        self.is_counting = true;
-        if read > 0 {
+        if read > 0 || !self.is_counting {
             self.unhandled.forget_before(self.records.ledger().first_kept().unwrap_or(0));
         }
-        metrics.ledger(metrics::Ledger {
-            missed: self.records.missed(),
-            damaged: self.records.damaged(),
-            unhandled: (self.unhandled.count(Action::Alarm), self.unhandled.count(Action::Block)),
-        });
+        if read > 0 || !self.is_counting || self.records.damaged() > self.damaged {
+            let count = |action| self.unhandled.count(action);
+            metrics.ledger(metrics::Ledger {
+                missed: self.records.missed(),
+                damaged: self.records.damaged(),
+                unhandled: (count(Action::Alarm), count(Action::Block)),
+            });
+        }
+        self.is_counting = true;
+        self.damaged = self.records.damaged();
         Ok(())
     }
 }
@@ -273,4 +280,66 @@ fn is_full(mut folder: PathBuf) -> bool {
     let Ok(found) = rustix::fs::statvfs(&folder) else { return true };
     found.f_flag.contains(StatVfsMountFlags::RDONLY)
         || found.f_bavail.saturating_mul(found.f_frsize) < TOO_LITTLE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(path: &str, health: &Health) -> (u16, String) {
+        let metrics = Metrics::new("1", 0);
+        let answer = answer(Asked { path, accept: "" }, &metrics, health, &Queue::new(1));
+        (answer.status, answer.body)
+    }
+
+    #[test]
+    fn a_thread_that_has_ended_is_neither_well_nor_ready() {
+        let health = Health::default();
+        let pulse = health.thread("scans", None);
+        health.awaits(LEDGER, "it is being read");
+        assert_eq!(status("/healthz", &health), (200, "ok\n".to_owned()));
+        assert_eq!(status("/readyz", &health), (503, "the ledger: it is being read\n".to_owned()));
+        health.has(LEDGER);
+        assert_eq!(status("/readyz", &health), (200, "ok\n".to_owned()));
+        drop(pulse);
+        let ended = (503, "the thread scans has ended\n".to_owned());
+        assert_eq!(status("/healthz", &health), ended);
+        assert_eq!(status("/readyz", &health), ended);
+        assert_eq!(status("/metrics", &health).0, 200);
+        assert_eq!(status("/", &health).0, 404);
+    }
+
+    #[test]
+    fn settings_that_can_be_used_no_more_and_a_disk_that_is_read_only_are_seen() {
+        let root = tempfile::tempdir().unwrap();
+        let settings = Settings::default().below(root.path());
+        let file = root.path().join("portcullis.toml");
+        let mut degraded = || look(&settings, &file, &mut KnownFeeds::default()).degraded;
+        assert!(!degraded().contains(&Degraded::Settings));
+        std::fs::write(&file, "defaultAction = \"shrug\"\n").unwrap();
+        assert!(degraded().contains(&Degraded::Settings));
+        assert!(!degraded().contains(&Degraded::Ledger));
+        assert!(!is_full(root.path().join("not/there/yet")));
+        assert!(is_full("/proc/self/ns".into()), "nothing can be written there");
+    }
+
+    #[test]
+    fn advisories_are_old_if_one_was_not_read_or_nothing_is_new() {
+        let now = Timestamp::now();
+        let ago = |days: i64| Timestamp::from_second(now.as_second() - days * 86_400).unwrap();
+        let of = |ecosystem: &str, date: i64, read: i64| Advisories {
+            ecosystem: ecosystem.to_owned(),
+            date: ago(date),
+            read: ago(read),
+        };
+        for (databases, wanted) in [
+            (vec![of("Debian", 1, 1)], true),
+            (vec![of("Debian", 1, 1), of("Alpine", 30, 1)], true),
+            (vec![of("Debian", 1, 1), of("Alpine", 30, 8)], false),
+            (vec![of("Debian", 8, 1), of("Alpine", 30, 1)], false),
+            (vec![], false),
+        ] {
+            assert_eq!(are_current(&databases), wanted, "{databases:?}");
+        }
+    }
 }
