@@ -119,7 +119,20 @@ fn of<T: schemars::JsonSchema>(description: &str) -> Value {
         schema.remove("$schema");
         schema.remove("title");
     }
+    without(&mut schema, &["default", "minItems"]);
     schema
+}
+
+/// Takes keywords out everywhere: what agents write may be empty, and has no defaults.
+fn without(schema: &mut Value, keywords: &[&str]) {
+    match schema {
+        Value::Array(all) => all.iter_mut().for_each(|one| without(one, keywords)),
+        Value::Object(object) => {
+            keywords.iter().for_each(|keyword| drop(object.remove(*keyword)));
+            object.values_mut().for_each(|value| without(value, keywords));
+        }
+        _ => {}
+    }
 }
 
 /// Takes out what the API server's subset of JSON Schema (OpenAPI 3.0) does not have.
