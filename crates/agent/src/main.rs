@@ -1,6 +1,7 @@
 //! `portcullisd`, the agent of a node.
 
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -31,6 +32,10 @@ struct Args {
     /// The folder below which etc/portcullis, var/lib/portcullis and run/portcullis are
     #[arg(long, value_name = "FOLDER")]
     root: Option<PathBuf>,
+
+    /// Where metrics and health are told over HTTP, whatever agent.listen of portcullis.toml says
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<SocketAddr>,
 
     #[command(flatten)]
     cluster: ClusterArgs,
@@ -99,7 +104,8 @@ fn run(args: &Args) -> Result<()> {
         let pipe = signalled.try_clone().context("cannot make a pair of sockets")?;
         signal_hook::low_level::pipe::register(signal, pipe).context("cannot take signals")?;
     }
-    let (settings, file) = settings(args.root.as_deref())?;
+    let (mut settings, file) = settings(args.root.as_deref())?;
+    settings.agent.listen = args.listen.or(settings.agent.listen);
     let own = std::env::current_exe().context("the path of this program cannot be told")?;
     let program = portcullis_scan::program_beside(&own)?;
     let socket = Socket::listen(&settings.paths().agent())?;

@@ -314,7 +314,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let settings = Settings::default().below(root.path());
         let file = root.path().join("portcullis.toml");
-        let mut degraded = || look(&settings, &file, &mut KnownFeeds::default()).degraded;
+        let degraded = || look(&settings, &file, &mut KnownFeeds::default()).degraded;
         assert!(!degraded().contains(&Degraded::Settings));
         std::fs::write(&file, "defaultAction = \"shrug\"\n").unwrap();
         assert!(degraded().contains(&Degraded::Settings));

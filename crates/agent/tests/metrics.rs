@@ -31,6 +31,7 @@ struct Agent {
     child: Option<Child>,
     said: Arc<Mutex<String>>,
     address: Option<SocketAddr>,
+    arguments: &'static [&'static str],
 }
 
 impl Agent {
@@ -42,7 +43,8 @@ impl Agent {
         // A copy could not be started while a sibling's child has it open for writing.
         fs::hard_link(built, &program).or_else(|_| fs::copy(built, &program).map(drop)).unwrap();
         fs::write(root.path().join("portcullis-scanner"), "").unwrap();
-        let agent = Self { root, child: None, said: Arc::default(), address: None };
+        let said = Arc::default();
+        let agent = Self { root, child: None, said, address: None, arguments: &[] };
         agent.settings("127.0.0.1:0");
         agent
     }
@@ -78,7 +80,7 @@ impl Agent {
     fn run(&mut self) {
         let root = self.root.path();
         let mut command = Command::new(root.join("portcullisd"));
-        command.arg("--root").arg(root).env_clear().stderr(Stdio::piped());
+        command.arg("--root").arg(root).args(self.arguments).env_clear().stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         self.child = Some(child);
@@ -647,6 +649,12 @@ fn an_address_that_is_taken_or_none_keeps_no_agent_from_its_work() {
     wait(|| UnixStream::connect(&socket).ok());
     let said = agent.said.lock().unwrap().clone();
     assert!(!said.contains("metrics"), "{said}");
+    agent.kill();
+
+    // What is said on the command line goes before the settings.
+    agent.arguments = &["--listen", "127.0.0.1:0"];
+    agent.start();
+    agent.metrics().has(&[(BLOCKS, 0.0)]);
 }
 
 fn project() -> PathBuf {
