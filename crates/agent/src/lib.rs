@@ -7,11 +7,19 @@
 #![forbid(unsafe_code)]
 
 mod cluster;
+mod health;
+mod http;
+mod metrics;
 mod queue;
+mod records;
 mod scans;
 mod serve;
+mod watch;
 
 pub use cluster::{InCluster, access};
-pub use queue::{Counts, NotTaken, Outcome, Queue, Scan};
+pub use health::{Health, Pulse};
+pub use queue::{Counts, Ended, NotTaken, Outcome, Queue, Scan};
+pub use records::{Cursor, CursorError, Records};
 pub use scans::Scans;
 pub use serve::{Socket, SocketError};
+pub use watch::{Watch, watch};

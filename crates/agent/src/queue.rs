@@ -12,6 +12,9 @@ use portcullis_types::{Digest, Place};
 const RESTS: Duration = Duration::from_secs(60);
 const RESTS_TIMES: u32 = 10;
 
+/// Most ends that are kept for whoever counts them.
+const MAX_ENDED: usize = 1024;
+
 /// Most images whose failure is remembered.
 const MAX_FAILURES: usize = 1024;
 
@@ -76,6 +79,15 @@ pub struct Counts {
     pub failed: u64,
 }
 
+/// A scan that is at its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended {
+    /// Whether the image was scanned.
+    pub scanned: bool,
+    /// How long it took.
+    pub took: Duration,
+}
+
 /// Images that wait.
 #[derive(Debug)]
 pub struct Queue {
@@ -92,6 +104,8 @@ struct Inner {
     waiting: VecDeque<Arc<Scan>>,
     /// Those that failed lately, and until when they rest.
     failures: VecDeque<(Instant, Arc<Scan>)>,
+    /// Ends that nobody has taken yet.
+    ended: Vec<Ended>,
     scanned: u64,
     failed: u64,
     is_ending: bool,
@@ -150,6 +164,9 @@ impl Queue {
     pub fn done(&self, scan: &Arc<Scan>, outcome: Outcome, took: Duration) {
         let mut inner = held(&self.inner);
         inner.scans.remove(&(scan.image.clone(), scan.place.clone()));
+        if inner.ended.len() < MAX_ENDED {
+            inner.ended.push(Ended { scanned: outcome.is_ok(), took });
+        }
         match outcome.is_ok() {
             true => inner.scanned += 1,
             false => {
@@ -172,6 +189,11 @@ impl Queue {
             scan.end(Err("the agent ended".to_owned()));
         }
         self.more.notify_all();
+    }
+
+    /// The scans that ended since the last call, the first 1024 of them.
+    pub fn take_ended(&self) -> Vec<Ended> {
+        std::mem::take(&mut held(&self.inner).ended)
     }
 
     /// How many images there are in each state.
@@ -263,6 +285,8 @@ mod tests {
             queue.done(&queue.next().unwrap(), Err("no".to_owned()), Duration::ZERO);
         }
         assert_eq!(held(&queue.inner).failures.len(), MAX_FAILURES);
+        assert_eq!(queue.take_ended().len(), MAX_ENDED);
+        assert!(queue.take_ended().is_empty());
     }
 
     #[test]

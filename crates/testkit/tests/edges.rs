@@ -28,7 +28,22 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     ("kubernetes", &["types", "policy"]),
     ("node", &["types", "policy", "report", "settings", "store", "audit", "gate"]),
-    ("agent", &["types", "gate", "inventory", "scan", "settings", "store"]),
+    (
+        "agent",
+        &[
+            "types",
+            "policy",
+            "store",
+            "audit",
+            "settings",
+            "osv",
+            "inventory",
+            "scan",
+            "gate",
+            "node",
+            "kubernetes",
+        ],
+    ),
     ("gate", &["types", "policy", "store", "resolve", "audit", "settings", "workload"]),
     ("shim", &["gate", "resolve", "settings", "types"]),
     (
