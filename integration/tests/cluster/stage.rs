@@ -80,11 +80,10 @@ impl Stage {
             let output = cluster.kubectl(&agent).output().unwrap();
             format!("{container}: {}{}", output.text(), output.errors())
         };
-        let described = ["describe", "pods", "-n", "portcullis-system"];
-        let described = cluster.kubectl(&described).output().unwrap().text();
+        let told = cluster.kubectl(&["get", "events", "-A"]).output().unwrap().text();
         let kubelet = cluster.log(Part::Kubelet);
         let kubelet: Vec<&str> = kubelet.lines().rev().take(15).collect();
-        format!("{}\n{}\n{described}\n{}", logs("install"), logs("agent"), kubelet.join("\n"))
+        format!("{}\n{}\n{told}\n{}", logs("install"), logs("agent"), kubelet.join("\n"))
     }
 
     /// Reports of a scanner on the images.
