@@ -130,6 +130,6 @@ fn a_cluster_under_protection() {
         .limit(stage::LONG)
         .ok()
         .unwrap();
-    stage.uninstall();
-    stage.expect_files(&before);
+    let said = stage.uninstall();
+    stage.expect_files(&before, &said);
 }

@@ -153,12 +153,15 @@ impl Stage {
         Ok(report["results"].as_array().context("no results")?.clone())
     }
 
-    /// `kubectl delete -k`, and waits until the agent is gone.
-    pub(crate) fn uninstall(&self) {
+    /// `kubectl delete -k`, and waits until the agent is gone. Tells what that said at its end.
+    pub(crate) fn uninstall(&self) -> String {
+        let last = "exec tail -n 0 -F /var/log/pods/portcullis-system_*/agent/*.log";
+        let last = self.cluster.node().run("sh").args(["-c", last]).spawn().unwrap();
         let delete = ["delete", "-k", &manifests(""), "--wait=true"];
         self.cluster.kubectl(&delete).limit(LONG).ok().unwrap();
         let delete = ["delete", "-k", &manifests("reports"), "--wait=true"];
         self.cluster.kubectl(&delete).limit(LONG).ok().unwrap();
+        last.stdout_so_far()
     }
 
     /// The node's files, with their checksums: what an administrator would call its installation.
@@ -171,13 +174,13 @@ impl Stage {
         self.cluster.node().run("sh").args(["-c", LIST]).limit(LONG).ok().unwrap().text()
     }
 
-    pub(crate) fn expect_files(&self, before: &str) {
+    pub(crate) fn expect_files(&self, before: &str, said: &str) {
         let after = self.files();
         let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
         let (before, after) = (lines(before), lines(&after));
         let new: Vec<_> = after.iter().filter(|line| !before.contains(line)).collect();
         let gone: Vec<_> = before.iter().filter(|line| !after.contains(line)).collect();
-        assert!(new.is_empty() && gone.is_empty(), "new: {new:#?}\ngone: {gone:#?}");
+        assert!(new.is_empty() && gone.is_empty(), "{said}\nnew: {new:#?}\ngone: {gone:#?}");
     }
 }
 
