@@ -22,8 +22,10 @@ readonly packages=(
     containerd                 # the first generation under test, with its stock shim and ctr
     containernetworking-plugins
     debootstrap                # makes a Debian for the scanner to read
+    docker-registry            # where verdicts are pushed to and pulled from
     crun                       # Podman's usual runtime, and for the model of its command line
     iproute2
+    openssl                    # makes keys that sign verdicts
     podman
     runc
     systemd                    # for systemd-journald and journalctl

@@ -9,6 +9,7 @@
 mod queue;
 mod scans;
 mod serve;
+mod shared;
 
 pub use queue::{Counts, NotTaken, Outcome, Queue, Scan};
 pub use scans::Scans;

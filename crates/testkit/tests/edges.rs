@@ -26,7 +26,9 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "scan",
         &["types", "inventory", "baseline", "osv", "malware", "report", "resolve", "settings"],
     ),
-    ("agent", &["types", "gate", "inventory", "scan", "settings", "store"]),
+    ("http", &[]),
+    ("registry", &["types", "http", "settings", "store"]),
+    ("agent", &["types", "gate", "inventory", "registry", "scan", "settings", "store"]),
     ("gate", &["types", "policy", "store", "resolve", "audit", "settings", "workload"]),
     ("shim", &["gate", "resolve", "settings", "types"]),
     (
@@ -43,6 +45,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "versions",
             "osv",
             "inventory",
+            "http",
+            "registry",
             "scan",
             "gate",
         ],
@@ -67,6 +71,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "malware",
             "secrets",
             "inventory",
+            "registry",
             "scanner",
             "shim",
             "testkit",
@@ -92,6 +97,8 @@ const NEVER_IN_A_DOOR: &[&str] = &[
     "rusqlite",
     "portcullis-scanner",
     "portcullis-inventory",
+    "portcullis-http",
+    "portcullis-registry",
 ];
 
 /// Most crates below the shim's binary; a new dependency is weighed against this number.
