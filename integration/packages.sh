@@ -22,6 +22,7 @@ readonly packages=(
     containerd                 # the first generation under test, with its stock shim and ctr
     containernetworking-plugins
     debootstrap                # makes a Debian for the scanner to read
+    docker-registry            # where verdicts are pushed to and pulled from
     crun                       # Podman's usual runtime, and for the model of its command line
     curl                       # asks etcd whether it is well
     dpkg-dev                   # unpacks Debian's sources of Kubernetes
@@ -29,7 +30,7 @@ readonly packages=(
     golang-1.19-go             # builds Kubernetes, with make and rsync
     iproute2
     make
-    openssl
+    openssl                    # makes keys that sign verdicts, and service accounts
     podman
     rsync
     runc

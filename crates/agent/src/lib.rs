@@ -14,6 +14,7 @@ mod queue;
 mod records;
 mod scans;
 mod serve;
+mod shared;
 mod watch;
 
 pub use cluster::{InCluster, access};

@@ -15,6 +15,7 @@ use portcullis_store::{Detail, FileStore, VerdictStore};
 use portcullis_types::{Timestamp, with_causes};
 
 use crate::queue::{Outcome, Queue, Scan};
+use crate::shared::Shared;
 
 /// How long an engine may take to say where an image is.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -25,13 +26,16 @@ pub struct Scans {
     program: PathBuf,
     /// What the node knows, read again when it has changed.
     node: Mutex<Option<Arc<Node>>>,
+    /// What other nodes have said of images, and what is said to them.
+    shared: Shared,
     is_ending: AtomicBool,
 }
 
 impl Scans {
     /// By these settings, with the scanner's program.
     pub fn new(settings: Settings, program: PathBuf) -> Self {
-        Self { settings, program, node: Mutex::default(), is_ending: AtomicBool::new(false) }
+        let (shared, node) = (Shared::new(&settings), Mutex::default());
+        Self { settings, program, node, shared, is_ending: AtomicBool::new(false) }
     }
 
     /// Scans what the queue has, until its end.
@@ -90,6 +94,11 @@ impl Scans {
             platform,
             config: Some(scan.image.clone()),
         };
+        let engines = !scanner.rules.is_empty() || scanner.clamd.is_some();
+        let node = || self.node();
+        if self.shared.stands_in(&store, &scan.image, &chosen.source, engines, &node) {
+            return Ok(());
+        }
         let scanned = scanner.scan(chosen, Wishes::LeftOut, &mut Stopping(&self.is_ending))?;
         let facts = scanned.image.facts().context("the image has no configuration")?;
         // By what is known now, and once more if that was outdone meanwhile: an update judges anew
@@ -99,6 +108,7 @@ impl Scans {
             let report = node.report(&scanned, Wishes::LeftOut, Timestamp::now())?;
             store.absorb(&facts, report)?;
             if node.is_current(&paths) {
+                self.shared.push(paths.verdicts(), &facts);
                 return Ok(());
             }
         }

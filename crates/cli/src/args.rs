@@ -521,6 +521,60 @@ pub(crate) enum Verdict {
         #[arg(required = true)]
         images: Vec<Digest>,
     },
+    /// Push what is known about an image to the registry where it lives
+    #[command(after_help = "\
+The verdict becomes an artifact that refers to the image, where other nodes find it by the image. It is
+signed with the key that [registry] signingKey names; unsigned, no node that has trustedKeys takes it.
+What other nodes have signed is theirs to push. Logins are those of podman login and docker login, or of
+[registry] authFile. See docs/verdicts.md.
+
+Examples:
+  portcullis verdict push sha256:1f2e...
+  portcullis verdict push sha256:1f2e... --repository registry.example.com/web:1.4")]
+    Push(Push),
+    /// Pull what other nodes have pushed about an image
+    #[command(after_help = "\
+Taken is what a key of [registry] trustedKeys has signed and what is about this very image. How old it
+is stays as its scanner said, so that a policy's stale sees it. What was scanned here stays.
+
+Examples:
+  portcullis verdict pull registry.example.com/web:1.4
+  portcullis verdict pull registry.example.com/web:1.4 --platform linux/arm64")]
+    Pull(Pull),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Push {
+    /// Digest of its configuration (the image ID)
+    pub(crate) image: Digest,
+    /// Where it lives, with a tag, a digest or neither; a name that the verdict has if it is left out
+    #[arg(long, value_name = "REFERENCE")]
+    pub(crate) repository: Option<String>,
+    #[command(flatten)]
+    pub(crate) patience: Patience,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Pull {
+    /// The image, by its name at the registry
+    pub(crate) reference: ImageRef,
+    /// Which platform of several; this node's own if it is left out
+    #[arg(long, value_name = "OS/ARCH")]
+    pub(crate) platform: Option<String>,
+    /// Take what nobody has signed, as if it were imported; only where no keys are trusted
+    #[arg(long)]
+    pub(crate) allow_unsigned: bool,
+    #[command(flatten)]
+    pub(crate) patience: Patience,
+}
+
+/// How long a registry is waited for.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct Patience {
+    /// Seconds that all of it may take
+    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub(crate) timeout: u64,
 }
 
 #[derive(Debug, Clone, Args)]

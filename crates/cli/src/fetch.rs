@@ -1,30 +1,27 @@
 //! Files over HTTP: bounded in bytes, redirects and silence, and stored in a file without a name, of
 //! which nothing is left whatever happens.
 
-mod proxy;
-mod url;
-
 use std::cell::OnceCell;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, IsTerminal, Read, Seek, Write as _};
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use portcullis_http::proxy;
 use ureq::http::header::{
     AUTHORIZATION, ETAG, HeaderName, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, LOCATION,
     RETRY_AFTER,
 };
 use ureq::http::{Response, StatusCode};
-use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig};
+use ureq::tls::TlsConfig;
 use ureq::{Agent, Body, Error, Timeout};
 
-pub(crate) use self::url::Url;
 use crate::args;
 use crate::render::plain;
+pub(crate) use portcullis_http::Url;
 
 /// Most redirects from one to the next.
 const REDIRECTS: usize = 5;
@@ -177,29 +174,7 @@ impl<'a> Fetcher<'a> {
         if let Some(tls) = self.tls.get() {
             return Ok(tls);
         }
-        let mut trusted: Vec<Certificate<'static>> = Vec::new();
-        if let Some(path) = &self.options.ca {
-            let unusable = || format!("cannot use the certificates in {}", path.display());
-            let pem = std::fs::read(path).with_context(unusable)?;
-            for item in ureq::tls::parse_pem(&pem) {
-                if let PemItem::Certificate(certificate) = item.with_context(unusable)? {
-                    trusted.push(certificate);
-                }
-            }
-            if trusted.is_empty() {
-                bail!("there is no certificate in {}: it must be PEM", path.display());
-            }
-        }
-        let of_node = rustls_native_certs::load_native_certs().certs;
-        trusted.extend(of_node.iter().map(|c| Certificate::from_der(c).to_owned()));
-        if trusted.is_empty() {
-            bail!("this node trusts no authority: install ca-certificates, or give --ca FILE");
-        }
-        let crypto = Arc::new(rustls::crypto::ring::default_provider());
-        let tls = TlsConfig::builder()
-            .unversioned_rustls_crypto_provider(crypto)
-            .root_certs(RootCerts::Specific(Arc::new(trusted)))
-            .build();
+        let tls = portcullis_http::tls(self.options.ca.as_deref(), ", or give --ca FILE")?;
         Ok(self.tls.get_or_init(|| tls))
     }
 

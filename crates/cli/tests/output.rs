@@ -7,10 +7,25 @@ mod common;
 
 use common::{FEEDS, Node, VEX, digest, report};
 use portcullis_audit::Ledger;
+use portcullis_testkit::registry::{Fake, push_image};
 use portcullis_types::Event;
 use serde_json::{Value, json};
 
 const EVENTS: &str = "var/lib/portcullis/events";
+
+/// An image about which the node knows something, at a registry in memory; its reference.
+fn at_a_registry(node: &Node) -> [String; 2] {
+    let fake = Fake::start();
+    let image = push_image(&fake.address, "team/web", "1.4", "amd64", "x");
+    let reference = format!("{}/team/web:1.4", fake.address);
+    let mut about = report(1, &["CVE-2024-0001"]);
+    about["Metadata"]["ImageID"] = json!(image.config);
+    about["Metadata"]["DiffIDs"] = json!(image.diff_ids);
+    about["Metadata"]["RepoTags"] = json!([reference]);
+    let file = node.file("at-a-registry.json", about.to_string());
+    node.run(&["import", &file], 0);
+    [image.config.to_string(), reference]
+}
 
 /// A node with something for every command to tell, all of it long.
 fn filled() -> Node {
@@ -112,7 +127,9 @@ fn commands(node: &Node) -> Vec<(Vec<String>, i32, &'static str)> {
     let osv = node.path("osv.json").display().to_string();
     let image = digest(1);
     let root = node.path("rootfs").display().to_string();
-    let cases: [(&[&str], i32, &'static str); 36] = [
+    let [pushed, reference] = at_a_registry(node);
+    let pull = ["verdict", "pull", &reference, "--allow-unsigned", "--platform", "linux/amd64"];
+    let cases: [(&[&str], i32, &'static str); 38] = [
         (&["status"], 0, "status"),
         (&["policy", "check"], 0, "policy check"),
         (&["policy", "apply"], 0, "policy apply"),
@@ -159,6 +176,8 @@ fn commands(node: &Node) -> Vec<(Vec<String>, i32, &'static str)> {
         ),
         (&["config", "check"], 0, "config check"),
         (&["doctor", "--all"], 5, "doctor"),
+        (&["verdict", "push", &pushed], 0, "verdict push"),
+        (&pull, 0, "verdict pull"),
         (&["verdict", "rm", &image], 0, "verdict rm"),
     ];
     let own = |args: &[&str]| args.iter().map(ToString::to_string).collect();
@@ -209,7 +228,8 @@ fn colours_are_where_they_are_wanted() {
             .iter()
             .fold(always.clone(), |text, code| text.replace(code, ""));
         assert!(!without.contains('\u{1b}'), "{name}: {without:?}");
-        if !["import", "policy apply", "feed status", "feed update"].contains(&name) {
+        let differs = ["import", "policy apply", "feed status", "feed update", "verdict pull"];
+        if !differs.contains(&name) {
             // Doctor tells how much room is left, which others change meanwhile.
             let told = |text: &str| match name {
                 "doctor" => text.replace(|c: char| c.is_ascii_digit(), "#"),

@@ -24,6 +24,7 @@ mod rpm;
 mod runtimes;
 mod secrets;
 mod settings;
+mod shared;
 mod shim;
 mod text;
 mod verdict;
@@ -45,6 +46,7 @@ pub use rpm::{rpm_header, rpmdb};
 pub use runtimes::oci_args;
 pub use secrets::secrets;
 pub use settings::settings;
+pub use shared::shared_verdict;
 pub use shim::{bootstrap, runtime_options};
 pub use verdict::verdict;
 pub use workload::config_json;
@@ -88,6 +90,7 @@ pub const TARGETS: &[Target] = &[
     ("scanner_messages", scanner_messages),
     ("secrets", secrets),
     ("settings", settings),
+    ("shared_verdict", shared_verdict),
     ("storage", storage),
     ("tar", tar),
     ("verdict", verdict),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use portcullis_osv::database::{Database, DatabaseError, Found};
 use portcullis_osv::{Severity as Score, SeverityKind};
-use portcullis_types::{Class, Finding, Named, Severity, preferred};
+use portcullis_types::{Class, Coverage, Finding, Named, Severity, preferred};
 use serde::{Deserialize, Serialize};
 
 use crate::assess::{Findings, SCANNER, cut};
@@ -105,6 +105,21 @@ pub(crate) fn matched(
         }
     }
     Ok(matched)
+}
+
+/// The ecosystems of the OSV schema that these words of a coverage stand for.
+pub fn ecosystems_of(coverage: &Coverage, words: &BTreeSet<String>) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let distribution = coverage.distribution.as_deref().map(Distribution::of_name);
+    for word in words {
+        let kind = PackageKind::ALL.into_iter().find(|kind| kind.coverage() == Some(word.as_str()));
+        match (kind.and_then(PackageKind::ecosystem), &distribution) {
+            (Some(ecosystem), _) => drop(found.insert(ecosystem.to_owned())),
+            (None, Some(distribution)) => found.extend(distribution.ecosystems.iter().cloned()),
+            (None, None) => {}
+        }
+    }
+    found
 }
 
 fn owned(item: &Item) -> Option<&Vec<u64>> {
@@ -258,5 +273,24 @@ fn of_score((kind, score): (SeverityKind, f32)) -> Severity {
         s if s >= 7.0 => Severity::High,
         s if s >= 4.0 => Severity::Medium,
         _ => Severity::Low,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_a_coverage_stand_for_ecosystems() {
+        let of = |distribution: Option<&str>, words: &[&str]| -> Vec<String> {
+            let distribution = distribution.map(ToOwned::to_owned);
+            let coverage = Coverage { distribution, ..Coverage::default() };
+            let words = words.iter().map(ToString::to_string).collect();
+            ecosystems_of(&coverage, &words).into_iter().collect()
+        };
+        assert_eq!(of(Some("debian 12"), &["debian", "node-pkg"]), ["Debian:12", "npm"]);
+        assert_eq!(of(Some("alma 9.4"), &["alma"]), ["AlmaLinux:9"]);
+        assert_eq!(of(None, &["jar", "gemspec", "what"]), ["Maven", "RubyGems"]);
+        assert_eq!(of(Some("debian 12"), &[]), Vec::<String>::new());
     }
 }

@@ -92,6 +92,20 @@ impl Distribution {
         format!("{} {}", self.word, self.release).trim_end().to_owned()
     }
 
+    /// The one of this [name](Self::name).
+    pub fn of_name(name: &str) -> Self {
+        let (word, release) = name.split_once(' ').unwrap_or((name, ""));
+        let id = match word {
+            "alma" => "almalinux",
+            "amazon" => "amzn",
+            "oracle" => "ol",
+            "redhat" => "rhel",
+            "cbl-mariner" => "mariner",
+            word => word,
+        };
+        Self::new(id, release)
+    }
+
     /// Whether its release gets no advisories any more at this time. One that is not known does,
     /// unless it is older than those that are.
     pub fn is_past_its_end(&self, now: Timestamp) -> bool {
@@ -329,6 +343,9 @@ mod tests {
             ("", None),
         ] {
             let found = Distribution::of_os_release(text);
+            if let Some(found) = &found {
+                assert_eq!(Distribution::of_name(&found.name()), *found);
+            }
             let found = found.as_ref().map(|d| (d.name(), d.ecosystems.clone()));
             let wanted = wanted
                 .map(|(name, of)| (name.to_owned(), of.iter().map(ToString::to_string).collect()));

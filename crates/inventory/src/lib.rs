@@ -19,7 +19,7 @@ mod path;
 pub mod protocol;
 mod table;
 
-pub use advisories::Wishes;
+pub use advisories::{Wishes, ecosystems_of};
 pub use assess::{Assessment, Hashes, Knowledge, SCANNER, assess};
 pub use databases::{Database, database_of};
 pub use distribution::Distribution;

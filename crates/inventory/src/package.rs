@@ -158,6 +158,21 @@ impl PackageKind {
         })
     }
 
+    /// All kinds.
+    pub const ALL: [Self; 11] = [
+        Self::Deb,
+        Self::Apk,
+        Self::Rpm,
+        Self::Npm,
+        Self::PyPi,
+        Self::Go,
+        Self::Cargo,
+        Self::Maven,
+        Self::RubyGems,
+        Self::NuGet,
+        Self::Packagist,
+    ];
+
     /// Whether a distribution's package manager has it.
     pub const fn is_of_distribution(self) -> bool {
         self.ecosystem().is_none()

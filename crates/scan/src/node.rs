@@ -8,12 +8,12 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use portcullis_baseline::passwords::WordList;
-use portcullis_inventory::{Hashes, Knowledge, SCANNER, Wishes, assess};
+use portcullis_inventory::{Hashes, Knowledge, SCANNER, Wishes, assess, ecosystems_of};
 use portcullis_malware::hashes::{List, ListError};
 use portcullis_osv::database::{Database, DatabaseError};
 use portcullis_report::feeds::{FeedError, Feeds};
 use portcullis_settings::Paths;
-use portcullis_types::{Binding, Digest, ScanReport, Scanner, Timestamp};
+use portcullis_types::{Binding, Class, Digest, Finding, ScanReport, Scanner, Timestamp};
 
 use crate::Scanned;
 
@@ -78,6 +78,38 @@ impl Node {
     /// Whether there are advisories.
     pub fn has_advisories(&self) -> bool {
         self.database.is_some()
+    }
+
+    /// Whether a scan on this node could say more of an image than a scan of another node has: a class
+    /// that was not looked for there, newer advisories, or advisories of what had none there. `engines`
+    /// says whether this node searches files for malware.
+    ///
+    /// Which lists and rules the other node has is not told, and does not count.
+    pub fn adds_to(&self, report: &ScanReport, engines: bool) -> bool {
+        let coverage = &report.coverage;
+        let mut classes = BTreeSet::from([Class::Baseline, Class::Secret]);
+        if engines || !self.lists.0.is_empty() {
+            classes.insert(Class::Malware);
+        }
+        if self.database.is_some() {
+            classes.insert(Class::Vulnerability);
+        }
+        if !classes.is_subset(&coverage.classes) {
+            return true;
+        }
+        let Some(database) = &self.database else { return false };
+        let uncovered = ecosystems_of(coverage, &coverage.uncovered);
+        if uncovered.iter().any(|ecosystem| database.covers(ecosystem)) {
+            return true;
+        }
+        let base = |name: &String| name.split(':').next().unwrap_or_default().to_owned();
+        let asked = ecosystems_of(coverage, &coverage.ecosystems).iter().map(base).collect();
+        asked_at(database, &asked) > report.database_at
+    }
+
+    /// Adds what the feeds of this node say of a finding.
+    pub fn annotate(&self, finding: &mut Finding) {
+        let _changed = self.feeds.annotate(finding);
     }
 
     /// What is wrong with an image, as a report for the verdict store.

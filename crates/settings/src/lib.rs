@@ -15,7 +15,8 @@ mod wrapper;
 
 pub use paths::Paths;
 pub use read::{
-    AgentSettings, Allows, Fault, RuntimeSettings, Settings, SettingsError, SystemdCgroup,
+    AgentSettings, Allows, Fault, RegistrySettings, RuntimeSettings, Settings, SettingsError,
+    SystemdCgroup,
 };
 pub use wrapper::{RuntimeError, WRAPPER, WrapperSettings};
 

@@ -61,6 +61,42 @@ pub struct AgentSettings {
     pub listen: Option<SocketAddr>,
 }
 
+/// How verdicts are shared through registries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RegistrySettings {
+    /// The private key that signs what is pushed.
+    pub signing_key: Option<PathBuf>,
+    /// Public keys of those who are believed.
+    pub trusted_keys: Vec<PathBuf>,
+    /// Whether the agent pushes what it scans.
+    pub push: bool,
+    /// How old a pulled verdict may be that stands in for a scan of one's own; zero: none does.
+    pub max_age: Duration,
+    /// Registries that are asked without TLS: a host, with its port if it has one.
+    pub insecure: BTreeSet<String>,
+    /// Logins to registries, in the form of `containers-auth.json`.
+    pub auth_file: Option<PathBuf>,
+    /// Certificates (PEM) of authorities to trust beside those of the node.
+    pub ca: Option<PathBuf>,
+}
+
+impl Default for RegistrySettings {
+    fn default() -> Self {
+        Self {
+            signing_key: None,
+            trusted_keys: Vec::new(),
+            push: false,
+            max_age: Duration::from_secs(24 * 60 * 60),
+            insecure: BTreeSet::new(),
+            auth_file: None,
+            ca: None,
+        }
+    }
+}
+
+/// Most keys that are trusted.
+const MAX_KEYS: usize = 32;
+
 /// The settings of a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -85,6 +121,8 @@ pub struct Settings {
     pub runtime: RuntimeSettings,
     /// How the agent scans.
     pub agent: AgentSettings,
+    /// How verdicts are shared through registries.
+    pub registry: RegistrySettings,
     /// The wrappers that the file names.
     wrappers: BTreeMap<String, WrapperSettings>,
 }
@@ -107,6 +145,7 @@ impl Default for Settings {
                 systemd_cgroup: SystemdCgroup::Detect,
             },
             agent: AgentSettings { waiting: 64, scan_seconds: 900, listen: Some(LISTEN) },
+            registry: RegistrySettings::default(),
             wrappers: BTreeMap::new(),
         }
     }
@@ -207,6 +246,7 @@ struct Raw {
     events: RawEvents,
     runtime: RawRuntime,
     agent: RawAgent,
+    registry: RawRegistry,
     wrapper: BTreeMap<String, RawWrapper>,
 }
 
@@ -237,6 +277,18 @@ struct RawAgent {
     waiting: Option<usize>,
     scan_time: Option<String>,
     listen: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+struct RawRegistry {
+    signing_key: Option<String>,
+    trusted_keys: Vec<String>,
+    push: bool,
+    max_age: Option<String>,
+    insecure: Vec<String>,
+    auth_file: Option<String>,
+    ca: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -382,6 +434,7 @@ fn check(raw: Raw) -> Result<Settings, Vec<Fault>> {
             shipped.agent.listen
         }),
     };
+    let registry = registry(raw.registry, &mut faults);
     let mut wrappers = BTreeMap::new();
     for (name, raw) in raw.wrapper {
         let checked = wrapper(&name, raw, &mut faults);
@@ -403,8 +456,58 @@ fn check(raw: Raw) -> Result<Settings, Vec<Fault>> {
         max_event_bytes,
         runtime: RuntimeSettings { binary, root: runtime_root, systemd_cgroup },
         agent: AgentSettings { waiting, scan_seconds, listen },
+        registry,
         wrappers,
     })
+}
+
+/// The table of registries, with what it leaves out filled in. An empty path is none.
+fn registry(raw: RawRegistry, faults: &mut Vec<Fault>) -> RegistrySettings {
+    let shipped = RegistrySettings::default();
+    let mut fault = |key: &str, message: String| {
+        faults.push(Fault { place: format!("registry.{key}"), message });
+    };
+    let mut absolute = |key: &str, path: String| {
+        if !path.starts_with('/') {
+            fault(key, format!("\"{path}\" is not an absolute path"));
+        }
+        PathBuf::from(path)
+    };
+    let mut file =
+        |key: &str, path: Option<String>| Some(absolute(key, path.filter(|p| !p.is_empty())?));
+    let signing_key = file("signingKey", raw.signing_key);
+    let auth_file = file("authFile", raw.auth_file);
+    let ca = file("ca", raw.ca);
+    let too_many = raw.trusted_keys.len() > MAX_KEYS;
+    let trusted_keys: Vec<PathBuf> =
+        raw.trusted_keys.into_iter().map(|path| absolute("trustedKeys", path)).collect();
+    if too_many {
+        fault("trustedKeys", format!("at most {MAX_KEYS} keys"));
+    }
+    let max_age = match raw.max_age.as_deref().map(milliseconds) {
+        None => shipped.max_age,
+        Some(Some(ms @ 0..=31_536_000_000)) => Duration::from_millis(ms),
+        Some(_) => {
+            fault("maxAge", "write 0s to 31536000s, for example \"86400s\"".into());
+            shipped.max_age
+        }
+    };
+    let mut insecure = BTreeSet::new();
+    for host in raw.insecure {
+        let is_host = !host.is_empty()
+            && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b));
+        match is_host {
+            true => drop(insecure.insert(host.to_ascii_lowercase())),
+            false => fault(
+                "insecure",
+                format!("\"{}\" is no host: write \"host\" or \"host:port\"", host.escape_debug()),
+            ),
+        }
+    }
+    if raw.push && signing_key.is_none() {
+        fault("push", "what nobody signed nobody believes: name a signingKey too".into());
+    }
+    RegistrySettings { signing_key, trusted_keys, push: raw.push, max_age, insecure, auth_file, ca }
 }
 
 /// One table of a wrapper, with what it leaves out filled in.
@@ -476,6 +579,11 @@ mod tests {
             [agent]
             waiting = 0
             listen = "localhost:9417"
+            [registry]
+            signingKey = "key.pem"
+            trustedKeys = ["pub.pem"]
+            maxAge = "1d"
+            insecure = ["http://mirror.example.com/"]
             [wrapper.portcullis-runc]
             engine = "rkt"
             runtime = "crun"
@@ -495,10 +603,20 @@ mod tests {
                 "runtime.systemdCgroup",
                 "agent.waiting",
                 "agent.listen",
+                "registry.signingKey",
+                "registry.trustedKeys",
+                "registry.maxAge",
+                "registry.insecure",
                 "wrapper.portcullis-runc.runtime",
                 "wrapper.portcullis-runc.engine"
             ]
         );
+    }
+
+    #[test]
+    fn the_agent_pushes_nothing_that_nobody_signs() {
+        let faults = "[registry]\npush = true\n".parse::<Settings>().unwrap_err();
+        assert_eq!(faults[0].place, "registry.push");
     }
 
     #[test]
@@ -520,6 +638,13 @@ mod tests {
             systemdCgroup = "on"
             [agent]
             listen = "[::]:9000"
+            [registry]
+            signingKey = "/etc/portcullis/verdicts.key"
+            trustedKeys = ["/etc/portcullis/verdicts.pub"]
+            push = true
+            maxAge = "3600s"
+            insecure = ["Registry.example.com:5000"]
+            authFile = ""
             [wrapper.runc]
             engine = "podman"
             runtime = "/usr/bin/runc.real"
@@ -534,6 +659,18 @@ mod tests {
         assert_eq!(settings.agent.listen, Some("[::]:9000".parse().unwrap()));
         let silent: Settings = "[agent]\nlisten = \"\"\n".parse().unwrap();
         assert_eq!(silent.agent.listen, None);
+        assert_eq!(
+            settings.registry,
+            RegistrySettings {
+                signing_key: Some("/etc/portcullis/verdicts.key".into()),
+                trusted_keys: vec!["/etc/portcullis/verdicts.pub".into()],
+                push: true,
+                max_age: Duration::from_secs(3600),
+                insecure: ["registry.example.com:5000".to_owned()].into(),
+                auth_file: None,
+                ca: None,
+            }
+        );
         let wrapper = settings.wrapper("runc");
         assert_eq!(wrapper.engine, Engine::Podman);
         assert_eq!(wrapper.runtime.as_deref(), Some(Path::new("/usr/bin/runc.real")));

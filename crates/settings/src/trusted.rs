@@ -48,6 +48,14 @@ pub enum TrustError {
         /// Its permission bits.
         mode: u32,
     },
+    /// It is secret, and others may read it.
+    #[error("{path} has mode {mode:04o}, so that others may read it: chmod go-rwx {path}")]
+    NotSecret {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
     /// It is larger than such a file may be.
     #[error("{path} is larger than {limit} bytes")]
     TooLarge {
@@ -65,6 +73,18 @@ pub enum TrustError {
 /// # Errors
 /// [`TrustError`] names the file and what to do.
 pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>, TrustError> {
+    read_as(path, limit, 0o022)
+}
+
+/// Like [`read`], and only if nobody else may read it either.
+///
+/// # Errors
+/// [`TrustError`] names the file and what to do.
+pub fn read_secret(path: &Path, limit: u64) -> Result<Vec<u8>, TrustError> {
+    read_as(path, limit, 0o077)
+}
+
+fn read_as(path: &Path, limit: u64, forbidden: u32) -> Result<Vec<u8>, TrustError> {
     let wrong = |source: io::Error| match source.kind() {
         io::ErrorKind::NotFound => TrustError::Missing { path: path.to_owned() },
         _ => TrustError::Read { path: path.to_owned(), source },
@@ -78,6 +98,9 @@ pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>, TrustError> {
     let mode = stat.st_mode & 0o7777;
     if !is_own(stat.st_uid) || mode & 0o022 != 0 {
         return Err(TrustError::NotTrusted { path: path.to_owned(), owner: stat.st_uid, mode });
+    }
+    if mode & forbidden != 0 {
+        return Err(TrustError::NotSecret { path: path.to_owned(), mode });
     }
     let mut bytes = Vec::with_capacity(usize::try_from(stat.st_size).unwrap_or(0).min(1 << 20));
     File::from(fd).take(limit + 1).read_to_end(&mut bytes).map_err(wrong)?;
@@ -125,6 +148,14 @@ mod tests {
         std::fs::set_permissions(&file, PermissionsExt::from_mode(0o666)).unwrap();
         let error = read(&file, 10).unwrap_err();
         assert!(matches!(error, TrustError::NotTrusted { mode: 0o666, .. }), "{error}");
+        for mode in [0o644, 0o640, 0o604] {
+            std::fs::set_permissions(&file, PermissionsExt::from_mode(mode)).unwrap();
+            assert_eq!(read(&file, 10).unwrap(), b"x");
+            let error = read_secret(&file, 10).unwrap_err();
+            assert!(matches!(error, TrustError::NotSecret { .. }), "{error}");
+        }
+        std::fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).unwrap();
+        assert_eq!(read_secret(&file, 10).unwrap(), b"x");
     }
 
     #[test]

@@ -5,5 +5,6 @@
 pub mod clamd;
 pub mod image;
 pub mod promtool;
+pub mod registry;
 pub mod runtimes;
 pub mod samples;

@@ -42,8 +42,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "gate",
             "node",
             "kubernetes",
+            "registry",
         ],
     ),
+    ("http", &[]),
+    ("registry", &["types", "http", "settings", "store"]),
     ("gate", &["types", "policy", "store", "resolve", "audit", "settings", "workload"]),
     ("shim", &["gate", "resolve", "settings", "types"]),
     (
@@ -60,6 +63,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "versions",
             "osv",
             "inventory",
+            "http",
+            "registry",
             "scan",
             "gate",
             "node",
@@ -85,6 +90,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "malware",
             "secrets",
             "inventory",
+            "registry",
             "scanner",
             "shim",
             "testkit",
@@ -111,6 +117,8 @@ const NEVER_IN_A_DOOR: &[&str] = &[
     "rusqlite",
     "portcullis-scanner",
     "portcullis-inventory",
+    "portcullis-http",
+    "portcullis-registry",
 ];
 
 /// Most crates below the shim's binary; a new dependency is weighed against this number.

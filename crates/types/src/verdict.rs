@@ -31,6 +31,9 @@ pub enum Binding {
     /// Our own scanner read the image's layers. No report that is imported is of this kind, so
     /// nothing was left out of one by a filter.
     ByScan,
+    /// Our own scanner read the image's layers on another node, which signed it with a key that is
+    /// trusted here. What that node knew may be more or less than what this one knows.
+    BySignature,
 }
 
 /// What a report looked at, and how far its silence means anything.
@@ -103,17 +106,33 @@ impl ScanReport {
     /// Filters (`--ignore-unfixed`, `--severity`) leave no trace in a report but the absence of
     /// what they hide, so a report that shows no unfixed finding, or none of some severity, does
     /// not stand in for one that shows some.
+    ///
+    /// Scans of other nodes never stand in for one that was made here. Among themselves the newer one
+    /// does if its advisories are no older and it has found the same malware, since each node has
+    /// lists of its own, and since a registry may hold back and repeat whatever it likes.
     pub fn replaces(&self, older: &Self) -> bool {
-        if (self.binding, older.binding) == (Binding::ByScan, Binding::ByScan) {
-            return self.scanned_at > older.scanned_at && self.coverage.includes(&older.coverage);
+        let outdoes =
+            || self.scanned_at > older.scanned_at && self.coverage.includes(&older.coverage);
+        match (self.binding, older.binding) {
+            (Binding::ByScan, Binding::ByScan | Binding::BySignature) => return outdoes(),
+            (Binding::BySignature, Binding::BySignature) => {
+                let malware = |report: &Self| -> BTreeSet<(Text, Option<Text>)> {
+                    let found = report.findings.iter().filter(|f| f.class == Class::Malware);
+                    found.map(|f| (f.id.clone(), f.path.clone())).collect()
+                };
+                return outdoes()
+                    && self.database_at >= older.database_at
+                    && malware(older).is_subset(&malware(self));
+            }
+            (Binding::ByScan | Binding::BySignature, _)
+            | (_, Binding::ByScan | Binding::BySignature) => return false,
+            (Binding::ByReport | Binding::ByImporter, _) => {}
         }
         let shows_unfixed = |r: &Self| r.findings.iter().any(|f| !f.is_fixable());
         let severities =
             |r: &Self| -> BTreeSet<Severity> { r.findings.iter().map(|f| f.severity).collect() };
         self.scanner.name == older.scanner.name
             && self.scanned_at > older.scanned_at
-            && self.binding != Binding::ByScan
-            && older.binding != Binding::ByScan
             && (self.binding == Binding::ByReport || older.binding == Binding::ByImporter)
             && self.coverage.includes(&older.coverage)
             && (shows_unfixed(self) || !shows_unfixed(older))
@@ -450,6 +469,39 @@ mod tests {
         let mut less = scan(2, vec![]);
         less.coverage.ecosystems.clear();
         assert_eq!(standing(vec![first, less]), 1);
+    }
+
+    #[test]
+    fn a_scan_of_another_node_stands_in_for_its_like_alone() {
+        let with = |binding, second, database, findings| ScanReport {
+            binding,
+            database_at: Some(at(database)),
+            ..report(second, findings)
+        };
+        let signed =
+            |second, database, findings| with(Binding::BySignature, second, database, findings);
+        let own = |second, database, findings| with(Binding::ByScan, second, database, findings);
+        let bad = finding("A", Severity::Critical, None);
+        let virus = Finding { class: Class::Malware, ..bad.clone() };
+        for (older, newer, wanted) in [
+            // What is newer in both counts, also if less is found.
+            (signed(1, 1, vec![bad.clone()]), signed(2, 2, vec![]), 0),
+            (signed(1, 1, vec![bad.clone()]), signed(2, 1, vec![]), 0),
+            // A later scan by older advisories, and one that may have had fewer lists.
+            (signed(1, 2, vec![bad.clone()]), signed(2, 1, vec![]), 1),
+            (signed(1, 1, vec![virus.clone()]), signed(2, 2, vec![]), 1),
+            (signed(1, 1, vec![virus.clone()]), signed(2, 2, vec![virus]), 1),
+            // What was read here.
+            (own(1, 1, vec![bad.clone()]), signed(2, 2, vec![]), 1),
+            (signed(1, 1, vec![bad.clone()]), own(2, 1, vec![]), 0),
+            // Reports that anybody may import.
+            (with(Binding::ByReport, 1, 1, vec![bad.clone()]), signed(2, 2, vec![]), 1),
+            (signed(1, 1, vec![bad]), with(Binding::ByReport, 2, 2, vec![]), 1),
+        ] {
+            let both = vec![older.clone(), newer.clone()];
+            assert_eq!(standing(both), wanted, "{older:?} {newer:?}");
+            assert_eq!(standing(vec![newer, older]), wanted);
+        }
     }
 
     #[test]

@@ -20,7 +20,7 @@ use crate::render::{Printer, plain};
 type Schema = fn() -> Value;
 
 /// By the command, as it is typed.
-const SCHEMAS: [(&str, Schema); 37] = [
+const SCHEMAS: [(&str, Schema); 39] = [
     ("config check", of::<config::Checked>),
     ("db compare", of::<db::compare::Compared>),
     ("db query", of::<Vec<db::ask::Row>>),
@@ -53,6 +53,8 @@ const SCHEMAS: [(&str, Schema); 37] = [
     ("simulate", of::<simulate::Simulated>),
     ("status", of::<status::Status>),
     ("verdict list", of::<Vec<verdict::Row>>),
+    ("verdict pull", of::<verdict::share::TakenIn>),
+    ("verdict push", of::<verdict::share::Pushed>),
     ("verdict rm", of::<verdict::Removed<'static>>),
     ("verdict show", of::<Verdict>),
     ("vex check", of::<Vec<vex::Checked>>),

@@ -1,4 +1,6 @@
-//! `portcullis verdict list|show|rm`.
+//! `portcullis verdict list|show|rm|push|pull`.
+
+pub(in crate::commands) mod share;
 
 use std::collections::BTreeMap;
 
@@ -19,6 +21,8 @@ pub(super) fn run(context: &Context, command: &Verdict) -> Result<Exit> {
         Verdict::List => list(context),
         Verdict::Show { image } => show(context, image),
         Verdict::Rm { images } => remove(context, images),
+        Verdict::Push(args) => share::push(context, args),
+        Verdict::Pull(args) => share::pull(context, args),
     }
 }
 
@@ -115,6 +119,7 @@ fn write_verdict(verdict: &Stored, out: &mut dyn std::io::Write) -> std::io::Res
             Binding::ByReport => "names the image",
             Binding::ByImporter => "claimed by the importer",
             Binding::ByScan => "scanned here",
+            Binding::BySignature => "scanned and signed by another node",
         };
         let coverage = &report.coverage;
         let classes: Vec<&str> = coverage.classes.iter().map(|c| c.as_str()).collect();

@@ -2,7 +2,8 @@
 //! without names that reads text in place.
 //!
 //! The structs here are the format, apart from the types of the program, so that neither binds
-//! the other. Format 1 has them too, so a change here is a third format.
+//! the other. Format 1 has them too, so a change here is a third format; but one more name at the end
+//! of an enum leaves what is written as it was.
 
 use std::collections::BTreeMap;
 
@@ -101,7 +102,7 @@ macro_rules! twin {
     };
 }
 
-twin!(BindingRecord, Binding { ByReport, ByImporter, ByScan });
+twin!(BindingRecord, Binding { ByReport, ByImporter, ByScan, BySignature });
 twin!(ClassRecord, Class { Vulnerability, Malware, Baseline, Secret, Workload, Authorization });
 twin!(SeverityRecord, Severity { Critical, High, Medium, Low, Unknown });
 

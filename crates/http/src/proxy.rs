@@ -2,9 +2,18 @@
 
 use std::net::IpAddr;
 
-use anyhow::{Context as _, Result};
 use ureq::Proxy;
 use ureq::http::Uri;
+
+/// A variable of the environment is no address of a proxy. It may have a password, and is not told.
+#[derive(Debug, thiserror::Error)]
+#[error("{name} is no address of a proxy")]
+pub struct ProxyError {
+    /// The variable.
+    name: &'static str,
+    #[source]
+    source: ureq::Error,
+}
 
 /// Those for an address, in the order in which they count.
 fn names(scheme: Option<&str>) -> [&'static str; 4] {
@@ -17,8 +26,11 @@ fn names(scheme: Option<&str>) -> [&'static str; 4] {
 /// The proxy by which an address is asked, if there is one.
 ///
 /// # Errors
-/// A variable is no address of a proxy.
-pub(super) fn of(uri: &Uri, variable: &dyn Fn(&str) -> Option<String>) -> Result<Option<Proxy>> {
+/// [`ProxyError`].
+pub fn of(
+    uri: &Uri,
+    variable: &dyn Fn(&str) -> Option<String>,
+) -> Result<Option<Proxy>, ProxyError> {
     let first = |names: &[&'static str]| {
         names.iter().find_map(|name| {
             let value = variable(name)?.trim().to_owned();
@@ -31,8 +43,7 @@ pub(super) fn of(uri: &Uri, variable: &dyn Fn(&str) -> Option<String>) -> Result
         return Ok(None);
     }
     let Some((name, value)) = first(&names(uri.scheme_str())) else { return Ok(None) };
-    // It may have a password, and is not told.
-    Proxy::new(&value).map(Some).with_context(|| format!("{name} is no address of a proxy"))
+    Proxy::new(&value).map(Some).map_err(|source| ProxyError { name, source })
 }
 
 /// Whether a host is what an entry of NO_PROXY names: all, a domain with what is below it, an
@@ -93,7 +104,8 @@ mod tests {
         assert_eq!(chosen("https://h/", &empty).unwrap(), "s:1");
         let wrong = |_: &str| Some("http://user:secret@".to_owned());
         let error = of(&Uri::from_static("http://h/"), &wrong).unwrap_err();
-        assert!(!format!("{error:#}").contains("secret"), "{error:#}");
+        let said = format!("{error}: {}", error.source);
+        assert!(!said.contains("secret"), "{said}");
     }
 
     #[test]
