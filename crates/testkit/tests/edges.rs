@@ -26,7 +26,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "scan",
         &["types", "inventory", "baseline", "osv", "malware", "report", "resolve", "settings"],
     ),
-    ("agent", &["types", "gate", "inventory", "scan", "settings", "store"]),
+    ("engines", &["types", "gate", "resolve", "settings"]),
+    (
+        "agent",
+        &["types", "audit", "engines", "gate", "inventory", "policy", "scan", "settings", "store"],
+    ),
     ("gate", &["types", "policy", "store", "resolve", "audit", "settings", "workload"]),
     ("shim", &["gate", "resolve", "settings", "types"]),
     (
@@ -44,6 +48,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "osv",
             "inventory",
             "scan",
+            "engines",
             "gate",
         ],
     ),
@@ -92,6 +97,7 @@ const NEVER_IN_A_DOOR: &[&str] = &[
     "rusqlite",
     "portcullis-scanner",
     "portcullis-inventory",
+    "portcullis-engines",
 ];
 
 /// Most crates below the shim's binary; a new dependency is weighed against this number.

@@ -30,7 +30,8 @@ pub(super) struct Asked<'a> {
 
 pub(super) async fn list(address: &Path, asked: &Asked<'_>) -> Result<Vec<ImageHad>, StoredError> {
     let failed = |source| failed(address, source);
-    let client = Client::connect(address, "default", asked.patience.next()?).await.map_err(failed)?;
+    let client =
+        Client::connect(address, "default", asked.patience.next()?).await.map_err(failed)?;
     let mut namespaces = client.namespaces().await.map_err(failed)?;
     namespaces.retain(|namespace| (asked.wanted)(namespace));
     namespaces.sort();

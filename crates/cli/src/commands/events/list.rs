@@ -77,10 +77,7 @@ fn rows<'a>(
     for event in events.iter().filter(|event| fits(filter, event)) {
         let repeated = match event.kind {
             EventKind::Decision => of_id.get(event.id.as_str()).copied(),
-            EventKind::Outcome
-            | EventKind::Notice
-            | EventKind::Mark
-            | EventKind::Violation => None,
+            EventKind::Outcome | EventKind::Notice | EventKind::Mark | EventKind::Violation => None,
         };
         let row = match repeated {
             Some(all) if !shape.each => {
