@@ -1,15 +1,26 @@
-//! The agent of a node: scans images that doors ask for, one after the other.
+//! The agent of a node: scans images, one after the other, those that doors ask for first.
 //!
 //! Doors ask on a socket that only root may use, and wait no longer than a start may; the scan goes
 //! on after that, so that the next start finds a verdict. A node without an agent decides as before:
 //! an image that nobody has scanned is `unscanned`.
+//!
+//! By itself it follows the images of the node's engines, so that they are scanned before they are
+//! started, and judges again what runs when something has changed.
 
 #![forbid(unsafe_code)]
 
+mod backoff;
+mod bell;
+mod follow;
+mod images;
 mod queue;
+mod running;
 mod scans;
 mod serve;
+mod state;
+mod watch;
 
+pub use follow::Follow;
 pub use queue::{Counts, NotTaken, Outcome, Queue, Scan};
 pub use scans::Scans;
 pub use serve::{Socket, SocketError};

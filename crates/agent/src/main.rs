@@ -9,21 +9,22 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
-use portcullis_agent::{Queue, Scans, Socket};
+use portcullis_agent::{Follow, Queue, Scans, Socket};
 use portcullis_settings::{DoorSettings, Paths, SETTINGS_FILE, Settings};
 use sd_notify::NotifyState;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use systemd_journal_logger::JournalLog;
 
-/// How long a scan that goes on may take to stop at the end.
+/// How long a scan that goes on, or an engine that is asked, may take to stop at the end.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// The agent of a node: scans images that doors ask for.
+/// The agent of a node: scans images when they come, and those that doors ask for.
 ///
 /// It listens at /run/portcullis/agent.sock, where only root may ask. A policy that says
 /// `unscanned: {scan: true}` has an image scanned that nobody has scanned, within the time that a start
-/// may take; the scan goes on after that, so that the next start finds a verdict. It reads
-/// /etc/portcullis/portcullis.toml and ends with SIGTERM.
+/// may take; the scan goes on after that, so that the next start finds a verdict. By itself it scans
+/// the images of the node's engines, and judges what runs again when policies or advisories change. It
+/// reads /etc/portcullis/portcullis.toml and ends with SIGTERM.
 #[derive(Debug, Parser)]
 #[command(version, name = "portcullisd")]
 struct Args {
@@ -62,6 +63,7 @@ fn run(args: &Args) -> Result<()> {
         std::thread::Builder::new().name("scans".to_owned()).spawn(move || scans.work(&queue))
     };
     let worker = worker.context("cannot start a thread")?;
+    let follow = Follow::begin(&scans, &queue).context("nothing can be followed")?;
     log::info!("ready");
     tell_systemd(NotifyState::Ready);
     let served = socket.serve(&queue, &ending).context("the socket does not work");
@@ -69,9 +71,10 @@ fn run(args: &Args) -> Result<()> {
     log::info!("ending");
     queue.end();
     scans.end();
+    follow.end();
     // What a scan has in the way of files and processes is gone when its thread is.
     let begun = std::time::Instant::now();
-    while !worker.is_finished() && begun.elapsed() < GRACE {
+    while !(worker.is_finished() && follow.has_ended()) && begun.elapsed() < GRACE {
         std::thread::sleep(Duration::from_millis(20));
     }
     served

@@ -10,13 +10,13 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use portcullis_resolve::{
-    ContainerdResolver, DockerImageError, DockerResolver, RunningError, StorageEngine,
-    StorageImageError, StorageResolver, StorageRunningError, StoredError,
+    DockerImageError, DockerResolver, RunningError, StorageEngine, StorageImageError,
+    StorageResolver, StorageRunningError, StoredError,
 };
 use portcullis_settings::{Settings, WRAPPER, WrapperSettings};
 use portcullis_types::{Digest, Engine, Place};
 
-pub use portcullis_resolve::{ImageHad, Patience};
+pub use portcullis_resolve::{ContainerdResolver, ImageHad, MAX_IMAGES, Patience};
 pub use running::{Again, Found};
 
 /// Where a node's containerd listens unless it is told otherwise.
@@ -87,12 +87,7 @@ pub fn running(
     let mut found = Vec::new();
     for source in sources {
         let mut running = source.running(until()).map_err(|error| (source.engine(), error))?;
-        // Docker knows more of its own.
-        running.retain(|found| {
-            source.engine() != Engine::Containerd
-                || !docker_is_asked
-                || found.namespace() != DockerResolver::NAMESPACE
-        });
+        running.retain(|found| found.is_of(docker_is_asked));
         found.append(&mut running);
     }
     Ok(found)

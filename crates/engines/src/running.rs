@@ -56,6 +56,14 @@ impl Found<'_> {
         }
     }
 
+    /// Whether it is for its engine to tell of it: Docker knows more of its own than containerd does,
+    /// if it is asked.
+    pub fn is_of(&self, docker_is_asked: bool) -> bool {
+        self.engine() != Engine::Containerd
+            || !docker_is_asked
+            || self.namespace() != DockerResolver::NAMESPACE
+    }
+
     /// What is known of it, from what its engine has recorded and from the node's store.
     pub fn again(&self, gate: &Gate, deadline: Instant) -> Again {
         let (resolved, spec) = self.resolve(deadline);

@@ -128,6 +128,23 @@ pub(super) fn run(context: &Context) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
+fn write_agent(agent: &AgentStatus, out: &mut dyn std::io::Write) -> std::io::Result<()> {
+    let AgentStatus { version, scanning, waiting, scanned, failed, .. } = agent;
+    writeln!(
+        out,
+        "agent      {version}: {scanning} being scanned, {waiting} waiting, {scanned} scanned, {failed} failed",
+    )?;
+    let AgentStatus { images, unscanned, violations, .. } = agent;
+    writeln!(out, "images     {images} of the engines, {unscanned} of them not scanned")?;
+    match violations {
+        0 => Ok(()),
+        some => {
+            let containers = count_of(*some, "running container");
+            writeln!(out, "violations {containers} would be decided more strictly now")
+        }
+    }
+}
+
 /// Where `install.sh` puts the shim.
 fn installed(context: &Context) -> bool {
     context.paths.root().join("usr/local/bin/containerd-shim-portcullis-v2").exists()
@@ -154,10 +171,7 @@ fn write_status(status: &Status, out: &mut dyn std::io::Write) -> std::io::Resul
         None => writeln!(out, "verdicts   cannot be read")?,
     }
     match &status.agent {
-        Some(AgentStatus { version, scanning, waiting, scanned, failed }) => writeln!(
-            out,
-            "agent      {version}: {scanning} being scanned, {waiting} waiting, {scanned} scanned, {failed} failed",
-        )?,
+        Some(agent) => write_agent(agent, out)?,
         None => writeln!(out, "agent      does not answer: images are scanned by hand only")?,
     }
     for words in status.feeds.iter().filter_map(Lying::words) {
