@@ -111,6 +111,7 @@ impl<'a> Follower<'a> {
         be_nice();
         let mut sources = Vec::new();
         let (mut look_at, mut list_at, mut all_at) = (Instant::now(), None, Instant::now());
+        let mut forget_at = Instant::now();
         let mut listed_at: Option<Instant> = None;
         while !self.bell.is_ending() {
             let now = Instant::now();
@@ -130,12 +131,16 @@ impl<'a> Follower<'a> {
                 list_at = None;
                 self.list(&sources);
                 listed_at = Some(Instant::now());
-                self.forget();
                 self.write();
+            }
+            if now >= forget_at {
+                self.forget();
+                forget_at = Instant::now() + self.forgets_every();
             }
             let retry = self.listed.values().filter_map(|listed| listed.asked_at).min();
             let retry = retry.map(|at| at.max(now + SETTLES));
-            let until = [Some(look_at), Some(all_at), list_at, retry].into_iter().flatten().min();
+            let until = [Some(look_at), Some(all_at), Some(forget_at), list_at, retry];
+            let until = until.into_iter().flatten().min();
             let fd = self.folders.as_ref().map(Folders::fd);
             self.bell.wait(fd, until.unwrap_or(look_at));
             if self.have_changed() {
@@ -291,6 +296,12 @@ impl<'a> Follower<'a> {
         for image in in_use.iter().flatten() {
             see(&mut self.remembered, image, None, now);
         }
+    }
+
+    /// How often it is looked for images that are gone for long enough.
+    fn forgets_every(&self) -> Duration {
+        let after = self.scans.settings().agent.forget_after;
+        after.map_or(LOOK, |after| after.clamp(SETTLES, LOOK))
     }
 
     /// Forgets what is known of images that no engine has had for long.
