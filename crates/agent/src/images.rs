@@ -419,3 +419,6 @@ fn see(remembered: &mut state::Images, image: &Digest, engine: Option<&str>, now
 fn name(source: &Source) -> String {
     format!("{} {}", source.engine(), source.shown())
 }
+
+#[cfg(test)]
+mod tests;

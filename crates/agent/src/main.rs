@@ -77,6 +77,9 @@ fn run(args: &Args) -> Result<()> {
     while !(worker.is_finished() && follow.has_ended()) && begun.elapsed() < GRACE {
         std::thread::sleep(Duration::from_millis(20));
     }
+    if !(worker.is_finished() && follow.has_ended()) {
+        log::warn!("something has not ended within {} s and is left", GRACE.as_secs());
+    }
     served
 }
 

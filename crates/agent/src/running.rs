@@ -465,3 +465,6 @@ fn key(of: &Container) -> Key {
 fn key_of(found: &Found<'_>) -> Key {
     (found.engine(), found.namespace().to_owned(), found.container_id().to_owned())
 }
+
+#[cfg(test)]
+mod tests;
