@@ -21,12 +21,12 @@ pub(crate) fn cases() -> Vec<Case> {
         Case {
             name: "images_are_scanned_when_they_come_and_forgotten_when_they_are_gone".to_owned(),
             run: Box::new(followed),
-            fits: |way| way.door == Door::Wrapper && !way.is_advisory() && !way.has_pods(),
+            fits: |way| way.door != Door::Stock && !way.is_advisory(),
         },
         Case {
             name: "what_has_come_to_violate_is_told_once".to_owned(),
             run: Box::new(violating),
-            fits: |way| way.door == Door::Wrapper && !way.is_advisory() && !way.has_pods(),
+            fits: |way| way.door != Door::Stock && !way.is_advisory(),
         },
     ]
 }
