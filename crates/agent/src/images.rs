@@ -3,17 +3,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use portcullis_engines::{Patience, Source};
-use portcullis_scan::Kept;
+use portcullis_scan::{Kept, Known};
 use portcullis_store::{Depth, Detail, FileStore, VerdictStore};
 use portcullis_types::{Binding, Cause, Digest, Engine, Place, Timestamp, with_causes};
 
 use crate::backoff::Backoff;
 use crate::bell::Bell;
-use crate::queue::Queue;
+use crate::queue::{Queue, Scan};
 use crate::scans::{Scans, be_nice};
 use crate::state::{self, Memory};
 use crate::watch::{Events, Folders};
@@ -38,8 +38,34 @@ const WRITE: Duration = Duration::from_secs(60);
 /// Most images that are remembered.
 const MAX_REMEMBERED: usize = 100_000;
 
-/// The images of running containers, once these were listed.
-pub(crate) type InUse = Arc<Mutex<Option<BTreeSet<Digest>>>>;
+/// The images of running containers.
+#[derive(Debug, Default)]
+pub(crate) struct Running {
+    /// As of the last list of what runs; none before the first.
+    images: Option<BTreeSet<Digest>>,
+    /// Whether that is to be listed again: an image would be forgotten if nothing ran of it.
+    is_wanted: bool,
+}
+
+/// The same for those who tell of it and those who ask.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct InUse(Arc<Mutex<Running>>);
+
+impl InUse {
+    fn held(&self) -> MutexGuard<'_, Running> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The images of all containers that run.
+    pub(crate) fn tell(&self, images: BTreeSet<Digest>) {
+        *self.held() = Running { images: Some(images), is_wanted: false };
+    }
+
+    /// Whether somebody waits to be told again.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.held().is_wanted
+    }
+}
 
 /// Follows the images of a node.
 pub(crate) struct Follower<'a> {
@@ -59,6 +85,11 @@ pub(crate) struct Follower<'a> {
     known: BTreeMap<Digest, Digest>,
     /// Images that were looked up in the store since the last list without a word of a change.
     looked_up: BTreeSet<Digest>,
+    /// The files of what the node knows, and the rules of YARA among them.
+    files: Option<Known>,
+    rules: Option<Digest>,
+    /// Images that are read once more, since the rules are others.
+    again: BTreeMap<Digest, Arc<Scan>>,
     folders: Option<Folders>,
     events: BTreeMap<PathBuf, Events>,
 }
@@ -101,6 +132,9 @@ impl<'a> Follower<'a> {
             listed: BTreeMap::new(),
             known: BTreeMap::new(),
             looked_up: BTreeSet::new(),
+            files: None,
+            rules: None,
+            again: BTreeMap::new(),
             folders: folders.ok(),
             events: BTreeMap::new(),
         }
@@ -117,7 +151,7 @@ impl<'a> Follower<'a> {
             let now = Instant::now();
             if now >= look_at {
                 sources = self.here();
-                if self.listen(&sources) {
+                if self.listen(&sources) | self.has_other_rules() {
                     list_at = Some(now);
                 }
                 look_at = now + LOOK;
@@ -194,6 +228,35 @@ impl<'a> Follower<'a> {
         is_new
     }
 
+    /// Reads the rules of YARA, if one of the files may be another; whether they are others than at
+    /// the last time.
+    fn has_other_rules(&mut self) -> bool {
+        let paths = self.scans.settings().paths();
+        let files = Known::now(&paths);
+        if self.files.as_ref() == Some(&files) {
+            return false;
+        }
+        self.files = Some(files);
+        // What cannot be read keeps images from being scanned, and whoever scans them says so.
+        let Ok(rules) = portcullis_scan::rules(&paths) else { return false };
+        let each = rules.iter().map(|(name, text)| format!("{} {name}\n", Digest::of(text)));
+        let digest = Digest::of(each.collect::<String>().as_bytes());
+        let is_other = self.rules.as_ref() != Some(&digest);
+        if is_other {
+            self.again.clear();
+            self.looked_up.clear();
+            self.rules = Some(digest);
+        }
+        is_other
+    }
+
+    /// Whether images were read by other rules than there are now.
+    fn are_outdated(&mut self) -> bool {
+        let Some(rules) = &self.rules else { return false };
+        let before = self.remembered.rules.get_or_insert_with(|| rules.clone());
+        before != rules
+    }
+
     fn have_changed(&self) -> bool {
         // Each is asked, so that none tells the same again.
         let folders = self.folders.as_ref().is_some_and(Folders::have_changed);
@@ -254,20 +317,29 @@ impl<'a> Follower<'a> {
             at.clone().next().is_none() || at.clone().any(|listed| listed.had.contains(image))
         });
         self.remember();
+        let are_outdated = self.are_outdated();
+        let mut are_left = false;
         for (had, place) in wanted {
             if self.bell.is_ending() {
                 return;
+            }
+            if let Some(scan) = self.again.get(&had.config) {
+                are_left |= scan.wait(Instant::now()).is_none();
+                continue;
             }
             if self.looked_up.contains(&had.config) {
                 continue;
             }
             match self.store.by_config(&had.config, Detail::Decision) {
-                Ok(verdict)
-                    if verdict.as_ref().is_some_and(|verdict| {
-                        verdict.reports.iter().any(|report| report.says_something())
-                    }) =>
-                {
-                    self.looked_up.insert(had.config);
+                Ok(Some(verdict)) if verdict.reports.iter().any(|r| r.says_something()) => {
+                    if are_outdated && verdict.reports.iter().any(|r| r.binding == Binding::ByScan)
+                    {
+                        are_left = true;
+                        let scan = self.queue.want_again(had.config.clone(), place, had.asked);
+                        self.again.extend(scan.map(|scan| (had.config, scan)));
+                    } else {
+                        self.looked_up.insert(had.config);
+                    }
                 }
                 // A damaged verdict stays: what it said is not known to be outdone.
                 Err(error) if error.cause() == Cause::StoreCorrupt => {}
@@ -277,12 +349,16 @@ impl<'a> Follower<'a> {
                 }
             }
         }
+        if are_outdated && !are_left && self.listed.values().all(|listed| listed.is_complete) {
+            self.remembered.rules.clone_from(&self.rules);
+            self.again.clear();
+        }
     }
 
     /// Remembers which images were there.
     fn remember(&mut self) {
         let now = Timestamp::now();
-        let in_use = self.in_use.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let in_use = self.in_use.held().images.clone();
         for (name, listed) in self.listed.iter().filter(|(_, listed)| listed.is_complete) {
             for image in &listed.had {
                 see(&mut self.remembered, image, Some(name), now);
@@ -308,7 +384,7 @@ impl<'a> Follower<'a> {
     fn forget(&mut self) {
         let Some(after) = self.scans.settings().agent.forget_after else { return };
         // Without knowing what runs, what is not there may be in use.
-        let in_use = self.in_use.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let in_use = self.in_use.held().images.clone();
         let (Some(in_use), now) = (in_use, Timestamp::now()) else { return };
         let every = self.listed.values().all(|listed| listed.is_complete);
         if !every || self.listed.is_empty() {
@@ -320,22 +396,24 @@ impl<'a> Follower<'a> {
             self.meet_others(now);
             self.met = Some(Instant::now());
         }
-        let is_there = |digest: &Digest| {
-            in_use.contains(digest)
-                || self.listed.values().any(|listed| listed.had.contains(digest))
-        };
         let due: Vec<Digest> = self
             .remembered
             .images
             .iter()
             .filter(|(digest, image)| {
                 is_old(image.since)
-                    && !is_there(digest)
+                    && !self.listed.values().any(|listed| listed.had.contains(*digest))
                     // An engine that had it and is not here cannot say that it has it no more.
                     && image.engines.iter().all(|name| self.listed.contains_key(name))
             })
             .map(|(digest, _)| digest.clone())
             .collect();
+        let (used, due): (Vec<_>, Vec<_>) =
+            due.into_iter().partition(|digest| in_use.contains(digest));
+        if !used.is_empty() {
+            // What ran of it may have ended since.
+            self.in_use.held().is_wanted = true;
+        }
         if due.is_empty() {
             return;
         }

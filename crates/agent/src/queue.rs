@@ -49,6 +49,8 @@ pub struct Scan {
     pub place: Place,
     /// The digest by which the engine finds it at once, if that is known.
     pub asked: Option<Digest>,
+    /// It is scanned though the store knows it: its layers are to be read in another way.
+    pub is_again: bool,
     /// Nobody waits for it.
     is_background: AtomicBool,
     /// Somebody waits for another one.
@@ -59,17 +61,19 @@ pub struct Scan {
 }
 
 impl Scan {
-    fn new(image: Digest, place: Place, asked: Option<Digest>, is_background: bool) -> Arc<Self> {
-        Arc::new(Self {
+    /// One that somebody waits for.
+    fn new(image: Digest, place: Place) -> Self {
+        Self {
             image,
             place,
-            asked,
-            is_background: AtomicBool::new(is_background),
+            asked: None,
+            is_again: false,
+            is_background: AtomicBool::new(false),
             is_hurried: AtomicBool::new(false),
             gave_way: AtomicUsize::new(0),
             outcome: Mutex::default(),
             ended: Condvar::new(),
-        })
+        }
     }
 
     /// Whether nobody waits for it.
@@ -180,7 +184,7 @@ impl Queue {
         if inner.waiting.len() >= self.most {
             return Err(NotTaken::Full);
         }
-        let scan = Scan::new(image.clone(), place.clone(), None, false);
+        let scan = Arc::new(Scan::new(image.clone(), place.clone()));
         inner.scans.insert((image, place), scan.clone());
         self.first(&mut inner, scan.clone());
         Ok(scan)
@@ -212,24 +216,44 @@ impl Queue {
     /// Wants an image scanned when nobody waits for another one, and says whether it will be. One that
     /// waits or is being scanned stays as it is; one that failed lately is not taken in.
     pub fn want_in_background(&self, image: Digest, place: Place, asked: Digest) -> bool {
+        self.background(image, place, asked, false).is_some()
+    }
+
+    /// The same for one that the store knows and that is to be read once more.
+    pub fn want_again(&self, image: Digest, place: Place, asked: Digest) -> Option<Arc<Scan>> {
+        self.background(image, place, asked, true).filter(|scan| scan.is_again)
+    }
+
+    fn background(
+        &self,
+        image: Digest,
+        place: Place,
+        asked: Digest,
+        is_again: bool,
+    ) -> Option<Arc<Scan>> {
         let mut inner = held(&self.inner);
         let key = (image, place);
         if inner.is_ending || inner.background.len() >= MAX_BACKGROUND {
-            return false;
+            return None;
         }
-        if inner.scans.contains_key(&key) {
-            return true;
+        if let Some(scan) = inner.scans.get(&key) {
+            return Some(scan.clone());
         }
         let now = Instant::now();
         inner.rests.retain(|_, until| *until > now);
         if inner.rests.contains_key(&key) || inner.rests.len() >= MAX_BACKGROUND {
-            return false;
+            return None;
         }
-        let scan = Scan::new(key.0.clone(), key.1.clone(), Some(asked), true);
+        let scan = Arc::new(Scan {
+            asked: Some(asked),
+            is_again,
+            is_background: AtomicBool::new(true),
+            ..Scan::new(key.0.clone(), key.1.clone())
+        });
         inner.scans.insert(key, scan.clone());
-        inner.background.push_back(scan);
+        inner.background.push_back(scan.clone());
         self.more.notify_one();
-        true
+        Some(scan)
     }
 
     /// The images that the engines have, for [`Self::counts`]. Those that wait in the background and

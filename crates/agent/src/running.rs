@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use portcullis_audit::{Audit, Followed, new_id};
@@ -138,7 +137,8 @@ impl<'a> Judge<'a> {
                 now.duration_since(last) >= QUIET || now.duration_since(first) >= APART
             });
             let is_late = judged_at.is_some_and(|at| at.elapsed() >= AT_LEAST)
-                || retry_at.is_some_and(|at| now >= at);
+                || retry_at.is_some_and(|at| now >= at)
+                || self.in_use.is_wanted();
             let is_apart = judged_at.is_none_or(|at| at.elapsed() >= APART);
             if !((is_settled || is_late) && is_apart) {
                 continue;
@@ -361,7 +361,7 @@ impl<'a> Judge<'a> {
         let violations = self.containers.values().filter(|container| container.violates).count();
         self.queue.violate(violations);
         if is_complete {
-            *self.in_use.lock().unwrap_or_else(PoisonError::into_inner) = Some(images);
+            self.in_use.tell(images);
         }
         is_complete
     }

@@ -18,6 +18,8 @@ use crate::queue::{Outcome, Queue, Scan};
 
 /// How long an engine may take to say where an image is.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// The same for an image in the background: it is asked for by what the engine finds at once.
+const BACKGROUND_PATIENCE: Duration = Duration::from_secs(4);
 
 /// How much less the background gets of a processor that others want, too.
 const NICE: i32 = 10;
@@ -110,7 +112,9 @@ impl Scans {
         // Whoever asked had looked before the last scan of it ended. A store that cannot be read
         // says so when it is to be written.
         let known = store.by_config(&scan.image, Detail::Decision).unwrap_or_default();
-        if known.is_some_and(|verdict| verdict.reports.iter().any(|r| r.says_something())) {
+        let is_known =
+            known.is_some_and(|verdict| verdict.reports.iter().any(|r| r.says_something()));
+        if is_known && !scan.is_again {
             return Ok(());
         }
         let scanner = Scanner {
@@ -122,7 +126,8 @@ impl Scans {
         };
         let image = scan.asked.as_ref().unwrap_or(&scan.image).to_string();
         let platform = portcullis_scan::own_platform();
-        let until = Instant::now() + PATIENCE;
+        let patience = if scan.is_background() { BACKGROUND_PATIENCE } else { PATIENCE };
+        let until = Instant::now() + patience;
         let chosen = Chosen {
             source: portcullis_scan::find(&scan.place, &image, &platform, until)?,
             image: None,

@@ -24,6 +24,8 @@ const FORM: u32 = 1;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Images {
+    /// The rules of YARA by which they were read last.
+    pub(crate) rules: Option<Digest>,
     pub(crate) images: BTreeMap<Digest, Image>,
 }
 
@@ -155,7 +157,7 @@ mod tests {
         let memory = Memory::new(&folder, "images.json");
         assert_eq!(memory.recall::<Images>(), Images::default());
         let image = Image { since: Timestamp::UNIX_EPOCH, engines: ["podman".to_owned()].into() };
-        let images = Images { images: [(Digest::of(b"1"), image)].into() };
+        let images = Images { rules: None, images: [(Digest::of(b"1"), image)].into() };
         memory.keep(&images);
         memory.keep(&images);
         assert_eq!(memory.recall::<Images>(), images);

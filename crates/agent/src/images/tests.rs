@@ -97,7 +97,7 @@ impl Node {
 
     fn runs(&self, names: &[&str]) {
         let images = names.iter().map(|name| digest(name)).collect();
-        *self.in_use.lock().unwrap() = Some(images);
+        self.in_use.tell(images);
     }
 }
 
@@ -163,6 +163,40 @@ fn images_that_nobody_has_scanned_are_scanned() {
 }
 
 #[test]
+fn other_rules_have_images_read_again_that_we_have_read() {
+    let node = Node::new("");
+    node.has(&["ours", "imported"]);
+    node.knows("ours", Binding::ByScan, Timestamp::now());
+    node.knows("imported", Binding::ByReport, Timestamp::now());
+    let mut follower = node.follower();
+    let sources = follower.here();
+    assert!(follower.has_other_rules() && !follower.has_other_rules());
+    follower.list(&sources);
+    assert_eq!(node.queue.counts().unscanned, 0, "they are by the rules that there are");
+
+    let malware = node.scans.settings().paths().malware();
+    fs::create_dir_all(&malware).unwrap();
+    fs::write(malware.join("list.txt"), "").unwrap();
+    assert!(!follower.has_other_rules(), "that is no rule");
+    fs::write(malware.join("new.yar"), "rule new { condition: false }").unwrap();
+    assert!(follower.has_other_rules());
+    follower.list(&sources);
+    // An agent that begins again does not forget it.
+    follower.memory.keep(&follower.remembered);
+    assert_eq!(node.queue.counts().unscanned, 1);
+    let scan = node.queue.next().unwrap();
+    assert_eq!((&scan.image, scan.is_again), (&digest("ours"), true));
+    follower.list(&sources);
+    assert_ne!(follower.remembered.rules, follower.rules);
+    assert_eq!(node.follower().remembered.rules, follower.remembered.rules);
+    node.queue.done(&scan, Ok(()), Duration::ZERO);
+    follower.list(&sources);
+    assert_eq!(follower.remembered.rules, follower.rules);
+    follower.list(&sources);
+    assert_eq!(node.queue.counts().unscanned, 0);
+}
+
+#[test]
 fn engines_that_are_not_to_be_followed_are_left_alone() {
     for (agent, followed) in
         [("follow = [\"podman\"]", 1), ("follow = [\"docker\"]", 0), ("follow = []", 0)]
@@ -195,6 +229,7 @@ fn what_is_gone_for_long_is_forgotten_and_nothing_else() {
 
     node.runs(&["runs"]);
     follower.forget();
+    assert!(node.in_use.is_wanted(), "what runs may have ended");
     // What was met just now is fresh.
     assert!(!node.is_known("gone") && node.is_known("scanned elsewhere"));
     let other = state::Image { since: now, engines: ["docker /elsewhere".to_owned()].into() };
