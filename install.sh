@@ -60,6 +60,8 @@ action=install
 dry_run=false
 default_runtime=false
 restart=false
+restart_all=true
+service=true
 purge=false
 root=''
 bin_dir=''
@@ -78,8 +80,8 @@ usage() {
     cat <<'END'
 Puts Portcullis onto this machine: a gate that decides, image by image, what may start.
 
-  install.sh [--engine NAME]... [--default-runtime] [--restart] [--dry-run] [--root DIR]
-             [--bin-dir DIR] [--runtime PATH]
+  install.sh [--engine NAME]... [--default-runtime] [--restart|--restart-changed] [--dry-run]
+             [--root DIR] [--bin-dir DIR] [--runtime PATH] [--no-service]
              [--door shim|wrapper] [--as-runc] [--containerd PATH]     (containerd only)
   install.sh --uninstall [--engine NAME]... [--purge] [--restart] [--dry-run] [--root DIR]
              [--containerd PATH]
@@ -94,6 +96,8 @@ Puts Portcullis onto this machine: a gate that decides, image by image, what may
   --restart          restart containerd and CRI-O afterwards; running containers go on. Docker is
                      told to read its file anew; with --uninstall it is restarted, which stops its
                      containers unless it has "live-restore". Podman needs none
+  --restart-changed  the same, but only those whose configuration is newer than they are
+  --no-service       leave portcullisd alone: a cluster runs it in a DaemonSet
   --dry-run          say what would be done, with each edit as a diff, and change nothing
   --uninstall        put back every file that was edited, byte for byte, and remove what was
                      installed. Edited files in /etc/portcullis and all data in
@@ -167,6 +171,11 @@ parse() {
             --as-runc) as_runc=true ;;
             --default-runtime) default_runtime=true ;;
             --restart) restart=true ;;
+            --restart-changed)
+                restart=true
+                restart_all=false
+                ;;
+            --no-service) service=false ;;
             --dry-run) dry_run=true ;;
             --purge) purge=true ;;
             --uninstall) choose uninstall ;;
@@ -181,6 +190,9 @@ parse() {
     done
     if $purge && [[ $action != uninstall ]]; then
         wrong_usage '--purge goes with --uninstall'
+    fi
+    if ! $service && [[ $action != install ]]; then
+        wrong_usage '--no-service goes with an install'
     fi
     if $default_runtime && [[ $action != install ]]; then
         wrong_usage '--default-runtime goes with an install'
@@ -668,6 +680,7 @@ install_files() {
 
 # Once only: an administrator may have disabled it since, or masked it.
 install_agent_unit() {
+    $service || return 0
     if [[ -L $root$agent_unit ]]; then
         say "left as it is: $root$agent_unit"
         return 0
@@ -713,6 +726,7 @@ apply_policies() {
 # was goes on, with the scan that it is at; one that was disabled stays so.
 start_agent() {
     local path changed=false
+    $service || return 0
     [[ -z $root && -d /run/systemd/system ]] || return 0
     for path in "$bin/portcullisd" "$bin/portcullis-scanner" "$agent_unit"; do
         if [[ -n ${written[$path]:-} ]]; then changed=true; fi
@@ -747,6 +761,7 @@ reload_units() {
 restart_engines() {
     local engine
     for engine in "${engines[@]}"; do
+        $restart_all || is_outdated "$engine" || continue
         case $engine in
             containerd) restart_service containerd restart ;;
             crio) restart_service crio restart ;;
@@ -1022,8 +1037,28 @@ running_wrappers() {
 
 # Whether engine $1 runs and has read the configuration with our handler.
 still_configured() {
-    local place line daemon=$1 since=$record/unconfigured-$1
+    local pid since=$record/unconfigured-$1
     if [[ -n $root || ! -e $since ]]; then return 1; fi
+    for pid in $(daemons_of "$1"); do
+        began_after "$pid" "$since" || return 0
+    done
+    return 1
+}
+
+# Whether engine $1 runs and its configuration is newer than it is.
+is_outdated() {
+    local pid path
+    for pid in $(daemons_of "$1"); do
+        for path in $(paths_of "$1"); do
+            if [[ $path == /etc/* && -e $path ]] && ! began_after "$pid" "$path"; then return 0; fi
+        done
+    done
+    return 1
+}
+
+# The processes of engine $1 that read the configuration which we change.
+daemons_of() {
+    local place line daemon=$1
     [[ $daemon != docker ]] || daemon=dockerd
     for place in /proc/[0-9]*; do
         # A process may end while it is looked at: then it is none.
@@ -1034,9 +1069,19 @@ still_configured() {
             ! is_read_by_default "${BASH_REMATCH[2]}"; then
             continue
         fi
-        [[ $since -ot $place ]] || return 0
+        printf '%s\n' "${place#/proc/}"
     done
-    return 1
+}
+
+# Whether process $1 began after file $2 was written. The times of /proc/PID itself are those of a
+# first look at it, so its stat (proc_pid_stat(5)) is asked; one that has ended began early.
+began_after() {
+    [[ -r /proc/$1/stat ]] || return 0
+    awk -v now="$(date +%s.%N)" -v hertz="$(getconf CLK_TCK)" -v written="$(stat -c %.Y -- "$2")" '
+        FNR == NR { uptime = $1; next }
+        { sub(/^.*[)] /, ""); later = now - uptime + $20 / hertz > written + 0 }
+        END { exit !later }
+    ' /proc/uptime "/proc/$1/stat"
 }
 
 is_read_by_default() {

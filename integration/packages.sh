@@ -23,8 +23,15 @@ readonly packages=(
     containernetworking-plugins
     debootstrap                # makes a Debian for the scanner to read
     crun                       # Podman's usual runtime, and for the model of its command line
+    curl                       # asks etcd whether it is well
+    dpkg-dev                   # unpacks Debian's sources of Kubernetes
+    etcd-server                # for the cluster
+    golang-1.19-go             # builds Kubernetes, with make and rsync
     iproute2
+    make
+    openssl
     podman
+    rsync
     runc
     systemd                    # for systemd-journald and journalctl
     uidmap                     # newuidmap, for Podman without root
@@ -40,7 +47,9 @@ declare -rA unpacked=(
 
 cache=${PORTCULLIS_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/portcullis}
 readonly cache
-readonly keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+
+# shellcheck source=integration/apt.sh
+source "$(dirname "${BASH_SOURCE[0]}")/apt.sh"
 export DEBIAN_FRONTEND=noninteractive
 
 main() {
@@ -114,22 +123,9 @@ fetch() {
     local suite=$1 place=$cache/engines/$1 names name
     read -ra names <<<"${unpacked[$suite]}"
     rm -rf "$place.new"
-    mkdir -p "$place.new/apt/lists/partial" "$place.new/apt/archives/partial"
-    printf 'deb [signed-by=%s] %s %s main\n' "$keyring" "$(mirror)" "$suite" \
-        >"$place.new/apt/sources.list"
-
-    local apt=(
-        apt-get -qq
-        -o "Dir::Etc::SourceList=$place.new/apt/sources.list"
-        -o 'Dir::Etc::SourceParts=/dev/null'
-        -o 'Dir::Etc::PreferencesParts=/dev/null'
-        -o "Dir::State::Lists=$place.new/apt/lists"
-        -o "Dir::Cache=$place.new/apt"
-        -o 'Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false'
-        -o 'APT::Sandbox::User=root'
-    )
-    "${apt[@]}" update
-    (cd "$place.new/apt" && "${apt[@]}" download "${names[@]/%//$suite}")
+    mkdir -p "$place.new"
+    use_private_apt "$place.new/apt" "deb $suite"
+    (cd "$place.new/apt" && "${private_apt[@]}" download "${names[@]/%//$suite}")
 
     for name in "${names[@]}"; do
         local deb=("$place.new/apt/${name}"_*.deb)
@@ -149,18 +145,6 @@ make_rootfs() {
         die "debootstrap failed: $(tail -n 5 "$place.log")"
     rm -rf "$place.new/var/cache/apt/archives" "$place.new/var/lib/apt/lists"
     mv "$place.new" "$place"
-}
-
-# The Debian mirror that this machine itself uses.
-mirror() {
-    local found
-    found=$(
-        cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources \
-            2>/dev/null |
-            sed -nE 's/^(URIs:|deb( +\[[^]]*\])?) *(https?:[^ ]+\/debian)\/?( .*)?$/\3/p' |
-            head -n 1
-    ) || true
-    printf '%s\n' "${found:-http://deb.debian.org/debian}"
 }
 
 main "$@"

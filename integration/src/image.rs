@@ -57,7 +57,8 @@ enum Top {
 #[derive(Debug, Clone)]
 pub struct ImageBuilder {
     name: String,
-    layers: Vec<Vec<Entry>>,
+    /// Each as a tar file.
+    layers: Vec<Result<Vec<u8>, String>>,
     command: Vec<String>,
     environment: Vec<String>,
     labels: BTreeMap<String, String>,
@@ -80,7 +81,15 @@ impl ImageBuilder {
     /// One more layer, above the others.
     #[must_use]
     pub fn layer(mut self, entries: impl IntoIterator<Item = Entry>) -> Self {
-        self.layers.push(entries.into_iter().collect());
+        let entries: Vec<Entry> = entries.into_iter().collect();
+        self.layers.push(tarball(&entries).map_err(|error| format!("{error:#}")));
+        self
+    }
+
+    /// One more layer, above the others, that is a tar file already.
+    #[must_use]
+    pub fn tarball(mut self, tar: Vec<u8>) -> Self {
+        self.layers.push(Ok(tar));
         self
     }
 
@@ -118,8 +127,8 @@ impl ImageBuilder {
     /// When the folder cannot be written.
     pub fn build(self, folder: &Path) -> Result<BuiltImage> {
         let mut blobs = Blobs::default();
-        let layers = self.layers.iter().map(|entries| tarball(entries));
-        let layers = layers.collect::<Result<Vec<_>>>()?;
+        let layers = self.layers.into_iter().collect::<Result<Vec<_>, _>>();
+        let layers = layers.map_err(anyhow::Error::msg)?;
         let diff_ids: Vec<_> = layers.iter().map(|layer| digest(layer)).collect();
 
         let config = blobs.add_json(

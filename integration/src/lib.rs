@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod cluster;
 pub mod cri;
 pub mod ctr;
 pub mod debian;

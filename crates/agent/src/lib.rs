@@ -11,6 +11,7 @@
 
 mod backoff;
 mod bell;
+mod cluster;
 mod follow;
 mod images;
 mod queue;
@@ -20,6 +21,7 @@ mod serve;
 mod state;
 mod watch;
 
+pub use cluster::{InCluster, access};
 pub use follow::Follow;
 pub use queue::{Counts, NotTaken, Outcome, Queue, Scan};
 pub use scans::Scans;

@@ -3,13 +3,14 @@
 use std::io::{self, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
-use portcullis_agent::{Follow, Queue, Scans, Socket};
+use portcullis_agent::{Follow, InCluster, Queue, Scans, Socket, access};
+use portcullis_kubernetes::Cluster;
 use portcullis_settings::{DoorSettings, Paths, SETTINGS_FILE, Settings};
 use sd_notify::NotifyState;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -31,10 +32,57 @@ struct Args {
     /// The folder below which etc/portcullis, var/lib/portcullis and run/portcullis are
     #[arg(long, value_name = "FOLDER")]
     root: Option<PathBuf>,
+
+    #[command(flatten)]
+    cluster: ClusterArgs,
+
+    /// Print the definitions of the custom resources that a cluster needs, and end
+    #[arg(long)]
+    print_crds: bool,
+}
+
+/// The part in a Kubernetes cluster.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "In a Kubernetes cluster")]
+struct ClusterArgs {
+    /// Take policies from the cluster, and tell it what is decided
+    #[arg(long)]
+    kubernetes: bool,
+    /// The kubeconfig by which the API server is reached; left out: as a pod, by its service account
+    #[arg(long, value_name = "FILE", requires = "kubernetes")]
+    kubeconfig: Option<PathBuf>,
+    /// The node's name in the cluster; left out: the node of portcullis.toml
+    #[arg(long, value_name = "NAME", env = "NODE_NAME")]
+    node_name: Option<String>,
+    /// The namespace of what was installed
+    #[arg(long, value_name = "NAME", env = "POD_NAMESPACE", default_value = "portcullis-system")]
+    namespace: String,
+    /// The DaemonSet that this is a pod of
+    #[arg(long, value_name = "NAME", requires = "kubernetes")]
+    daemonset: Option<String>,
+    /// A program that is run at the end if that DaemonSet was deleted, to restore the node
+    #[arg(long, value_name = "PROGRAM", requires = "daemonset")]
+    on_removal: Option<PathBuf>,
+}
+
+impl ClusterArgs {
+    /// Which cluster, if any.
+    fn cluster(&self, settings: &Settings) -> Option<Cluster> {
+        self.kubernetes.then(|| Cluster {
+            access: access(self.kubeconfig.clone()),
+            node: self.node_name.clone().unwrap_or_else(|| settings.node.clone()),
+            namespace: self.namespace.clone(),
+            daemonset: self.daemonset.clone(),
+            outbox: settings.paths().root().join("var/lib/portcullis/agent/cluster.json"),
+        })
+    }
 }
 
 fn main() -> ExitCode {
     let args = Args::parse();
+    if args.print_crds {
+        return print_crds();
+    }
     log_to_journal_or_terminal();
     match run(&args) {
         Ok(()) => ExitCode::SUCCESS,
@@ -57,13 +105,17 @@ fn run(args: &Args) -> Result<()> {
     let program = portcullis_scan::program_beside(&own)?;
     let socket = Socket::listen(&settings.paths().agent())?;
     let queue = Arc::new(Queue::new(settings.agent.waiting));
-    let scans = Arc::new(Scans::new(settings, program));
+    let scans = Arc::new(Scans::new(settings.clone(), program));
     let worker = {
         let (scans, queue) = (scans.clone(), queue.clone());
         std::thread::Builder::new().name("scans".to_owned()).spawn(move || scans.work(&queue))
     };
     let worker = worker.context("cannot start a thread")?;
     let follow = Follow::begin(&scans, &queue).context("nothing can be followed")?;
+    let in_cluster = match args.cluster.cluster(&settings) {
+        Some(cluster) => Some(InCluster::begin(cluster, settings)?),
+        None => None,
+    };
     log::info!("ready");
     tell_systemd(NotifyState::Ready);
     let served = socket.serve(&queue, &ending).context("the socket does not work");
@@ -80,7 +132,29 @@ fn run(args: &Args) -> Result<()> {
     if !(worker.is_finished() && follow.has_ended()) {
         log::warn!("something has not ended within {} s and is left", GRACE.as_secs());
     }
+    let is_removed = in_cluster.is_some_and(InCluster::end);
+    drop(socket);
+    if is_removed && let Some(program) = &args.cluster.on_removal {
+        restore(program)?;
+    }
     served
+}
+
+/// Restores the node, since what was installed is being removed from the cluster.
+fn restore(program: &Path) -> Result<()> {
+    log::info!("the DaemonSet is deleted: {} restores this node", program.display());
+    let status = Command::new(program).status();
+    let status = status.with_context(|| format!("cannot run {}", program.display()))?;
+    anyhow::ensure!(status.success(), "{} ended with {status}", program.display());
+    Ok(())
+}
+
+fn print_crds() -> ExitCode {
+    let text = portcullis_kubernetes::for_people(&portcullis_kubernetes::custom_resources());
+    match io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
 }
 
 /// The settings of the node, or those below a root.

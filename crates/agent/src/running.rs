@@ -81,7 +81,9 @@ pub(crate) struct Judge<'a> {
     containers: BTreeMap<Key, Container>,
     /// By engine and id: the ledger knows no namespace of containerd's.
     told: BTreeMap<(Engine, String), Told>,
-    followed: Option<Followed>,
+    followed: Followed,
+    /// The ledger could not be read at the last time.
+    is_deaf: bool,
 }
 
 impl<'a> Judge<'a> {
@@ -108,7 +110,8 @@ impl<'a> Judge<'a> {
             rematched: known,
             containers,
             told: BTreeMap::new(),
-            followed: None,
+            followed: Followed::default(),
+            is_deaf: false,
         }
     }
 
@@ -126,7 +129,7 @@ impl<'a> Judge<'a> {
             if self.bell.is_ending() {
                 break;
             }
-            self.follow_ledger();
+            self.read_ledger();
             let (world, now) = (World::now(self.scans), Instant::now());
             if world != seen {
                 let first = changed.map_or(now, |(first, _)| first);
@@ -165,34 +168,22 @@ impl<'a> Judge<'a> {
         self.memory.keep(&Containers { known: self.rematched.clone(), containers });
     }
 
-    /// What the ledger has of containers that may run.
+    /// What has come into the ledger since the last call; all of it at the first.
     fn read_ledger(&mut self) {
-        // First, so that nothing falls between the two.
-        self.followed = self.audit.ledger().follow().ok();
-        let records = match self.audit.ledger().records(None) {
-            Ok(records) => records,
-            Err(error) => return log::warn!("the ledger: {}", with_causes(&error)),
-        };
-        for event in records {
-            if self.bell.is_ending() {
-                return;
+        while !self.bell.is_ending() {
+            match self.audit.ledger().next(&mut self.followed) {
+                Ok(Some(entry)) => self.hear(entry.event),
+                Ok(None) => {
+                    self.is_deaf = false;
+                    return;
+                }
+                Err(error) => {
+                    if !std::mem::replace(&mut self.is_deaf, true) {
+                        log::warn!("the ledger: {}", with_causes(&error));
+                    }
+                    return;
+                }
             }
-            match event {
-                Ok(event) => self.hear(event),
-                Err(error) => return log::warn!("the ledger: {}", with_causes(&error)),
-            }
-        }
-    }
-
-    fn follow_ledger(&mut self) {
-        let Some(followed) = &mut self.followed else {
-            self.followed = self.audit.ledger().follow().ok();
-            return;
-        };
-        match self.audit.ledger().since(followed) {
-            Ok(read) => read.events.into_iter().for_each(|event| self.hear(event)),
-            // It is read anew from where it ends by then.
-            Err(_) => self.followed = None,
         }
     }
 

@@ -5,6 +5,7 @@
 
 mod error;
 mod folder;
+mod follow;
 mod head;
 pub(crate) mod lines;
 mod read;
@@ -13,7 +14,8 @@ mod tail;
 mod verify;
 
 pub use error::LedgerError;
-pub use read::{Followed, Read, Records};
+pub use follow::{Entry, Followed, Resumed};
+pub use read::{Read, Records};
 pub use record::{Head, NotAHash, RecordHash};
 pub use verify::{Closed, Fault, FaultKind, Known, Place, Verification};
 
@@ -166,6 +168,34 @@ impl Ledger {
     /// [`LedgerError`] if a file exists and cannot be opened.
     pub fn follow(&self) -> Result<Followed, LedgerError> {
         Followed::from_end(&self.folder)
+    }
+
+    /// Goes on following behind a record that was read before, or, if that is not kept any more, at
+    /// the first one that was written after it.
+    ///
+    /// # Errors
+    /// [`LedgerError`] if a file exists and cannot be read.
+    pub fn follow_from(&self, head: Head) -> Result<(Followed, Resumed), LedgerError> {
+        Followed::from(&self.folder, head)
+    }
+
+    /// The next record of what is followed, if there is one by now. Costs two looks at files if
+    /// there is none. Each is given once, in order, across files that were moved aside; one is
+    /// missed only if it was deleted, or damaged, before it was read, and [`Followed::missed`]
+    /// counts it.
+    ///
+    /// # Errors
+    /// [`LedgerError`] if a file cannot be read; the next call tries again.
+    pub fn next(&self, followed: &mut Followed) -> Result<Option<Entry>, LedgerError> {
+        followed.next(&self.folder)
+    }
+
+    /// Number of the first record that is kept, if it is known.
+    pub fn first_kept(&self) -> Option<u64> {
+        match head::read(&self.folder) {
+            Ok(Found::Remembered(remembered)) => remembered.first,
+            _ => None,
+        }
     }
 
     /// Events that came since the last call, across files that were moved aside.

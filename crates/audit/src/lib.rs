@@ -7,16 +7,18 @@
 mod journal;
 mod ledger;
 mod repeats;
+mod unhandled;
 
 pub use journal::{
     DECISION_MESSAGE_ID, JournalError, JournalHeads, NOTICE_MESSAGE_ID, OUTCOME_MESSAGE_ID,
     SYSLOG_IDENTIFIER, VIOLATION_MESSAGE_ID, heads_from_journal,
 };
 pub use ledger::{
-    Closed, Fault, FaultKind, Followed, Head, Known, Ledger, LedgerError, NotAHash, Place, Read,
-    RecordHash, Records, Verification,
+    Closed, Entry, Fault, FaultKind, Followed, Head, Known, Ledger, LedgerError, NotAHash, Place,
+    Read, RecordHash, Records, Resumed, Verification,
 };
 pub use repeats::{Repeated, fold};
+pub use unhandled::Unhandled;
 
 use std::path::PathBuf;
 

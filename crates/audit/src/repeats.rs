@@ -28,7 +28,7 @@ pub struct Repeated {
 
 /// What makes two decisions equal.
 #[derive(PartialEq, Eq, Hash)]
-struct Key {
+pub(crate) struct Key {
     action: Action,
     engine: Engine,
     node: String,
@@ -106,7 +106,7 @@ impl Repeated {
 }
 
 impl Key {
-    fn of(event: &Event) -> Self {
+    pub(crate) fn of(event: &Event) -> Self {
         let Event { request, image, .. } = event;
         let told =
             image.chain_id.is_some() || image.config.is_some() || !image.manifests.is_empty();

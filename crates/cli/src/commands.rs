@@ -16,7 +16,6 @@ mod scan;
 mod schema;
 mod simulate;
 mod situation;
-mod sources;
 mod status;
 mod verdict;
 mod vex;

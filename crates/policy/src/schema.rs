@@ -135,7 +135,7 @@ fn merge(schema: &mut Map<String, Value>, more: Value) {
 }
 
 /// Turns what the generator writes into what a structural schema has.
-fn structural(schema: &mut Schema) {
+pub fn structural(schema: &mut Schema) {
     let Some(object) = schema.as_object_mut() else {
         return;
     };

@@ -145,6 +145,8 @@ pub struct Resolved {
     pub namespace: String,
     /// Name of the pod; empty outside Kubernetes.
     pub pod: String,
+    /// The pod's UID; empty if it is not known.
+    pub pod_uid: String,
     /// Name of the container in the pod; empty outside Kubernetes and for a sandbox.
     pub container: String,
     /// Labels of the pod.
@@ -164,6 +166,7 @@ impl Resolved {
             kind: self.kind,
             namespace: self.namespace.clone(),
             pod: self.pod.clone(),
+            pod_uid: self.pod_uid.clone(),
             container: self.container.clone(),
             pod_labels: self.pod_labels.clone(),
             pod_known: self.pod_known,
@@ -179,6 +182,7 @@ impl Resolved {
             kind: Kind::Container,
             namespace: String::new(),
             pod: String::new(),
+            pod_uid: String::new(),
             container: String::new(),
             pod_labels: BTreeMap::new(),
             pod_known: false,

@@ -153,6 +153,7 @@ fn bounded(request: &Request) -> Request {
     Request {
         namespace: cut(&request.namespace),
         pod: cut(&request.pod),
+        pod_uid: cut(&request.pod_uid),
         container: cut(&request.container),
         container_id: cut(&request.container_id),
         node: cut(&request.node),

@@ -50,6 +50,9 @@ pub struct Request {
     /// Pod name; empty outside Kubernetes.
     #[serde(default)]
     pub pod: String,
+    /// The pod's UID at kubelet, which tells it from others of the name; empty if it is not known.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub pod_uid: String,
     /// Container name in the pod; empty outside Kubernetes.
     #[serde(default)]
     pub container: String,
@@ -76,6 +79,7 @@ impl Request {
             kind: Kind::Container,
             namespace: String::new(),
             pod: String::new(),
+            pod_uid: String::new(),
             container: String::new(),
             pod_labels: BTreeMap::new(),
             pod_known: true,

@@ -171,7 +171,7 @@ fn what_comes_into_the_ledger_is_heard_and_bounded() {
     let mut judge = node.judge();
     judge.read_ledger();
     judge.audit.record(&event(EventKind::Decision, Action::Allow, "c1"));
-    judge.follow_ledger();
+    judge.read_ledger();
     assert!(judged(&mut judge, Action::Block));
     for number in 0..MAX_DECISIONS + 10 {
         let mut event = event(EventKind::Decision, Action::Allow, &format!("other-{number}"));

@@ -1,6 +1,6 @@
-//! Events read back: all that are kept, or those that come.
+//! Events read back: all that are kept.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{BufReader, Take};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -33,21 +33,6 @@ pub struct Records {
     since: Option<Timestamp>,
     file: Option<(PathBuf, Lines<BufReader<Take<File>>>)>,
     damaged: usize,
-}
-
-/// A place in the ledger from which to go on reading.
-#[derive(Debug, Default)]
-pub struct Followed {
-    held: Option<Held>,
-}
-
-#[derive(Debug)]
-struct Held {
-    file: File,
-    inode: (u64, u64),
-    at: u64,
-    /// A line that is too long has been read in part: the rest of it is no line.
-    within: bool,
 }
 
 pub(super) fn records(folder: &Path, since: Option<Timestamp>) -> Result<Records, LedgerError> {
@@ -119,105 +104,4 @@ fn event(line: &Raw<'_>) -> Result<Option<Event>, NotAnEvent> {
         return Err(NotAnEvent);
     }
     record::event(line.bytes).map(Some).ok_or(NotAnEvent)
-}
-
-impl Followed {
-    /// From the end of what is there now.
-    pub(super) fn from_end(folder: &Path) -> Result<Self, LedgerError> {
-        Ok(Self { held: folder::snapshot(folder)?.pop().map(|part| Held::new(part, Place::End)) })
-    }
-
-    /// What came since the last call.
-    pub(super) fn since(&mut self, folder: &Path) -> Result<Read, LedgerError> {
-        let mut read = Read::default();
-        let path = folder.join(folder::CURRENT);
-        if let Some(held) = &mut self.held {
-            held.drain(&path, &mut read)?;
-        }
-        let current = folder::open(&path, OpenOptions::new().read(true))?;
-        let Some((_, metadata)) = current else { return Ok(read) };
-        let current = (metadata.dev(), metadata.ino());
-        if self.held.as_ref().is_some_and(|held| held.inode == current) {
-            return Ok(read);
-        }
-        // The file was moved aside, perhaps more than once; what came meanwhile is in all that
-        // follow it. If it is gone already, all that are left follow it.
-        let parts = folder::snapshot(folder)?;
-        let at = |held: &Held| parts.iter().position(|part| part.inode() == held.inode);
-        let newer = self.held.as_ref().and_then(at).map_or(0, |at| at + 1);
-        if let Some(held) = &mut self.held {
-            held.drain(&path, &mut read)?;
-            held.end(&path, &mut read)?;
-        }
-        let mut parts = parts.into_iter().skip(newer).peekable();
-        while let Some(part) = parts.next() {
-            let path = part.path.clone();
-            let mut held = Held::new(part, Place::Beginning);
-            held.drain(&path, &mut read)?;
-            if parts.peek().is_some() {
-                held.end(&path, &mut read)?;
-            }
-            self.held = Some(held);
-        }
-        Ok(read)
-    }
-}
-
-enum Place {
-    Beginning,
-    End,
-}
-
-impl Held {
-    fn new(part: Part, from: Place) -> Self {
-        let at = match from {
-            Place::Beginning => 0,
-            Place::End => part.length(),
-        };
-        Self { inode: part.inode(), file: part.file, at, within: false }
-    }
-
-    /// Reads the lines that are whole by now.
-    fn drain(&mut self, path: &Path, read: &mut Read) -> Result<(), LedgerError> {
-        self.lines(path, |held, line| {
-            if !line.ended {
-                // To be read again from its beginning, unless there is no end to it.
-                if line.is_too_long() {
-                    (held.at, held.within) = (line.next_offset(), true);
-                }
-                return;
-            }
-            held.at = line.next_offset();
-            read.take(&line, std::mem::take(&mut held.within));
-        })
-    }
-
-    /// Takes the last line, which nobody will end any more.
-    fn end(&mut self, path: &Path, read: &mut Read) -> Result<(), LedgerError> {
-        self.lines(path, |held, line| read.take(&line, std::mem::take(&mut held.within)))
-    }
-
-    fn lines(
-        &mut self,
-        path: &Path,
-        mut each: impl FnMut(&mut Self, Raw<'_>),
-    ) -> Result<(), LedgerError> {
-        let wrong = failed("read", path);
-        let file = self.file.try_clone().map_err(&wrong)?;
-        let mut lines = Lines::of(file, self.at, u64::MAX).map_err(&wrong)?;
-        while let Some(line) = lines.next().map_err(&wrong)? {
-            each(self, line);
-        }
-        Ok(())
-    }
-}
-
-impl Read {
-    fn take(&mut self, line: &Raw<'_>, within: bool) {
-        match event(line) {
-            Ok(Some(event)) if !within => self.events.push(event),
-            Ok(None) if !within => {}
-            Ok(_) | Err(NotAnEvent) => self.damaged += 1,
-        }
-    }
 }

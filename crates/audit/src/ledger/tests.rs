@@ -632,6 +632,99 @@ fn a_follower_of_nothing_sees_the_first_event() {
     assert_eq!(ids(&node.ledger.since(&mut followed).unwrap()), numbers(1..=2));
 }
 
+/// Reads on, and says the ids of what came.
+fn next_ids(node: &Node, followed: &mut Followed) -> Vec<String> {
+    std::iter::from_fn(|| node.ledger.next(followed).unwrap()).map(|r| r.event.id).collect()
+}
+
+#[test]
+fn following_goes_on_where_it_stopped() {
+    let node = Node::of_events_per_file(3);
+    let heads = node.append(1..=8);
+    for (at, head) in heads.iter().enumerate() {
+        let (mut followed, resumed) = node.ledger.follow_from(*head).unwrap();
+        assert_eq!(resumed, Resumed::Behind, "{at}");
+        let wanted = u32::try_from(at).unwrap() + 2..=8;
+        assert_eq!(next_ids(&node, &mut followed), numbers(wanted));
+        assert_eq!((followed.last(), followed.missed()), (Some(heads[7]), 0));
+    }
+    let (mut followed, _) = node.ledger.follow_from(heads[7]).unwrap();
+    node.append(9..=10);
+    assert_eq!(next_ids(&node, &mut followed), numbers(9..=10));
+    // What is not kept any more was missed.
+    node.append(11..=40);
+    let kept: u64 = node.ids()[0].parse().unwrap();
+    let first = u32::try_from(kept).unwrap();
+    let (mut followed, resumed) = node.ledger.follow_from(heads[3]).unwrap();
+    assert_eq!(resumed, Resumed::Later);
+    assert_eq!(next_ids(&node, &mut followed), numbers(first..=40));
+    assert_eq!(followed.missed(), kept - heads[3].seq - 1);
+    assert_eq!(followed.damaged(), 0);
+}
+
+#[test]
+fn following_of_another_ledger_begins_at_its_beginning() {
+    let node = Node::of_events_per_file(3);
+    let heads = node.append(1..=5);
+    let other = Node::of_events_per_file(3);
+    other.append(6..=7);
+    // A number that it has, one that it has not, and one of nothing.
+    for (node, head) in [(&other, heads[1]), (&other, heads[4])] {
+        let (mut followed, resumed) = node.ledger.follow_from(head).unwrap();
+        assert_eq!(resumed, Resumed::Another);
+        assert_eq!(next_ids(node, &mut followed), numbers(6..=7));
+        assert_eq!(followed.missed(), 0);
+    }
+    let none = Node::new(1 << 20);
+    let (mut followed, resumed) = none.ledger.follow_from(heads[0]).unwrap();
+    assert_eq!(resumed, Resumed::Another);
+    none.append(1..=1);
+    assert_eq!(next_ids(&none, &mut followed), numbers(1..=1));
+}
+
+#[test]
+fn a_follower_tells_what_it_missed_and_what_is_damaged() {
+    let node = Node::of_events_per_file(3);
+    node.append(1..=2);
+    let mut followed = node.ledger.follow().unwrap();
+    node.append(3..=40);
+    let seen = next_ids(&node, &mut followed);
+    // The rest of the file that is held open is read although it is deleted.
+    assert_eq!(seen, [numbers(3..=3), node.ids()].concat());
+    assert_eq!(followed.missed(), 38 - seen.len() as u64);
+    assert!(followed.missed() > 0);
+    // A torn line that is closed is no damage, another line is.
+    let missed = followed.missed();
+    node.extend(CURRENT, b"{\"seq\"");
+    node.append(41..=41);
+    assert!(next_ids(&node, &mut followed).ends_with(&numbers(41..=41)));
+    assert_eq!((followed.missed(), followed.damaged()), (missed, 0));
+    node.extend(CURRENT, b"{}\n");
+    assert_eq!(next_ids(&node, &mut followed), Vec::<String>::new());
+    assert_eq!((followed.missed(), followed.damaged()), (missed, 1));
+}
+
+#[test]
+fn a_follower_goes_on_with_a_ledger_that_began_anew_or_was_cut() {
+    let node = Node::new(1 << 20);
+    node.append(1..=4);
+    let mut followed = node.ledger.follow().unwrap();
+    assert_eq!(followed.last().unwrap().seq, 4);
+    for file in node.files() {
+        fs::remove_file(file).unwrap();
+    }
+    fs::remove_file(node.path("head")).unwrap();
+    node.append(5..=6);
+    assert_eq!(next_ids(&node, &mut followed), numbers(5..=6));
+    assert_eq!((followed.last().unwrap().seq, followed.missed()), (2, 0));
+    let file = OpenOptions::new().write(true).open(node.path(CURRENT)).unwrap();
+    file.set_len(0).unwrap();
+    assert_eq!(next_ids(&node, &mut followed), Vec::<String>::new());
+    node.append(7..=7);
+    // Behind a notice, which says that records are missing.
+    assert_eq!(next_ids(&node, &mut followed).last().unwrap(), "7");
+}
+
 #[test]
 fn a_filter_of_time_passes_over_old_files() {
     let node = Node::of_events_per_file(3);

@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use portcullis_report::feeds::{Feed as Read, FeedError, FeedFile, FeedLimits, Feeds};
+use portcullis_node::{DAMAGED_FEED, Lying, lying};
+use portcullis_report::feeds::{FeedFile, FeedLimits, Feeds};
 use portcullis_report::feeds::{read_feed, stored};
 use portcullis_store::{Annotated, Depth, VerdictStore};
 use portcullis_types::{Digest, Timestamp};
@@ -40,71 +41,11 @@ pub(super) fn run(context: &Context, command: &Feed) -> Result<Exit> {
 /// # Errors
 /// One that is there is damaged.
 pub(super) fn of_node(context: &Context) -> Result<Feeds> {
-    Feeds::open(&context.paths.feeds()).context(DAMAGED)
-}
-
-const DAMAGED: &str =
-    "a feed of this node is damaged: fetch it and run portcullis feed update FILE";
-
-/// A feed as it lies on the node.
-#[derive(Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Lying {
-    path: PathBuf,
-    name: Option<&'static str>,
-    #[schemars(with = "Option<portcullis_types::TimeSchema>")]
-    date: Option<Timestamp>,
-    /// CVEs that it lists.
-    rows: Option<usize>,
-    /// Since its date.
-    age_seconds: Option<i64>,
-    error: Option<String>,
-}
-
-impl Lying {
-    fn new(path: PathBuf, feed: Result<Read, FeedError>, now: Timestamp) -> Self {
-        let mut lying =
-            Self { path, name: None, date: None, rows: None, age_seconds: None, error: None };
-        match feed {
-            Ok(feed) => {
-                lying.name = Some(feed.name());
-                lying.date = Some(feed.date());
-                lying.rows = Some(feed.rows());
-                lying.age_seconds = Some(now.duration_since(feed.date()).as_secs());
-            }
-            Err(error) => {
-                lying.error = Some(format!("{DAMAGED}: {:#}", anyhow::Error::from(error)))
-            }
-        }
-        lying
-    }
-
-    /// Why it cannot be used.
-    pub(super) fn error(&self) -> Option<&str> {
-        self.error.as_deref()
-    }
-
-    /// `EPSS of 2026-11-20, 250,000 CVEs, 3 days old`, if it can be used.
-    pub(super) fn words(&self) -> Option<String> {
-        let (name, date, rows) = (self.name?, self.date?, self.rows?);
-        let age = match self.age_seconds? {
-            seconds if seconds < 0 => "of a time to come".to_owned(),
-            seconds if seconds < 2 * 86_400 => format!("{} hours old", seconds / 3600),
-            seconds => format!("{} days old", seconds / 86_400),
-        };
-        Some(format!("{name} of {}, {}, {age}", date.strftime("%F"), count(rows, "CVE")))
-    }
-}
-
-/// The feeds that lie on the node, usable or not.
-pub(super) fn lying(context: &Context) -> Vec<Lying> {
-    let now = Timestamp::now();
-    let all = stored(&context.paths.feeds()).into_iter();
-    all.map(|(path, feed)| Lying::new(path, feed, now)).collect()
+    Feeds::open(&context.paths.feeds()).context(DAMAGED_FEED)
 }
 
 fn status(context: &Context) -> Result<Exit> {
-    let feeds = lying(context);
+    let feeds = lying(&context.paths);
     context.print.print(&feeds, |out| {
         if feeds.is_empty() {
             let folder = context.paths.feeds();
@@ -113,7 +54,7 @@ fn status(context: &Context) -> Result<Exit> {
         for feed in &feeds {
             match feed.words() {
                 Some(words) => writeln!(out, "{words}\n  {}", feed.path.display())?,
-                None => writeln!(out, "{}", wrapped(feed.error().unwrap_or_default(), 2))?,
+                None => writeln!(out, "{}", wrapped(feed.error.as_deref().unwrap_or_default(), 2))?,
             }
         }
         Ok(())
@@ -185,7 +126,7 @@ fn update(context: &Context, files: &[PathBuf], fetch: &Fetch, force: bool) -> R
             [Some(new.name), new.other].into_iter().flatten().any(|name| path.ends_with(name))
         };
         match (feed, taken.iter().find(|(_, new)| is_for(new))) {
-            (feed, None) => kept.push(feed.context(DAMAGED)?),
+            (feed, None) => kept.push(feed.context(DAMAGED_FEED)?),
             // What is damaged is mended by what takes its place.
             (Err(_), Some(_)) => {}
             (Ok(feed), Some((file, new))) if new.feed.date() < feed.date() && !force => bail!(
@@ -285,7 +226,7 @@ fn report(context: &Context, stored: Vec<PathBuf>, annotated: Vec<Annotated>) ->
             }
         }
     }
-    let updated = Updated { stored, feeds: lying(context), images, changed, damaged };
+    let updated = Updated { stored, feeds: lying(&context.paths), images, changed, damaged };
     context.print.print(&updated, |out| {
         for words in updated.feeds.iter().filter_map(Lying::words) {
             writeln!(out, "{words}")?;

@@ -4,20 +4,18 @@ pub(super) mod lint;
 mod recorded;
 pub(super) mod template;
 
-use std::fs::{File, TryLockError};
 use std::io::Write;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use portcullis_gate::published;
+use portcullis_node::NodeSet;
 use portcullis_policy::lint::{Level, LintContext};
 use portcullis_policy::{Fault, PolicySet, ProtectionPolicy, schema};
 use portcullis_types::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::sources;
 use crate::args::{Global, Policy};
 use crate::context::Context;
 use crate::exit::Exit;
@@ -82,7 +80,7 @@ pub(in crate::commands) struct Checked {
 const SHOWN: usize = 20;
 
 impl Checked {
-    fn of(node: &sources::NodeSet) -> Self {
+    fn of(node: &NodeSet) -> Self {
         let warnings = node.warnings.clone();
         match &node.compiled {
             Ok(set) => Self {
@@ -126,7 +124,8 @@ fn lint_errors(set: &PolicySet) -> usize {
 }
 
 fn check(context: &Context, paths: &[PathBuf]) -> Result<Exit> {
-    let checked = Checked::of(&sources::node_set(context, &sources_of(context, paths))?);
+    let checked =
+        Checked::of(&portcullis_node::node_set(&context.paths, &sources_of(context, paths))?);
     context.print.print(&checked, |out| match checked.faults.len() {
         0 => {
             checked.write_warnings(out)?;
@@ -154,36 +153,9 @@ fn check(context: &Context, paths: &[PathBuf]) -> Result<Exit> {
 /// What becomes of a set that cannot be applied.
 const UNCHANGED: &str = "nothing is changed, the set in force goes on deciding";
 
-/// How long is waited for somebody else who changes the policies.
-const LOCK_BOUND: Duration = Duration::from_secs(10);
-
-/// Keeps others from changing or publishing the policies until it is dropped, so that what is read
-/// is what is published, in the order in which it was written.
-pub(super) fn lock(context: &Context) -> Result<File> {
-    let folder = context.policy_folder();
-    let lock = File::open(&folder)
-        .with_context(|| format!("cannot read the policy folder {}", folder.display()))?;
-    let until = Instant::now() + LOCK_BOUND;
-    loop {
-        match lock.try_lock() {
-            Ok(()) => return Ok(lock),
-            Err(TryLockError::WouldBlock) if Instant::now() < until => {
-                std::thread::sleep(Duration::from_millis(20));
-            }
-            Err(TryLockError::WouldBlock) => bail!(
-                "another portcullis is changing the policies in {}: try again when it is done",
-                folder.display()
-            ),
-            Err(TryLockError::Error(error)) => {
-                return Err(error).with_context(|| format!("cannot lock {}", folder.display()));
-            }
-        }
-    }
-}
-
 fn apply(context: &Context) -> Result<Exit> {
-    let _lock = lock(context)?;
-    let node = publish(context).context(UNCHANGED)?;
+    let lock = portcullis_node::lock(&context.paths)?;
+    let node = portcullis_node::publish(&context.paths, &lock).context(UNCHANGED)?;
     let checked = Checked::of(&node);
     let Ok(set) = node.compiled else {
         context.print.print(&checked, |out| {
@@ -203,19 +175,6 @@ fn apply(context: &Context) -> Result<Exit> {
         }
     })?;
     Ok(Exit::Done)
-}
-
-/// Puts the policy files and the VEX documents into force, unless they have faults: then nothing is
-/// changed.
-///
-/// # Errors
-/// If a file cannot be read or is not to be trusted, or the set cannot be published.
-pub(super) fn publish(context: &Context) -> Result<sources::NodeSet> {
-    let node = sources::node_set(context, &[context.policy_folder()])?;
-    if let Ok(set) = &node.compiled {
-        published::publish(&context.paths.published(), set)?;
-    }
-    Ok(node)
 }
 
 fn policies(number: usize) -> String {
@@ -265,7 +224,7 @@ fn list(context: &Context) -> Result<Exit> {
         policy_set: set.digest().to_string(),
         policies: set.policies().map(row).collect(),
         vex_statements: set.vex().statements().len(),
-        drift: drift(context, &set),
+        drift: portcullis_node::drift(&context.paths, &set),
     };
     context.print.print(&listed, |out| {
         let names = listed.policies.iter().map(|row| row.name.chars().count().min(63));
@@ -286,23 +245,6 @@ fn list(context: &Context) -> Result<Exit> {
         }
     })?;
     Ok(Exit::Done)
-}
-
-/// Says how the files differ from the set in force, if they do.
-pub(super) fn drift(context: &Context, in_force: &PolicySet) -> Option<String> {
-    let sources = sources::node_set(context, &[context.policy_folder()]);
-    match sources.map(|node| node.compiled) {
-        Err(error) => Some(format!("the policies and VEX documents cannot be read: {error:#}")),
-        Ok(Err(faults)) => Some(format!(
-            "the policy files have {}: run portcullis policy check",
-            count(faults.len(), "fault")
-        )),
-        Ok(Ok(set)) if set.digest() != in_force.digest() => Some(
-            "the policies and VEX documents differ from the set in force: run portcullis policy apply"
-                .into(),
-        ),
-        Ok(Ok(_)) => None,
-    }
 }
 
 fn show(context: &Context, name: &str) -> Result<Exit> {

@@ -38,7 +38,7 @@ const SCHEMAS: [(&str, Schema); 37] = [
     ("events verify", of::<events::verify::Verified>),
     ("events whitelist", of::<events::whitelist::Whitelisted>),
     ("explain", of::<explain::Answer<'static>>),
-    ("feed status", of::<Vec<feed::Lying>>),
+    ("feed status", of::<Vec<portcullis_node::Lying>>),
     ("feed update", of::<feed::Updated>),
     ("import", of::<Vec<import::Stored>>),
     ("policy apply", of::<policy::Checked>),

@@ -14,7 +14,6 @@ use portcullis_types::{
 };
 use serde::Deserialize;
 
-use super::sources;
 use crate::args::Start;
 use crate::context::Context;
 
@@ -178,7 +177,7 @@ fn read_bundle(folder: &Path) -> Result<Bundle> {
 
 /// The policies of a folder, with the VEX statements of this node.
 fn set_of(context: &Context, folder: &Path) -> Result<PolicySet> {
-    match sources::node_set(context, &[folder.to_owned()])?.compiled {
+    match portcullis_node::node_set(&context.paths, &[folder.to_owned()])?.compiled {
         Ok(set) => Ok(set),
         Err(faults) => {
             let all: Vec<String> = faults.iter().map(ToString::to_string).collect();

@@ -1,51 +1,22 @@
 //! `portcullis status`: is this node protected, and by what.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use anyhow::Result;
 use portcullis_gate::agent::{self, AgentStatus};
-use portcullis_gate::published;
-use portcullis_store::{Depth, VerdictStore};
-use portcullis_types::{Action, EventKind};
+use portcullis_node::{Lying, NodeState, Problem, ProblemKind, node_state};
+use portcullis_types::{Action, EventKind, with_causes};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::feed::{self, Lying};
-use super::policy;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::render::{count as count_of, wrapped};
 
-/// The states that HSS shows for a node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-enum State {
-    /// A policy is in force and the door is installed.
-    Protected,
-    /// The door is installed, no policy is in force.
-    EnabledNotConfigured,
-    /// No door is installed on this node.
-    Unprotected,
-    /// Installed, but something is broken.
-    Error,
-}
-
-impl State {
-    fn words(self) -> &'static str {
-        match self {
-            Self::Protected => "protected",
-            Self::EnabledNotConfigured => "enabled, not configured",
-            Self::Unprotected => "unprotected: no door is installed (run install.sh)",
-            Self::Error => "error",
-        }
-    }
-}
-
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(in crate::commands) struct Status {
-    state: State,
+    state: NodeState,
     node: String,
     policy_set: Option<String>,
     policies: Vec<String>,
@@ -61,34 +32,7 @@ pub(in crate::commands) struct Status {
 }
 
 pub(super) fn run(context: &Context) -> Result<Exit> {
-    let mut problems = Vec::new();
-    let mut policy_set = None;
-    let mut policies = Vec::new();
-    let mut vex_statements = 0;
-    let mut missing = false;
-    match published::load(&context.paths.published()) {
-        Ok(set) => {
-            policy_set = Some(set.digest().to_string());
-            policies = set.policies().map(|p| p.metadata.name.clone()).collect();
-            vex_statements = set.vex().statements().len();
-            problems.extend(policy::drift(context, &set));
-        }
-        Err(published::LoadError::Missing(_)) => missing = true,
-        Err(error) => problems.push(format!("{:#}", anyhow::Error::from(error))),
-    }
-    let broken = policy_set.is_none() && !missing;
-    let (verdicts, damaged_verdicts) = match context.store().list(Depth::Heads) {
-        Ok(listed) => {
-            let damaged = listed.iter().filter(|l| l.entry.is_err()).count();
-            (Some(listed.len()), damaged)
-        }
-        Err(error) => {
-            problems.push(format!("{:#}", anyhow::Error::from(error)));
-            (None, 0)
-        }
-    };
-    let feeds = feed::lying(context);
-    problems.extend(feeds.iter().filter_map(Lying::error).map(ToOwned::to_owned));
+    let mut node = node_state(&context.settings);
     let mut decisions = BTreeMap::new();
     match context.events().read() {
         Ok(read) => {
@@ -96,33 +40,26 @@ pub(super) fn run(context: &Context) -> Result<Exit> {
                 *decisions.entry(event.action).or_insert(0) += 1;
             }
         }
-        Err(error) => problems.push(format!("{:#}", anyhow::Error::from(error))),
-    }
-    let journal = Path::new("/run/systemd/journal/socket").exists();
-    if !journal {
-        problems.push("the journal's socket is not there: events go to the file alone".to_owned());
+        Err(error) if !node.has(ProblemKind::Ledger) => {
+            node.add(Problem::new(ProblemKind::Ledger, with_causes(&error)));
+        }
+        Err(_) => {}
     }
     // That there is none is no problem: doors go on without it.
     let agent = agent::status(&context.paths.agent()).ok();
-    let state = match (installed(context), broken) {
-        (false, _) => State::Unprotected,
-        (true, true) => State::Error,
-        (true, false) if policies.is_empty() => State::EnabledNotConfigured,
-        (true, false) => State::Protected,
-    };
     let status = Status {
-        state,
+        state: node.state,
         node: context.settings.node.clone(),
-        policy_set,
-        policies,
-        vex_statements,
-        feeds,
-        verdicts,
-        damaged_verdicts,
+        policy_set: node.policy_set,
+        policies: node.policies,
+        vex_statements: node.vex_statements,
+        feeds: node.feeds,
+        verdicts: node.verdicts,
+        damaged_verdicts: node.damaged_verdicts,
         decisions,
-        journal,
+        journal: node.journal,
         agent,
-        problems,
+        problems: node.problems.iter().map(Problem::to_string).collect(),
     };
     context.print.print(&status, |out| write_status(&status, out))?;
     Ok(Exit::Done)
@@ -143,11 +80,6 @@ fn write_agent(agent: &AgentStatus, out: &mut dyn std::io::Write) -> std::io::Re
             writeln!(out, "violations {containers} would be decided more strictly now")
         }
     }
-}
-
-/// Where `install.sh` puts the shim.
-fn installed(context: &Context) -> bool {
-    context.paths.root().join("usr/local/bin/containerd-shim-portcullis-v2").exists()
 }
 
 fn write_status(status: &Status, out: &mut dyn std::io::Write) -> std::io::Result<()> {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use portcullis_gate::published::{self, LoadError};
+use portcullis_node::{SourceError, VexFiles};
 use portcullis_policy::{VexAnswer, VexIndex};
 use portcullis_report::{VexDocument, vex_files};
 use portcullis_store::{Depth, Detail, VerdictStore};
@@ -22,7 +23,6 @@ use serde::Serialize;
 
 use super::events;
 use super::situation::{Judge, Situation};
-use super::sources::{self, VexFiles};
 use crate::args::{Vex, VexExplain};
 use crate::context::Context;
 use crate::exit::Exit;
@@ -63,7 +63,7 @@ impl From<VexDocument> for Document {
 }
 
 fn list(context: &Context) -> Result<Exit> {
-    let documents = sources::vex_of_node(context)?;
+    let documents = portcullis_node::vex_of_node(&context.paths)?;
     let drift = drift(context, &documents);
     let documents: Vec<_> = documents.into_iter().map(Document::from).collect();
     let listed = Listed { documents, drift };
@@ -111,7 +111,11 @@ fn drift(context: &Context, documents: &[VexDocument]) -> Option<String> {
     match published::load(&context.paths.published()) {
         Err(LoadError::Missing(_)) if documents.is_empty() => None,
         Err(error) => Some(format!("no statement is in force: {:#}", anyhow::Error::from(error))),
-        Ok(set) if sources::checkable(documents).eq(set.vex().statements().iter().cloned()) => None,
+        Ok(set)
+            if portcullis_node::checkable(documents).eq(set.vex().statements().iter().cloned()) =>
+        {
+            None
+        }
         Ok(_) => Some(
             "the documents differ from the statements in force: run portcullis policy apply".into(),
         ),
@@ -128,7 +132,7 @@ pub(in crate::commands) struct Checked {
 }
 
 impl Checked {
-    fn new(file: &Path, read: Result<VexDocument>) -> Self {
+    fn new(file: &Path, read: Result<VexDocument, SourceError>) -> Self {
         let mut checked = Self {
             file: file.to_owned(),
             format: None,
@@ -142,7 +146,7 @@ impl Checked {
                 checked.statements = document.statements.len();
                 checked.warnings = document.warnings;
             }
-            Err(error) => checked.error = Some(format!("{error:#}")),
+            Err(error) => checked.error = Some(format!("{:#}", anyhow::Error::from(error))),
         }
         checked
     }
@@ -247,7 +251,7 @@ struct Looked {
 }
 
 fn explain(context: &Context, args: &VexExplain) -> Result<Exit> {
-    let documents = sources::vex_of_node(context)?;
+    let documents = portcullis_node::vex_of_node(&context.paths)?;
     let mut notes: Vec<String> = drift(context, &documents).into_iter().collect();
     // An event's id has no hyphen, and those of vulnerabilities have one.
     let (ids, events): (Vec<&String>, Vec<&String>) =

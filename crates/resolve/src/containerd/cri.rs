@@ -51,6 +51,7 @@ pub(crate) enum Cri {
 pub(crate) struct Pod {
     pub(crate) namespace: String,
     pub(crate) name: String,
+    pub(crate) uid: String,
     pub(crate) labels: BTreeMap<String, String>,
 }
 
@@ -108,6 +109,7 @@ fn sandbox(json: &[u8], id: &str) -> Result<Pod, CriError> {
     Ok(Pod {
         namespace: named.namespace,
         name: named.name,
+        uid: named.uid,
         labels: config.labels.unwrap_or_default(),
     })
 }
@@ -179,6 +181,8 @@ struct RawMetadata {
     name: String,
     #[serde(default)]
     namespace: String,
+    #[serde(default)]
+    uid: String,
 }
 
 impl From<RawContainer> for ContainerMetadata {
@@ -203,9 +207,10 @@ impl From<RawContainer> for ContainerMetadata {
 fn pod_in_name(name: &str) -> Option<Pod> {
     let parts: Vec<&str> = name.split('_').collect();
     match parts.as_slice() {
-        [_, pod, namespace, _, _] => Some(Pod {
+        [_, pod, namespace, uid, _] => Some(Pod {
             namespace: (*namespace).to_owned(),
             name: (*pod).to_owned(),
+            uid: (*uid).to_owned(),
             labels: BTreeMap::new(),
         }),
         _ => None,
@@ -247,7 +252,7 @@ mod tests {
         assert_eq!(read.target, None);
         assert_eq!(read.asked.unwrap().to_string(), "docker.io/library/nginx:1.27");
         let pod = read.pod.unwrap();
-        assert_eq!((&*pod.name, &*pod.namespace), ("shop", "prod"));
+        assert_eq!((&*pod.name, &*pod.namespace, &*pod.uid), ("shop", "prod", "8f-1"));
     }
 
     #[test]
@@ -266,7 +271,7 @@ mod tests {
         let Ok(Cri::Sandbox(pod)) = read(&record(SANDBOX, json)) else {
             panic!("not a sandbox");
         };
-        assert_eq!((&*pod.namespace, &*pod.name), ("prod", "shop"));
+        assert_eq!((&*pod.namespace, &*pod.name, &*pod.uid), ("prod", "shop", "8f"));
         assert_eq!(pod.labels["tier"], "web");
 
         let mut both = record(SANDBOX, json);

@@ -104,6 +104,7 @@ fn take(found: Identified, resolved: &mut Resolved, notes: &mut Notes) {
 fn set_pod(resolved: &mut Resolved, pod: Pod) {
     resolved.namespace = pod.namespace;
     resolved.pod = pod.name;
+    resolved.pod_uid = pod.uid;
     resolved.pod_labels = pod.labels;
 }
 

@@ -47,18 +47,23 @@ pub(super) struct Metadata {
     pub(super) name: String,
     /// The pod's namespace, only in the sandbox's record.
     pub(super) namespace: String,
+    /// The pod's UID, likewise.
+    pub(super) uid: String,
 }
 
 /// Reads metadata that CRI-O or Podman wrote; their common member is `image-name`.
 pub(super) fn metadata(json: &str) -> Result<Metadata, DocumentError> {
-    let [pod_id, image_name, name, namespace, pod] =
-        members(json.as_bytes(), ["pod-id", "image-name", "metadata-name", "namespace", "pod"])?;
+    let [pod_id, image_name, name, namespace, uid, pod] = members(
+        json.as_bytes(),
+        ["pod-id", "image-name", "metadata-name", "namespace", "uid", "pod"],
+    )?;
     Ok(Metadata {
         pod_id: value(pod_id)?,
         is_sandbox: value(pod)?,
         image_name: value(image_name)?,
         name: value(name)?,
         namespace: value(namespace)?,
+        uid: value(uid)?,
     })
 }
 

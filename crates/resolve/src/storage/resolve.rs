@@ -268,6 +268,7 @@ impl<'a> Attempt<'a> {
         let Some(sandbox) = sandbox else { return };
         self.resolved.namespace = sandbox.namespace;
         self.resolved.pod = sandbox.name;
+        self.resolved.pod_uid = sandbox.uid;
         self.labels(found, &sandbox_id);
     }
 

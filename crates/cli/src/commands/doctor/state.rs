@@ -17,7 +17,6 @@ use portcullis_types::{
     Timestamp, with_causes,
 };
 
-use super::super::policy;
 use super::super::situation::{Judge, Situation};
 use super::finding::{Finding, Place, Severity};
 use super::ours::{Ours, Program, SHIM_PATH, WRAPPER};
@@ -191,7 +190,7 @@ pub(super) fn policies(context: &Context, out: &mut Vec<Finding>) {
                 context.settings.policy_invalid
             ))
             .remedy("portcullis policy apply"),
-        Ok(set) => match policy::drift(context, &set) {
+        Ok(set) => match portcullis_node::drift(&context.paths, &set) {
             Some(drift) => Finding::new(Severity::Warning, CHECK, drift)
                 .file("/etc/portcullis/policies")
                 .why("what is written there is not what decides")

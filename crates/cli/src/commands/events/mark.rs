@@ -3,8 +3,8 @@
 use std::io::Read;
 
 use anyhow::{Result, bail};
-use portcullis_audit::{Audit, new_id};
-use portcullis_types::{Action, Event, EventId, EventKind, Mark, Status, Timestamp};
+use portcullis_node::record_mark;
+use portcullis_types::{Event, EventId, EventKind, Mark, Status};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -67,30 +67,8 @@ pub(super) fn append(
     note: Option<String>,
 ) -> Result<Marked> {
     let mark = Mark { status, by: who(), note };
-    let why = mark.note.as_ref().map(|note| format!(": {note}")).unwrap_or_default();
-    let message =
-        plain(&format!("portcullis: event {}: {status} by {}{why}", decision.id, mark.by));
-    let event = Event {
-        mark: Some(mark.clone()),
-        decision: Some(decision.id.clone()),
-        ..Event::new(
-            new_id(),
-            Timestamp::now(),
-            EventKind::Mark,
-            Action::Allow,
-            message,
-            decision.request.clone(),
-            decision.image.clone(),
-        )
-    };
-    // Marks are few: the journal gets them even where it gets no allowed starts.
-    let audit = Audit::new(context.paths.events(), context.settings.max_event_bytes, true);
-    let outcome = audit.record(&event);
-    if !outcome.recorded.file {
-        let why = outcome.problems.join("; ");
-        bail!("event {} is not marked: the ledger does not take it: {why}", decision.id);
-    }
-    for problem in &outcome.problems {
+    let (event, problems) = record_mark(&context.settings, decision, mark.clone(), plain)?;
+    for problem in &problems {
         eprintln!("portcullis: the mark of event {} is in the ledger only: {problem}", decision.id);
     }
     Ok(Marked { event: decision.id.clone(), recorded_as: event.id, mark })

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use portcullis_gate::published;
+use portcullis_node::PoliciesLock;
 use portcullis_policy::document::WhitelistEntry;
 use portcullis_policy::yaml::{self, SourceFile};
 use portcullis_policy::{Fault, ImagePattern, PolicySet, ProtectionPolicy};
@@ -16,7 +17,6 @@ use serde::Serialize;
 
 use super::super::edit::{self, Edited, Entry};
 use super::super::situation::Judge;
-use super::super::{policy, sources};
 use super::decision_by_id;
 use super::mark::{self, Marked};
 use crate::args::Whitelist;
@@ -92,7 +92,7 @@ pub(super) fn run(context: &Context, args: &Whitelist) -> Result<Exit> {
     let entry =
         WhitelistEntry { image: image(&event)?, malware: args.malware, workload: args.workload };
     let policies = policies(&event, &args.policy)?;
-    let _lock = policy::lock(context)?;
+    let lock = portcullis_node::lock(&context.paths)?;
     let plan = plan(context, &event, &entry, &policies)?;
     let (would_be, would_say) = judged(context, &event, plan.set.clone())?;
     let mut done = Whitelisted {
@@ -119,7 +119,7 @@ pub(super) fn run(context: &Context, args: &Whitelist) -> Result<Exit> {
         if !args.yes && !asked(&done)? {
             bail!("nothing is changed");
         }
-        let set = carry_out(context, &plan.sources)?;
+        let set = carry_out(context, &plan.sources, &lock)?;
         done.policy_set = set.digest().to_string();
         done.applied = true;
     }
@@ -287,7 +287,7 @@ fn comment(event: &Event) -> String {
 
 fn read_sources(context: &Context) -> Result<Vec<Source>> {
     let mut sources = Vec::new();
-    for path in sources::yaml_files(&context.policy_folder())? {
+    for path in portcullis_node::yaml_files(&context.policy_folder())? {
         let old = trusted::read(&path, yaml::MAX_FILE_BYTES as u64).context("a policy file")?;
         sources.push(Source { path, new: old.clone(), old, policies: Vec::new() });
     }
@@ -361,14 +361,14 @@ fn asked(done: &Whitelisted) -> Result<bool> {
 }
 
 /// Writes the files and puts them into force; if anything fails, all files are put back.
-fn carry_out(context: &Context, sources: &[Source]) -> Result<PolicySet> {
+fn carry_out(context: &Context, sources: &[Source], lock: &PoliciesLock) -> Result<PolicySet> {
     let mut written = Vec::new();
     let mut write = || {
         for source in sources.iter().filter(|source| source.new != source.old) {
             edit::replace(&source.path, &source.old, &source.new)?;
             written.push(source);
         }
-        policy::publish(context)?.compiled.map_err(|faults| faulty(&faults))
+        portcullis_node::publish(&context.paths, lock)?.compiled.map_err(|faults| faulty(&faults))
     };
     write().map_err(|error| {
         let back = written.iter().rev().map(|s| edit::replace(&s.path, &s.new, &s.old));

@@ -13,7 +13,6 @@ use serde::Serialize;
 
 use super::recorded::{Recorded, recorded};
 use super::{policies, sources_of};
-use crate::commands::sources;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::render::{count, plain};
@@ -37,7 +36,9 @@ pub(super) fn run(
     since: Option<Timestamp>,
     strict: bool,
 ) -> Result<Exit> {
-    let linted = match sources::node_set(context, &sources_of(context, paths))?.compiled {
+    let linted = match portcullis_node::node_set(&context.paths, &sources_of(context, paths))?
+        .compiled
+    {
         Ok(set) => linted(context, &set, since),
         Err(faults) => {
             Linted { faults: faults.iter().map(Fault::to_string).collect(), ..Linted::default() }

@@ -97,7 +97,8 @@ fn a_pod_and_its_container() {
         let asked: Vec<_> = identity.names.iter().map(|n| n.reference.to_string()).collect();
         assert_eq!(asked, [image]);
         assert_eq!(resolved.kind, kind);
-        assert_eq!([&*resolved.namespace, &*resolved.pod], ["default", "p15923"]);
+        let pod = [&*resolved.namespace, &*resolved.pod, &*resolved.pod_uid];
+        assert_eq!(pod, ["default", "p15923", "u15923"]);
         assert_eq!(resolved.container, name);
         assert_eq!(resolved.pod_labels["app"], "x");
         assert!(resolved.pod_known);

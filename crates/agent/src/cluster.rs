@@ -1,0 +1,273 @@
+//! The node, as its part in the cluster asks it: its state, its policies, its ledger.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use anyhow::{Context as _, Result};
+use portcullis_audit::{Followed, Head, Ledger, Resumed};
+use portcullis_kubernetes::{
+    Access, Applied, Batch, Cluster, Fault, Node, NodeStatus, NodeStep, Policy, Shared, State,
+};
+use portcullis_node::{NodeState, RemotePolicy, apply_remote, node_state, record_mark};
+use portcullis_settings::Settings;
+use portcullis_types::{EventKind, Mark, with_causes};
+use serde_json::json;
+use tokio::sync::watch;
+
+/// The part in the cluster, which runs on a thread of its own.
+pub struct InCluster {
+    thread: JoinHandle<bool>,
+    stop: watch::Sender<bool>,
+    /// What happened so far, for metrics.
+    pub shared: Arc<Shared>,
+}
+
+impl InCluster {
+    /// Begins it.
+    ///
+    /// # Errors
+    /// A thread or the runtime cannot be made.
+    pub fn begin(cluster: Cluster, settings: Settings) -> Result<Self> {
+        let (stop, stopped) = watch::channel(false);
+        let shared = Arc::new(Shared::default());
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            // Each holds a policy, a status or a batch of events at most.
+            .max_blocking_threads(4)
+            .build()
+            .context("cannot make an async runtime")?;
+        let node = Arc::new(OfCluster::new(settings));
+        let given = shared.clone();
+        let thread = std::thread::Builder::new().name("cluster".to_owned()).spawn(move || {
+            match runtime.block_on(portcullis_kubernetes::run(cluster, node, given, stopped)) {
+                Ok(removed) => removed,
+                Err(error) => {
+                    log::error!("no part in the cluster: {}", with_causes(&error));
+                    false
+                }
+            }
+        });
+        Ok(Self { thread: thread.context("cannot start a thread")?, stop, shared })
+    }
+
+    /// Ends it, and tells whether the node is to be restored.
+    pub fn end(self) -> bool {
+        let _it_has_ended = self.stop.send(true);
+        self.thread.join().unwrap_or_else(|_| {
+            log::error!("a bug in portcullis: the part in the cluster panicked");
+            false
+        })
+    }
+}
+
+/// How to reach it by the command line.
+pub fn access(kubeconfig: Option<PathBuf>) -> Access {
+    kubeconfig.map_or(Access::InCluster, Access::File)
+}
+
+struct OfCluster {
+    settings: Settings,
+    ledger: Ledger,
+    /// Where following goes on, so that a position need not be looked for each time.
+    followed: Mutex<Option<(String, Followed)>>,
+}
+
+impl OfCluster {
+    fn new(settings: Settings) -> Self {
+        let ledger = Ledger::new(settings.paths().events(), settings.max_event_bytes);
+        Self { settings, ledger, followed: Mutex::default() }
+    }
+
+    /// From behind a position, and how many records were gone before.
+    fn from(&self, position: Option<&str>) -> Result<Followed, Fault> {
+        let Some(position) = position.filter(|position| !position.is_empty()) else {
+            return Ok(Followed::default());
+        };
+        let head = read_position(position)?;
+        let (followed, resumed) =
+            self.ledger.follow_from(head).map_err(|error| with_causes(&error))?;
+        if resumed == Resumed::Another {
+            log::warn!("the ledger is another one than before: it is told from its beginning");
+        }
+        Ok(followed)
+    }
+}
+
+fn read_position(text: &str) -> Result<Head, Fault> {
+    let parts = text
+        .split_once(' ')
+        .and_then(|(seq, hash)| Some(Head { seq: seq.parse().ok()?, hash: hash.parse().ok()? }));
+    parts.ok_or_else(|| format!("\"{text}\" is no place in the ledger"))
+}
+
+fn position_of(followed: &Followed) -> String {
+    followed.last().map(|head| format!("{} {}", head.seq, head.hash)).unwrap_or_default()
+}
+
+impl Node for OfCluster {
+    fn status(&self) -> NodeStatus {
+        let status = node_state(&self.settings);
+        NodeStatus {
+            state: match status.state {
+                NodeState::Protected => State::Protected,
+                NodeState::EnabledNotConfigured => State::EnabledNotConfigured,
+                NodeState::Unprotected => State::Unprotected,
+                NodeState::Error => State::Error,
+            },
+            policy_set: status.policy_set,
+            policies: status.policies,
+            problems: status.problems.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    fn apply(&self, policies: &[Policy]) -> Applied {
+        let policies: Vec<RemotePolicy> = policies.iter().map(document).collect();
+        match apply_remote(&self.settings.paths(), &policies) {
+            Ok(applied) => Applied { faults: applied.faults, failed: None },
+            Err(error) => Applied { failed: Some(with_causes(&error)), ..Applied::default() },
+        }
+    }
+
+    fn events(&self, after: Option<&str>, most: usize) -> Result<Batch, Fault> {
+        let mut held = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut followed = match held.take() {
+            Some((position, followed)) if after == Some(&*position) => followed,
+            _ => self.from(after)?,
+        };
+        let missed = followed.missed();
+        let mut events = Vec::new();
+        while events.len() < most
+            && let Some(entry) =
+                self.ledger.next(&mut followed).map_err(|error| with_causes(&error))?
+        {
+            events.push(entry.event);
+        }
+        let position = position_of(&followed);
+        let missed = followed.missed() - missed;
+        *held = Some((position.clone(), followed));
+        Ok(Batch { events, position, missed })
+    }
+
+    fn mark(&self, id: &str, mark: &Mark) -> Result<(), NodeStep> {
+        let read = self.ledger.read().map_err(|error| NodeStep::Later(with_causes(&error)))?;
+        let decision = read.events.iter().find(|event| event.id == id);
+        let Some(decision) = decision.filter(|event| event.kind == EventKind::Decision) else {
+            return Err(NodeStep::Never(format!("no decision on this node has the id {id}")));
+        };
+        let last =
+            read.events.iter().rev().find(|event| {
+                event.kind == EventKind::Mark && event.decision.as_deref() == Some(id)
+            });
+        if last.and_then(|event| event.mark.as_ref()).is_some_and(|last| last.status == mark.status)
+        {
+            return Ok(());
+        }
+        match record_mark(&self.settings, decision, mark.clone(), portcullis_policy::one_line) {
+            Ok((_, problems)) => {
+                for problem in problems {
+                    log::warn!("the mark of event {id} is in the ledger only: {problem}");
+                }
+                Ok(())
+            }
+            Err(error) => Err(NodeStep::Later(with_causes(&error))),
+        }
+    }
+}
+
+/// A policy of the cluster as a file of the node: JSON, which YAML is.
+fn document(policy: &Policy) -> RemotePolicy {
+    let document = json!({
+        "apiVersion": "portcullis.dev/v1alpha1",
+        "kind": "ProtectionPolicy",
+        "metadata": { "name": policy.name },
+        "spec": policy.spec,
+    });
+    let document = serde_json::to_string_pretty(&document).unwrap_or_default();
+    // A name may hold nothing that ends a comment: the API server takes only DNS names.
+    let name = policy.name.replace(|c: char| c.is_control(), "");
+    RemotePolicy {
+        name: policy.name.clone(),
+        text: format!(
+            "# Written by portcullisd. The cluster keeps this policy: kubectl edit protectionpolicy {name}\n{document}\n"
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use portcullis_audit::Audit;
+    use portcullis_settings::Paths;
+    use portcullis_types::{Action, Engine, Event, Identity, Request, Status, Timestamp};
+
+    fn node() -> (tempfile::TempDir, OfCluster, Audit) {
+        let root = tempfile::tempdir().unwrap();
+        let settings = Settings::default().below(root.path());
+        std::fs::create_dir_all(settings.paths().policies()).unwrap();
+        let audit = Audit::new(settings.paths().events(), settings.max_event_bytes, false);
+        (root, OfCluster::new(settings), audit)
+    }
+
+    fn event(id: &str) -> Event {
+        Event::new(
+            id.to_owned(),
+            Timestamp::now(),
+            EventKind::Decision,
+            Action::Allow,
+            String::new(),
+            Request::new(Engine::Containerd, "n", "c"),
+            Identity::unknown("test"),
+        )
+    }
+
+    #[test]
+    fn the_ledger_is_read_once_over_restarts() {
+        let (root, node, audit) = node();
+        assert_eq!(node.events(None, 10), Ok(Batch::default()));
+        for id in ["1", "2", "3"] {
+            audit.ledger().append(&event(id)).unwrap();
+        }
+        let ids = |batch: &Batch| batch.events.iter().map(|e| e.id.clone()).collect::<Vec<_>>();
+        let first = node.events(None, 2).unwrap();
+        assert_eq!(ids(&first), ["1", "2"]);
+        // What was read and not kept is read again.
+        assert_eq!(ids(&node.events(None, 2).unwrap()), ["1", "2"]);
+        let again = OfCluster::new(Settings::default().below(root.path()));
+        let second = again.events(Some(&first.position), 2).unwrap();
+        assert_eq!(ids(&second), ["3"]);
+        assert!(again.events(Some(&second.position), 2).unwrap().events.is_empty());
+        audit.ledger().append(&event("4")).unwrap();
+        assert_eq!(ids(&again.events(Some(&second.position), 2).unwrap()), ["4"]);
+        assert!(node.events(Some("garbage"), 2).is_err());
+    }
+
+    #[test]
+    fn a_mark_is_recorded_once() {
+        let (_root, node, audit) = node();
+        audit.ledger().append(&event("01A")).unwrap();
+        let mark = |status| Mark { status, by: "kubernetes".to_owned(), note: None };
+        for status in [Status::Handled, Status::Handled, Status::Ignored, Status::Ignored] {
+            node.mark("01A", &mark(status)).unwrap();
+        }
+        assert_eq!(audit.ledger().read().unwrap().events.len(), 3);
+        assert!(matches!(node.mark("01B", &mark(Status::Handled)), Err(NodeStep::Never(_))));
+    }
+
+    #[test]
+    fn a_policy_of_the_cluster_is_a_policy_of_the_node() {
+        let (root, node, _) = node();
+        let spec = json!({ "rules": [{ "class": "malware", "action": "block" }] });
+        let policy = Policy { name: "a.b".to_owned(), generation: 3, spec };
+        assert_eq!(node.apply(std::slice::from_ref(&policy)), Applied::default());
+        let status = node.status();
+        assert_eq!(status.policies, ["a.b"]);
+        let paths = Paths::below(root.path());
+        let text = std::fs::read_to_string(paths.policies().join("kubernetes.a.b.yaml")).unwrap();
+        assert!(text.starts_with("# Written by portcullisd."), "{text}");
+        let wrong = Policy { spec: json!({ "rules": 7 }), ..policy };
+        let applied = node.apply(&[wrong]);
+        assert!(applied.faults["a.b"].contains("spec.rules"), "{applied:?}");
+        assert_eq!(node.status().policy_set, status.policy_set);
+    }
+}

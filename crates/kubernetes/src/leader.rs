@@ -1,0 +1,389 @@
+//! One of the agents sums up, for each policy, on how many nodes it is in force: the one that holds
+//! the Lease. The others look at it every few minutes, and learn there how large the cluster is.
+
+use std::collections::BTreeMap;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::core::{DynamicObject, ObjectMeta};
+use kube::runtime::WatchStreamExt as _;
+use kube::runtime::watcher::{Config, Event, watcher};
+use kube::{Api, Client};
+use portcullis_types::Timestamp;
+use serde_json::json;
+use tokio::sync::watch;
+
+use crate::client::{Meaning, meaning, words};
+use crate::events::micro;
+use crate::node::State;
+use crate::objects::{
+    self, Condition, Failure, GROUP, MAX_TEXT, NodeProtectionStatus, PolicyStatus, cut,
+};
+use crate::pace::Waits;
+use crate::policies::{WATCH, watch_words};
+use crate::run::{Cluster, Shared};
+
+/// The Lease.
+const NAME: &str = "portcullis";
+/// Who has not renewed it for so long does not hold it any more.
+const DURATION: Duration = Duration::from_secs(300);
+/// How often it is renewed.
+const RENEW: Duration = Duration::from_secs(100);
+/// How often the others look at it, at most.
+const LOOK: Duration = Duration::from_secs(300);
+/// How long what nodes say is gathered, at least, before it is summed up.
+const GATHER: Duration = Duration::from_secs(3);
+/// And how much longer for each node.
+const GATHER_PER_NODE: Duration = Duration::from_millis(2);
+/// Most nodes whose faults a policy's status names.
+const MAX_FAILURES: usize = 10;
+
+/// Holds the Lease whenever nobody else does, and sums up as long as it is held.
+pub(crate) async fn lead(
+    client: Client,
+    cluster: Arc<Cluster>,
+    shared: Arc<Shared>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let api: Api<Lease> = Api::namespaced(client.clone(), &cluster.namespace);
+    let mut summing: Option<tokio::task::JoinHandle<()>> = None;
+    let mut waits = Waits::default();
+    loop {
+        let wait = match hold(&api, &cluster.node, &shared).await {
+            Ok(holds) => {
+                waits.succeeded();
+                shared.works("the lease");
+                shared.set_leads(holds);
+                match (holds, &summing) {
+                    (true, None) => {
+                        log::info!("this agent sums up what the nodes say of policies");
+                        summing = Some(tokio::spawn(sum_up(client.clone(), shared.clone())));
+                    }
+                    (false, Some(task)) => {
+                        task.abort();
+                        summing = None;
+                    }
+                    _ => {}
+                }
+                match holds {
+                    true => RENEW,
+                    false => LOOK.mul_f64(0.5 + fastrand::f64() / 2.0),
+                }
+            }
+            Err(error) => {
+                shared.trouble("the lease", &words(&error));
+                waits.after_failure()
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            _ = stop.changed() => break,
+        }
+    }
+    if let Some(task) = summing {
+        task.abort();
+        release(&api, &cluster.node).await;
+    }
+}
+
+/// Whether this agent holds the Lease from now on.
+async fn hold(api: &Api<Lease>, own: &str, shared: &Shared) -> Result<bool, kube::Error> {
+    let now = Timestamp::now();
+    let Some(mut lease) = api.get_opt(NAME).await? else {
+        let lease = Lease {
+            metadata: ObjectMeta { name: Some(NAME.to_owned()), ..ObjectMeta::default() },
+            spec: Some(held(own, now, now, 0)),
+        };
+        return taken(api.create(&PostParams::default(), &lease).await);
+    };
+    let spec = lease.spec.clone().unwrap_or_default();
+    let nodes_of = |lease: &Lease| {
+        let annotations = lease.metadata.annotations.as_ref()?;
+        annotations.get(&annotation())?.parse::<u32>().ok()
+    };
+    let is_own = spec.holder_identity.as_deref() == Some(own);
+    if !is_own && let Some(nodes) = nodes_of(&lease) {
+        shared.set_nodes(nodes);
+    }
+    let is_held = spec.holder_identity.as_deref().is_some_and(|holder| !holder.is_empty());
+    let renewed = spec.renew_time.as_ref().map_or(0, |time| time.0.as_second());
+    if is_held && !is_own && now.as_second() - renewed < DURATION.as_secs().cast_signed() {
+        return Ok(false);
+    }
+    let acquired = match &spec.acquire_time {
+        Some(time) if is_own => Timestamp::from_microsecond(time.0.as_microsecond()).unwrap_or(now),
+        _ => now,
+    };
+    let transitions = spec.lease_transitions.unwrap_or(0) + i32::from(!is_own);
+    lease.spec = Some(held(own, acquired, now, transitions));
+    let nodes = shared.counts().nodes.max(1);
+    lease.metadata.annotations.get_or_insert_default().insert(annotation(), nodes.to_string());
+    lease.metadata.managed_fields = None;
+    taken(api.replace(NAME, &PostParams::default(), &lease).await)
+}
+
+fn annotation() -> String {
+    format!("{GROUP}/nodes")
+}
+
+fn held(own: &str, acquired: Timestamp, now: Timestamp, transitions: i32) -> LeaseSpec {
+    LeaseSpec {
+        holder_identity: Some(own.to_owned()),
+        lease_duration_seconds: i32::try_from(DURATION.as_secs()).ok(),
+        acquire_time: Some(micro(acquired)),
+        renew_time: Some(micro(now)),
+        lease_transitions: Some(transitions),
+        ..LeaseSpec::default()
+    }
+}
+
+/// Who was quicker holds it.
+fn taken(result: Result<Lease, kube::Error>) -> Result<bool, kube::Error> {
+    match result {
+        Ok(_) => Ok(true),
+        Err(error) if meaning(&error) == Meaning::Conflict => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Lets another take it at once.
+async fn release(api: &Api<Lease>, own: &str) {
+    let Ok(Some(mut lease)) = api.get_opt(NAME).await else { return };
+    let spec = lease.spec.get_or_insert_default();
+    if spec.holder_identity.as_deref() == Some(own) {
+        spec.holder_identity = Some(String::new());
+        lease.metadata.managed_fields = None;
+        if let Err(error) = api.replace(NAME, &PostParams::default(), &lease).await {
+            log::info!("the lease is not given back: {}", words(&error));
+        }
+    }
+}
+
+/// Follows all nodes, and writes what they say together into the policies' status.
+async fn sum_up(client: Client, shared: Arc<Shared>) {
+    let nodes: Api<DynamicObject> = Api::all_with(client.clone(), &objects::nodes());
+    let policies: Api<DynamicObject> = Api::all_with(client, &objects::policies());
+    let config = Config::default().timeout(WATCH).any_semantic().page_size(500);
+    let mut events = pin!(watcher(nodes, config).backoff(Waits::default()));
+    let mut known: BTreeMap<String, NodeProtectionStatus> = BTreeMap::new();
+    let mut listed: Option<BTreeMap<String, NodeProtectionStatus>> = None;
+    let mut due: Option<tokio::time::Instant> = None;
+    let mut waits = Waits::default();
+    loop {
+        let wait = async {
+            match due {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        let gather = GATHER + GATHER_PER_NODE * u32::try_from(known.len()).unwrap_or(u32::MAX);
+        let soon = tokio::time::Instant::now() + gather;
+        tokio::select! {
+            event = events.next() => {
+                match event {
+                    None => return,
+                    Some(Err(error)) => {
+                        shared.trouble("the nodes", &watch_words(&error));
+                        continue;
+                    }
+                    Some(Ok(Event::Init)) => {
+                        listed = Some(BTreeMap::new());
+                        continue;
+                    }
+                    Some(Ok(Event::InitApply(object))) => {
+                        if let Some(listed) = &mut listed {
+                            insert(listed, object);
+                        }
+                        continue;
+                    }
+                    Some(Ok(Event::InitDone)) => {
+                        shared.works("the nodes");
+                        known = listed.take().unwrap_or_default();
+                    }
+                    Some(Ok(Event::Apply(object))) => insert(&mut known, object),
+                    Some(Ok(Event::Delete(object))) => {
+                        known.remove(&object.metadata.name.unwrap_or_default());
+                    }
+                }
+                shared.set_nodes(u32::try_from(known.len()).unwrap_or(u32::MAX));
+                due.get_or_insert(soon);
+            }
+            () = shared.summed.notified() => {
+                due.get_or_insert(soon);
+            }
+            () = wait => {
+                due = None;
+                for (name, policy) in shared.seen() {
+                    let Some(status) = changed(&policy, &known) else { continue };
+                    let patch = Patch::Merge(json!({ "status": status }));
+                    match policies.patch_status(&name, &PatchParams::default(), &patch).await {
+                        Ok(written) => {
+                            shared.saw(&written);
+                            shared.wrote();
+                            shared.works("the policies' status");
+                            waits.succeeded();
+                        }
+                        // It was deleted.
+                        Err(error) if meaning(&error) == Meaning::Absent => {}
+                        Err(error) => {
+                            shared.trouble("the policies' status", &words(&error));
+                            due = Some(tokio::time::Instant::now() + waits.after_failure());
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn insert(nodes: &mut BTreeMap<String, NodeProtectionStatus>, object: DynamicObject) {
+    let Some(name) = object.metadata.name else { return };
+    let status = object.data.get("status").cloned().unwrap_or_default();
+    // One that has not told of itself yet counts as a node all the same.
+    let status = serde_json::from_value(status).unwrap_or(NodeProtectionStatus {
+        state: State::Error,
+        policy_set: None,
+        policies: Vec::new(),
+        local_policies: Vec::new(),
+        problems: Vec::new(),
+        marks: BTreeMap::new(),
+        version: String::new(),
+    });
+    nodes.insert(name, status);
+}
+
+/// The status of a policy, if it is another one than it has.
+fn changed(
+    policy: &DynamicObject,
+    nodes: &BTreeMap<String, NodeProtectionStatus>,
+) -> Option<PolicyStatus> {
+    let present = policy.data.get("status").cloned().unwrap_or_default();
+    let present: PolicyStatus = serde_json::from_value(present).unwrap_or_default();
+    let name = policy.metadata.name.as_deref().unwrap_or_default();
+    let mut status = summed(name, policy.metadata.generation.unwrap_or(0), nodes);
+    let since = |condition: &Condition| {
+        let same = present.conditions.iter().find(|before| before.kind == condition.kind);
+        same.filter(|before| before.status == condition.status)
+            .map(|before| before.last_transition_time.clone())
+    };
+    for condition in &mut status.conditions {
+        condition.last_transition_time = since(condition).unwrap_or_else(|| {
+            Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default().to_string()
+        });
+    }
+    (status != present).then_some(status)
+}
+
+fn summed(
+    name: &str,
+    generation: i64,
+    nodes: &BTreeMap<String, NodeProtectionStatus>,
+) -> PolicyStatus {
+    let mut status = PolicyStatus {
+        observed_generation: generation,
+        nodes: i64::try_from(nodes.len()).unwrap_or(i64::MAX),
+        ..PolicyStatus::default()
+    };
+    for (node, said) in nodes {
+        let own = said.policies.iter().find(|policy| policy.name == name);
+        match own.filter(|policy| policy.generation == generation) {
+            Some(policy) if policy.in_force => status.in_force += 1,
+            Some(policy) => {
+                status.failing += 1;
+                let message = policy.message.clone().or_else(|| said.problems.first().cloned());
+                if status.failures.len() < MAX_FAILURES {
+                    let message = cut(&message.unwrap_or_default(), MAX_TEXT);
+                    status.failures.push(Failure { node: node.clone(), message });
+                }
+            }
+            None => {}
+        }
+    }
+    let (word, reason) = match (status.failing, status.in_force == status.nodes) {
+        (0, true) => ("True", "InForce"),
+        (0, false) => ("False", "Progressing"),
+        _ => ("False", "Faults"),
+    };
+    status.conditions.push(Condition {
+        kind: "Ready".to_owned(),
+        status: word.to_owned(),
+        reason: reason.to_owned(),
+        message: format!(
+            "in force on {} of {} nodes, {} with faults",
+            status.in_force, status.nodes, status.failing
+        ),
+        last_transition_time: String::new(),
+    });
+    status
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::objects::PolicyOnNode;
+
+    fn node(generation: i64, in_force: bool) -> NodeProtectionStatus {
+        NodeProtectionStatus {
+            state: State::Protected,
+            policy_set: None,
+            policies: vec![PolicyOnNode {
+                name: "p".to_owned(),
+                generation,
+                in_force,
+                message: (!in_force).then(|| "line 3: wrong".to_owned()),
+            }],
+            local_policies: Vec::new(),
+            problems: Vec::new(),
+            marks: BTreeMap::new(),
+            version: String::new(),
+        }
+    }
+
+    fn policy(generation: i64, status: serde_json::Value) -> DynamicObject {
+        let mut object = objects::object(&objects::policies(), "p", json!({ "status": status }));
+        object.metadata.generation = Some(generation);
+        object
+    }
+
+    #[test]
+    fn a_policy_is_ready_when_all_nodes_have_its_newest_generation() {
+        let mut nodes: BTreeMap<_, _> =
+            (0..3).map(|number| (format!("n{number}"), node(2, true))).collect();
+        let ready = |nodes: &BTreeMap<_, _>| {
+            let status = summed("p", 2, nodes);
+            (status.in_force, status.failing, status.conditions[0].reason.clone())
+        };
+        assert_eq!(ready(&nodes), (3, 0, "InForce".to_owned()));
+        nodes.insert("n1".to_owned(), node(1, true));
+        assert_eq!(ready(&nodes), (2, 0, "Progressing".to_owned()));
+        nodes.insert("n1".to_owned(), node(2, false));
+        assert_eq!(ready(&nodes), (2, 1, "Faults".to_owned()));
+        assert_eq!(summed("p", 2, &nodes).failures[0].node, "n1");
+    }
+
+    #[test]
+    fn what_is_known_is_not_written_again() {
+        let nodes = BTreeMap::from([("n".to_owned(), node(1, true))]);
+        let first = changed(&policy(1, json!(null)), &nodes).unwrap();
+        assert!(!first.conditions[0].last_transition_time.is_empty());
+        assert_eq!(changed(&policy(1, json!(first)), &nodes), None);
+        let mut older = first.clone();
+        older.conditions[0].last_transition_time = "2026-01-01T00:00:00Z".to_owned();
+        older.nodes = 7;
+        let second = changed(&policy(1, json!(older)), &nodes).unwrap();
+        // Ready it was before.
+        assert_eq!(second.conditions[0].last_transition_time, "2026-01-01T00:00:00Z");
+    }
+
+    #[test]
+    fn a_failing_cluster_has_a_status_of_bounded_size() {
+        let nodes: BTreeMap<_, _> =
+            (0..5000).map(|number| (format!("n{number}"), node(1, false))).collect();
+        let status = summed("p", 1, &nodes);
+        assert_eq!((status.failing, status.failures.len()), (5000, MAX_FAILURES));
+    }
+}

@@ -1,0 +1,99 @@
+//! What the node has to offer to its part in the cluster; the agent implements it.
+
+use std::collections::BTreeMap;
+
+use portcullis_types::{Event, Mark};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// The states of a node, in the words of `portcullis status`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// A policy is in force and the door is installed.
+    Protected,
+    /// The door is installed, no policy is in force.
+    EnabledNotConfigured,
+    /// No door is installed on this node.
+    Unprotected,
+    /// Installed, but something is broken.
+    Error,
+}
+
+/// How a node is protected now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeStatus {
+    /// Its state.
+    pub state: State,
+    /// Digest of the set in force.
+    pub policy_set: Option<String>,
+    /// Names of all policies in force.
+    pub policies: Vec<String>,
+    /// What is wrong.
+    pub problems: Vec<String>,
+}
+
+/// A policy of the cluster.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Policy {
+    /// Its name.
+    pub name: String,
+    /// Counts the changes of its spec.
+    pub generation: i64,
+    /// The spec as the API server has it.
+    pub spec: Value,
+}
+
+/// What became of the cluster's policies on the node.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// Policies that have faults; what was in force of them before is in force still.
+    pub faults: BTreeMap<String, String>,
+    /// Why nothing could be put into force at all.
+    pub failed: Option<String>,
+}
+
+/// Why the node did not do something, in words for people.
+pub type Fault = String;
+
+/// Events of the ledger.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Batch {
+    /// In the ledger's order.
+    pub events: Vec<Event>,
+    /// Where to go on, in words of the node's own.
+    pub position: String,
+    /// Events that were gone before they were read.
+    pub missed: u64,
+}
+
+/// What a node can be asked. All of it may take a moment and is called outside of the async runtime.
+pub trait Node: Send + Sync + 'static {
+    /// How it is protected.
+    fn status(&self) -> NodeStatus;
+
+    /// Puts exactly these policies of the cluster into force, beside those of the node's own files.
+    fn apply(&self, policies: &[Policy]) -> Applied;
+
+    /// At most so many events behind a position; `None` is the present end.
+    ///
+    /// # Errors
+    /// The ledger cannot be read now.
+    fn events(&self, after: Option<&str>, most: usize) -> Result<Batch, Fault>;
+
+    /// Writes what somebody said of an event into the ledger, unless the ledger says so already.
+    ///
+    /// # Errors
+    /// There is no such event, or nothing took the record.
+    fn mark(&self, event: &str, mark: &Mark) -> Result<(), NodeStep>;
+}
+
+/// Why a mark is not in the ledger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NodeStep {
+    /// It never will be.
+    Never(Fault),
+    /// It may be later.
+    Later(Fault),
+}

@@ -1,0 +1,302 @@
+//! What the node has yet to tell the cluster. It is saved with the place in the ledger up to which it
+//! was filled, so that nothing is told twice or forgotten over a restart.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use portcullis_types::{Event, EventKind, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::events::Told;
+use crate::report::{Row, Wanted};
+
+/// Most Events that are remembered, so that what comes again is counted.
+const MAX_TOLD: usize = 2000;
+/// Most results that wait in all namespaces together.
+const MAX_ROWS: usize = 5000;
+/// Most images of which it is remembered what was told last.
+const MAX_KNOWN: usize = 20_000;
+/// What comes again is told again after so long, in seconds.
+const TOLD_AGAIN_AFTER: i64 = 600;
+/// What did not come again is forgotten after so long, in seconds; the API server forgets an Event
+/// after an hour by itself.
+const FORGOTTEN_AFTER: i64 = 3600;
+/// An image's result is confirmed so often, in seconds.
+const CONFIRMED_AFTER: i64 = 86_400;
+/// Most bytes of the file.
+const MAX_FILE: u64 = 32 << 20;
+
+/// What waits, and where the ledger was read to.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Outbox {
+    /// Behind the last event that was taken in.
+    #[serde(default)]
+    pub(crate) position: Option<String>,
+    /// Events on pods, by their keys.
+    #[serde(default)]
+    told: BTreeMap<String, Told>,
+    /// What reports are to say, by namespace.
+    #[serde(default)]
+    reports: BTreeMap<String, Wanted>,
+    /// What was thrown away for lack of room, or was gone from the ledger.
+    #[serde(default)]
+    pub(crate) lost: u64,
+    /// What was told of an image in a namespace, and when.
+    #[serde(skip)]
+    known: BTreeMap<(String, String), (String, i64)>,
+    #[serde(skip)]
+    file: PathBuf,
+}
+
+impl Outbox {
+    /// What was saved there; empty if nothing was, or nothing that can be read.
+    pub(crate) fn open(file: &Path) -> Self {
+        let read = || -> io::Result<Self> {
+            if fs::metadata(file)?.len() > MAX_FILE {
+                return Err(io::Error::other("it is too large"));
+            }
+            Ok(serde_json::from_slice(&fs::read(file)?)?)
+        };
+        let outbox = match read() {
+            Ok(outbox) => outbox,
+            Err(error) => {
+                if error.kind() != io::ErrorKind::NotFound {
+                    log::warn!("{} is begun anew: {error}", file.display());
+                }
+                Self::default()
+            }
+        };
+        Self { file: file.to_owned(), ..outbox }
+    }
+
+    /// Saves it, whole or not at all.
+    pub(crate) fn save(&self) -> io::Result<()> {
+        if let Some(folder) = self.file.parent() {
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        }
+        let beside = self.file.with_extension("new");
+        let mut options = fs::OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(0o600);
+        let mut file = options.open(&beside)?;
+        file.write_all(&serde_json::to_vec(self)?)?;
+        file.sync_all()?;
+        fs::rename(&beside, &self.file)
+    }
+
+    /// Takes an event in.
+    pub(crate) fn take_in(&mut self, event: &Event) {
+        if let Some((key, told)) = Told::of(event) {
+            match self.told.get_mut(&key) {
+                Some(before) => before.again(told),
+                None => {
+                    self.told.insert(key, told);
+                }
+            }
+        }
+        if let Some((namespace, row)) = Row::of(event)
+            && !self.is_known(&namespace, &row)
+        {
+            self.reports.entry(namespace).or_default().rows.insert(row.key.clone(), row);
+        }
+        if event.kind == EventKind::Mark
+            && let (Some(mark), Some(decision)) = (&event.mark, &event.decision)
+            && !event.request.namespace.is_empty()
+        {
+            let report = self.reports.entry(event.request.namespace.clone()).or_default();
+            report.marks.insert(decision.clone(), mark.status);
+        }
+        self.bound(event.time);
+    }
+
+    fn is_known(&self, namespace: &str, row: &Row) -> bool {
+        let known = self.known.get(&(namespace.to_owned(), row.key.clone()));
+        known.is_some_and(|(says, at)| {
+            *says == row.says() && row.time.as_second() - at < CONFIRMED_AFTER
+        })
+    }
+
+    fn bound(&mut self, now: Timestamp) {
+        if self.told.len() > MAX_TOLD {
+            let forgotten = now.as_second() - FORGOTTEN_AFTER;
+            self.told.retain(|_, told| told.count > told.sent || told.last.as_second() > forgotten);
+        }
+        while self.told.len() > MAX_TOLD {
+            // What was told goes first, then the oldest that blocks nothing.
+            let order = |told: &Told| (told.count > told.sent, told.is_block, told.last);
+            let Some(key) =
+                self.told.iter().min_by_key(|(_, told)| order(told)).map(|(key, _)| key.clone())
+            else {
+                break;
+            };
+            if self.told.remove(&key).is_some_and(|told| told.count > told.sent) {
+                self.lost += 1;
+            }
+        }
+        let rows = |reports: &BTreeMap<String, Wanted>| -> usize {
+            reports.values().map(|wanted| wanted.rows.len() + wanted.marks.len()).sum()
+        };
+        while rows(&self.reports) > MAX_ROWS {
+            let Some(wanted) = self.reports.values_mut().max_by_key(|wanted| wanted.rows.len())
+            else {
+                break;
+            };
+            let oldest = wanted.rows.values().min_by_key(|row| row.time).map(|row| row.key.clone());
+            match oldest {
+                Some(key) => drop(wanted.rows.remove(&key)),
+                None => wanted.marks.clear(),
+            }
+            self.lost += 1;
+        }
+        if self.known.len() > MAX_KNOWN {
+            self.known.clear();
+        }
+    }
+
+    /// The Event that is to be told next: what blocks first, then the oldest.
+    pub(crate) fn next_event(&self, now: Timestamp) -> Option<(&str, &Told)> {
+        let due = |told: &&Told| match told.sent_at {
+            None => true,
+            Some(at) => {
+                told.count > told.sent && now.as_second() - at.as_second() >= TOLD_AGAIN_AFTER
+            }
+        };
+        let order = |told: &Told| (!told.is_block, told.first);
+        let next =
+            self.told.iter().filter(|(_, told)| due(told)).min_by_key(|(_, told)| order(told));
+        next.map(|(key, told)| (key.as_str(), told))
+    }
+
+    /// The API server knows of so many.
+    pub(crate) fn told(&mut self, key: &str, count: i32, now: Timestamp) {
+        if let Some(told) = self.told.get_mut(key) {
+            told.sent = count;
+            told.sent_at = Some(now);
+        }
+    }
+
+    /// The API server will never take it.
+    pub(crate) fn give_up(&mut self, key: &str) {
+        self.told.remove(key);
+        self.lost += 1;
+    }
+
+    /// A namespace whose report is to be written.
+    pub(crate) fn next_report(&self) -> Option<(String, Wanted)> {
+        let next = self.reports.iter().find(|(_, wanted)| !wanted.is_empty());
+        next.map(|(namespace, wanted)| (namespace.clone(), wanted.clone()))
+    }
+
+    /// A report says all of this; what has come since remains.
+    pub(crate) fn reported(&mut self, namespace: &str, done: &Wanted) {
+        let Some(wanted) = self.reports.get_mut(namespace) else { return };
+        wanted.rows.retain(|key, row| done.rows.get(key) != Some(row));
+        wanted.marks.retain(|id, status| done.marks.get(id) != Some(status));
+        if wanted.is_empty() {
+            self.reports.remove(namespace);
+        }
+        for row in done.rows.values() {
+            let told = (row.says(), row.time.as_second());
+            self.known.insert((namespace.to_owned(), row.key.clone()), told);
+        }
+    }
+
+    /// How much waits: Events, and results of reports.
+    pub(crate) fn waiting(&self) -> (usize, usize) {
+        let events = self.told.values().filter(|told| told.count > told.sent).count();
+        (events, self.reports.values().map(|wanted| wanted.rows.len() + wanted.marks.len()).sum())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn event(pod: usize, action: &str, second: i64) -> Event {
+        let digest = format!("sha256:{}", "a".repeat(64));
+        serde_json::from_value(json!({
+            "id": format!("01{pod}-{second}"), "time": Timestamp::from_second(second).unwrap(),
+            "kind": "decision", "action": action,
+            "message": "portcullis: because; see: portcullis explain x",
+            "image": { "surety": "bound", "chainId": digest, "config": digest },
+            "request": {
+                "engine": "containerd", "node": "n1", "containerId": "c", "kind": "container",
+                "namespace": "shop", "pod": format!("web-{pod}"), "podUid": "u", "container": "web",
+            },
+        }))
+        .unwrap()
+    }
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    #[test]
+    fn a_restart_neither_forgets_nor_repeats() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("agent/cluster.json");
+        let mut outbox = Outbox::open(&file);
+        outbox.take_in(&event(1, "alarm", 1000));
+        outbox.take_in(&event(2, "block", 1001));
+        outbox.position = Some("here".to_owned());
+        // What blocks is told first.
+        let (key, told) = outbox.next_event(at(1002)).unwrap();
+        assert_eq!((told.pod.as_str(), told.count), ("web-2", 1));
+        let key = key.to_owned();
+        outbox.told(&key, 1, at(1002));
+        outbox.save().unwrap();
+
+        let mut outbox = Outbox::open(&file);
+        assert_eq!(outbox.position.as_deref(), Some("here"));
+        let (key, told) = outbox.next_event(at(1003)).unwrap();
+        assert_eq!(told.pod, "web-1");
+        let key = key.to_owned();
+        outbox.told(&key, 1, at(1003));
+        assert!(outbox.next_event(at(9000)).is_none());
+        // One that comes again is told after a while, with its count.
+        outbox.take_in(&event(2, "block", 1004));
+        outbox.take_in(&event(2, "block", 1005));
+        assert!(outbox.next_event(at(1010)).is_none());
+        assert_eq!(outbox.next_event(at(1002 + TOLD_AGAIN_AFTER)).unwrap().1.count, 3);
+    }
+
+    #[test]
+    fn what_waits_is_bounded_and_what_is_lost_is_counted() {
+        let mut outbox = Outbox::default();
+        for pod in 0..MAX_TOLD + 50 {
+            let action = if pod < 10 { "block" } else { "alarm" };
+            outbox.take_in(&event(pod, action, 1000 + i64::try_from(pod).unwrap()));
+        }
+        assert_eq!((outbox.told.len(), outbox.lost), (MAX_TOLD, 50));
+        assert_eq!(outbox.told.values().filter(|told| told.is_block).count(), 10);
+    }
+
+    #[test]
+    fn an_image_that_was_told_of_is_not_told_again() {
+        let mut outbox = Outbox::default();
+        outbox.take_in(&event(1, "alarm", 1000));
+        let (namespace, wanted) = outbox.next_report().unwrap();
+        // One that comes while it is written remains.
+        outbox.take_in(&event(2, "block", 1001));
+        outbox.reported(&namespace, &wanted);
+        let (_, wanted) = outbox.next_report().unwrap();
+        assert_eq!(wanted.rows.len(), 1);
+        outbox.reported(&namespace, &wanted);
+        outbox.take_in(&event(3, "block", 1002));
+        assert!(outbox.next_report().is_none());
+        outbox.take_in(&event(3, "alarm", 1003));
+        assert!(outbox.next_report().is_some());
+    }
+
+    #[test]
+    fn a_damaged_file_is_begun_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("cluster.json");
+        fs::write(&file, "{").unwrap();
+        assert_eq!(Outbox::open(&file).waiting(), (0, 0));
+    }
+}

@@ -1,0 +1,70 @@
+//! Whether what was installed in the cluster is being removed from it, so that the node is to be
+//! restored; as opposed to an update, a drain or a restart, after which the agent comes again.
+//!
+//! `kubectl delete -k` removes the rights of the agent along with everything else, so that at its end
+//! it may not ask any more. But a watch goes on that was allowed when it began: a ConfigMap that is
+//! deleted with the rest, and does not change otherwise, is watched from the beginning.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use k8s_openapi::api::apps::v1::DaemonSet;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::core::PartialObjectMeta;
+use kube::runtime::WatchStreamExt as _;
+use kube::runtime::watcher::{Config, Event, watcher};
+use kube::{Api, Client};
+
+use crate::client::{Meaning, meaning, words};
+use crate::pace::Waits;
+use crate::policies::{WATCH, watch_words};
+use crate::run::{Cluster, Shared};
+
+/// How long the API server may take to say whether the DaemonSet is there.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Watches the ConfigMap that bears the DaemonSet's name.
+pub(crate) async fn follow(client: Client, cluster: Arc<Cluster>, shared: Arc<Shared>) {
+    let Some(name) = &cluster.daemonset else { return };
+    let api: Api<PartialObjectMeta<ConfigMap>> = Api::namespaced(client, &cluster.namespace);
+    let config =
+        Config::default().timeout(WATCH).any_semantic().fields(&format!("metadata.name={name}"));
+    let mut events = pin!(watcher(api, config).backoff(Waits::default()));
+    let mut is_there = false;
+    let mut listed = false;
+    while let Some(event) = events.next().await {
+        match event {
+            Err(error) => shared.trouble("the installation", &watch_words(&error)),
+            Ok(Event::Init) => listed = false,
+            Ok(Event::InitApply(_)) => listed = true,
+            Ok(Event::InitDone) => {
+                shared.works("the installation");
+                // One that was never there is no sign.
+                shared.set_removed(is_there && !listed);
+                is_there |= listed;
+            }
+            Ok(Event::Apply(_)) => {
+                is_there = true;
+                shared.set_removed(false);
+            }
+            Ok(Event::Delete(_)) => shared.set_removed(is_there),
+        }
+    }
+}
+
+/// What the DaemonSet says, or what was seen before, if it may not be asked any more.
+pub(crate) async fn is_removed(client: &Client, cluster: &Cluster, shared: &Shared) -> bool {
+    let Some(name) = &cluster.daemonset else { return false };
+    let api: Api<DaemonSet> = Api::namespaced(client.clone(), &cluster.namespace);
+    match tokio::time::timeout(PATIENCE, api.get_metadata(name)).await {
+        Ok(Ok(daemonset)) => daemonset.metadata.deletion_timestamp.is_some(),
+        Ok(Err(error)) if meaning(&error) == Meaning::Absent => true,
+        Ok(Err(error)) => {
+            log::info!("the DaemonSet cannot be asked for: {}", words(&error));
+            shared.is_removed()
+        }
+        Err(_) => shared.is_removed(),
+    }
+}

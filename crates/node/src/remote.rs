@@ -1,0 +1,360 @@
+//! Policies that somebody else keeps, a cluster: written beside the files of people, under names of
+//! their own, and put into force with them.
+//!
+//! One of them that has a fault changes nothing of what was in force of it before, and nothing of the
+//! others; so a mistake in one object of a cluster stops no change of another.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use portcullis_policy::{Fault, PolicySet};
+use portcullis_settings::Paths;
+use portcullis_types::Digest;
+
+use crate::publish::{LockError, PublishError, lock, publish};
+use crate::sources::{SourceError, node_set, yaml_files};
+
+/// What the names of these files begin with, in the folder of the policies.
+pub const PREFIX: &str = "kubernetes.";
+/// Longest name of a policy that becomes a file's.
+const MAX_NAME: usize = 200;
+/// Where they are looked at before they are put beside the others.
+const STAGE: &str = "var/lib/portcullis/agent/policies";
+
+/// A policy of somebody else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RemotePolicy {
+    /// Its name.
+    pub name: String,
+    /// The document, YAML.
+    pub text: String,
+}
+
+/// Why none of them could be put into force. What was in force stays so.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RemoteError {
+    /// Somebody else is at the policies.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// What stands there already cannot be read.
+    #[error(transparent)]
+    Sources(#[from] SourceError),
+    /// The set cannot be published.
+    #[error(transparent)]
+    Publish(#[from] PublishError),
+    /// The files of people have faults.
+    #[error("the node's own policy files have faults, mend them first: {0}")]
+    Local(String),
+    /// A file cannot be written.
+    #[error("cannot write {path}")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// What became of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RemoteApplied {
+    /// The digest of the set in force.
+    pub policy_set: Option<Digest>,
+    /// Those that have faults, by name.
+    pub faults: BTreeMap<String, String>,
+}
+
+/// Puts exactly these policies into force beside those in people's files.
+///
+/// # Errors
+/// [`RemoteError`]: nothing has changed then. A fault of one of these policies is no error.
+pub fn apply_remote(
+    paths: &Paths,
+    policies: &[RemotePolicy],
+) -> Result<RemoteApplied, RemoteError> {
+    let lock = lock(paths)?;
+    let folder = paths.policies();
+    let (theirs, local): (Vec<PathBuf>, Vec<PathBuf>) =
+        yaml_files(&folder)?.into_iter().partition(|file| is_remote(file));
+    let stage = Stage::new(paths)?;
+    let mut candidates: BTreeMap<PathBuf, Candidate<'_>> = BTreeMap::new();
+    for policy in policies {
+        let name = file_name(&policy.name);
+        let file = stage.write(&name, policy.text.as_bytes())?;
+        let before = folder.join(&name);
+        let before = theirs.contains(&before).then_some(before);
+        candidates.insert(file, Candidate { policy, name, before, state: State::New });
+    }
+    let mut faults = BTreeMap::new();
+    loop {
+        let used = candidates.iter().filter_map(|(staged, candidate)| match candidate.state {
+            State::New => Some(staged.clone()),
+            State::Before => candidate.before.clone(),
+            State::Neither => None,
+        });
+        let files: Vec<PathBuf> = local.iter().cloned().chain(used).collect();
+        match node_set(paths, &files)?.compiled {
+            Ok(_) => break,
+            Err(found) => {
+                let mut blamed = false;
+                for (staged, candidate) in &mut candidates {
+                    let file = match candidate.state {
+                        State::New => staged,
+                        State::Before => match &candidate.before {
+                            Some(before) => before,
+                            None => continue,
+                        },
+                        State::Neither => continue,
+                    };
+                    let own: Vec<&Fault> =
+                        found.iter().filter(|fault| is_about(fault, file, candidate)).collect();
+                    let Some(first) = own.first() else { continue };
+                    blamed = true;
+                    faults
+                        .entry(candidate.policy.name.clone())
+                        .or_insert_with(|| words(first, own.len(), file, &candidate.name));
+                    candidate.state = match (candidate.state, &candidate.before) {
+                        (State::New, Some(_)) => State::Before,
+                        _ => State::Neither,
+                    };
+                }
+                if !blamed {
+                    let first = found.first().map(ToString::to_string).unwrap_or_default();
+                    return Err(RemoteError::Local(first));
+                }
+            }
+        }
+    }
+    // All is well with them together, so each file may be put in its place.
+    let mut kept = BTreeSet::new();
+    for candidate in candidates.values() {
+        let place = folder.join(&candidate.name);
+        match candidate.state {
+            State::New => {
+                put(&place, candidate.policy.text.as_bytes())?;
+                kept.insert(place);
+            }
+            State::Before => {
+                kept.insert(place);
+            }
+            State::Neither => {}
+        }
+    }
+    for gone in theirs.iter().filter(|file| !kept.contains(*file)) {
+        fs::remove_file(gone)
+            .map_err(|source| RemoteError::Write { path: gone.clone(), source })?;
+    }
+    let published = publish(paths, &lock)?;
+    match published.compiled {
+        Ok(set) => Ok(RemoteApplied { policy_set: Some(digest(&set)), faults }),
+        // Somebody edited a file between the two looks.
+        Err(found) => {
+            Err(RemoteError::Local(found.first().map(ToString::to_string).unwrap_or_default()))
+        }
+    }
+}
+
+fn digest(set: &PolicySet) -> Digest {
+    set.digest().clone()
+}
+
+/// A policy that is about to be put into force.
+struct Candidate<'p> {
+    policy: &'p RemotePolicy,
+    name: String,
+    /// The file in which it stood before.
+    before: Option<PathBuf>,
+    state: State,
+}
+
+/// Which text of a policy counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    New,
+    Before,
+    Neither,
+}
+
+/// Whether a file of the policies' folder is one of these.
+pub fn is_remote(file: &Path) -> bool {
+    file.file_name().is_some_and(|name| name.to_string_lossy().starts_with(PREFIX))
+}
+
+fn file_name(policy: &str) -> String {
+    let is_name = policy.len() <= MAX_NAME
+        && !policy.is_empty()
+        && policy.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.'));
+    match is_name {
+        true => format!("{PREFIX}{policy}.yaml"),
+        // Kubernetes has names that are too long for a file with something around them.
+        false => format!("{PREFIX}{}.yaml", Digest::of(policy.as_bytes()).hex()),
+    }
+}
+
+fn is_about(fault: &Fault, file: &Path, candidate: &Candidate<'_>) -> bool {
+    match &fault.place {
+        Some(place) => Path::new(&place.file) == file,
+        None => fault.policy.as_deref() == Some(&*candidate.policy.name),
+    }
+}
+
+/// A fault without the place of the staged file, which means nothing to whoever edits an object.
+fn words(fault: &Fault, faults: usize, file: &Path, name: &str) -> String {
+    let text = fault.to_string().replace(&file.display().to_string(), name);
+    match faults - 1 {
+        0 => text,
+        more => format!("{text} (and {})", crate::count(more, "fault")),
+    }
+}
+
+/// A folder in which policies are looked at; gone when it is dropped.
+struct Stage(PathBuf);
+
+impl Stage {
+    fn new(paths: &Paths) -> Result<Self, RemoteError> {
+        let folder = paths.root().join(STAGE);
+        let wrong = |source| RemoteError::Write { path: folder.clone(), source };
+        match fs::remove_dir_all(&folder) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(wrong(error)),
+            _ => {}
+        }
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(wrong)?;
+        Ok(Self(folder))
+    }
+
+    fn write(&self, name: &str, text: &[u8]) -> Result<PathBuf, RemoteError> {
+        let path = self.0.join(name);
+        match write(&path, text) {
+            Ok(()) => Ok(path),
+            Err(source) => Err(RemoteError::Write { path, source }),
+        }
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        let _the_next_one_clears_it = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn write(path: &Path, text: &[u8]) -> io::Result<()> {
+    let mut options = File::options();
+    let mut file = options.write(true).create_new(true).mode(0o644).open(path)?;
+    file.write_all(text)?;
+    file.sync_all()
+}
+
+/// Puts a file in its place, unless it stands there already.
+fn put(place: &Path, text: &[u8]) -> Result<(), RemoteError> {
+    if fs::read(place).is_ok_and(|present| present == text) {
+        return Ok(());
+    }
+    // Hidden, so that it is no policy yet.
+    let name = place.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let beside = place.with_file_name(format!(".{name}.new"));
+    let written = (|| {
+        match fs::remove_file(&beside) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        write(&beside, text)?;
+        fs::rename(&beside, place)
+    })();
+    written.map_err(|source| RemoteError::Write { path: place.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy(name: &str, action: &str) -> RemotePolicy {
+        let text = format!(
+            "# kept elsewhere\n{{\"apiVersion\": \"portcullis.dev/v1alpha1\", \"kind\": \"ProtectionPolicy\",\n\
+             \"metadata\": {{\"name\": \"{name}\"}}, \"spec\": {{\"rules\": [\n\
+             {{\"class\": \"malware\", \"action\": \"{action}\"}}]}}}}\n"
+        );
+        RemotePolicy { name: name.to_owned(), text }
+    }
+
+    fn installation() -> (tempfile::TempDir, Paths) {
+        let root = tempfile::tempdir().unwrap();
+        let paths = Paths::below(root.path());
+        fs::create_dir_all(paths.policies()).unwrap();
+        fs::write(paths.policies().join("own.yaml"), policy("own", "alarm").text).unwrap();
+        (root, paths)
+    }
+
+    fn in_force(paths: &Paths) -> Vec<String> {
+        let set = portcullis_gate::published::load(&paths.published()).unwrap();
+        set.policies()
+            .map(|policy| {
+                format!("{} {}", policy.metadata.name, policy.spec.rules[0].action.as_str())
+            })
+            .collect()
+    }
+
+    #[test]
+    fn they_are_put_into_force_beside_the_nodes_own_and_taken_out_again() {
+        let (_root, paths) = installation();
+        let all = [policy("a", "block"), policy("b", "alarm")];
+        let applied = apply_remote(&paths, &all).unwrap();
+        assert!(applied.faults.is_empty(), "{applied:?}");
+        assert_eq!(in_force(&paths), ["a block", "b alarm", "own alarm"]);
+        assert_eq!(apply_remote(&paths, &all).unwrap(), applied);
+        apply_remote(&paths, &[policy("b", "block")]).unwrap();
+        assert_eq!(in_force(&paths), ["b block", "own alarm"]);
+        apply_remote(&paths, &[]).unwrap();
+        assert_eq!(in_force(&paths), ["own alarm"]);
+        let left: Vec<_> = fs::read_dir(paths.policies()).unwrap().collect();
+        assert_eq!(left.len(), 1, "{left:?}");
+    }
+
+    #[test]
+    fn a_fault_keeps_what_was_in_force_of_its_policy_and_stops_no_other() {
+        let (_root, paths) = installation();
+        apply_remote(&paths, &[policy("a", "block"), policy("b", "alarm")]).unwrap();
+        let new = [policy("a", "shrug"), policy("b", "block"), policy("c", "nod")];
+        let applied = apply_remote(&paths, &new).unwrap();
+        assert_eq!(applied.faults.keys().collect::<Vec<_>>(), ["a", "c"]);
+        let words = &applied.faults["a"];
+        assert!(words.starts_with("kubernetes.a.yaml:") && words.contains("shrug"), "{words}");
+        assert_eq!(in_force(&paths), ["a block", "b block", "own alarm"]);
+        // Mended.
+        let applied = apply_remote(&paths, &[policy("a", "alarm"), policy("c", "alarm")]).unwrap();
+        assert!(applied.faults.is_empty());
+        assert_eq!(in_force(&paths), ["a alarm", "c alarm", "own alarm"]);
+    }
+
+    #[test]
+    fn a_name_that_the_node_has_already_is_a_fault_of_the_clusters_policy() {
+        let (_root, paths) = installation();
+        let applied =
+            apply_remote(&paths, &[policy("own", "block"), policy("z", "block")]).unwrap();
+        assert_eq!(applied.faults.keys().collect::<Vec<_>>(), ["own"]);
+        assert_eq!(in_force(&paths), ["own alarm", "z block"]);
+    }
+
+    #[test]
+    fn faults_of_the_nodes_own_files_leave_everything_as_it_is() {
+        let (_root, paths) = installation();
+        apply_remote(&paths, &[policy("a", "block")]).unwrap();
+        fs::write(paths.policies().join("own.yaml"), "kind: [").unwrap();
+        let error = apply_remote(&paths, &[policy("a", "alarm")]).unwrap_err().to_string();
+        assert!(error.contains("own.yaml"), "{error}");
+        assert_eq!(in_force(&paths), ["a block", "own alarm"]);
+    }
+
+    #[test]
+    fn every_name_of_kubernetes_has_a_file() {
+        assert_eq!(file_name("prod.web-1"), "kubernetes.prod.web-1.yaml");
+        for name in ["a".repeat(253), "../../etc/passwd".to_owned(), String::new()] {
+            let file = file_name(&name);
+            assert!(file.len() < 100 && !file.contains('/'), "{file}");
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Portcullis in a real cluster of one node: what `kubectl apply -k` brings, what pods meet, what the
+//! cluster hears of it, and that `kubectl delete -k` leaves the node as it was.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests are tests")]
+
+mod stage;
+
+use portcullis_integration::cluster::NODE;
+use serde_json::{Value, json};
+use stage::{Stage, pod};
+
+/// Refuses what is critical and has a fix, alarms of what is medium.
+const POLICY: &str = r#"
+apiVersion: portcullis.dev/v1alpha1
+kind: ProtectionPolicy
+metadata: { name: production }
+spec:
+  description: Refuse what is critical and can be mended.
+  rules:
+    - { class: vulnerability, severity: [critical], fixable: true, action: block }
+    - { class: vulnerability, severity: [medium], action: alarm }
+"#;
+
+#[test]
+fn a_cluster_under_protection() {
+    let stage = Stage::start();
+    let cluster = &stage.cluster;
+    let before = stage.files();
+
+    stage.install();
+    stage.know_images();
+    cluster.apply(POLICY).unwrap();
+    cluster
+        .wait_until("the policy is in force on the node", || {
+            let policy = cluster.get(&["protectionpolicy", "production"])?;
+            Ok(policy["status"]["inForce"] == 1 && policy["status"]["nodes"] == 1)
+        })
+        .unwrap();
+    let policy = cluster.get(&["protectionpolicy", "production"]).unwrap();
+    assert_eq!(policy["status"]["conditions"][0]["status"], "True", "{policy:#}");
+    let protection = cluster.get(&["nodeprotection", NODE]).unwrap();
+    assert_eq!(protection["status"]["state"], "protected", "{protection:#}");
+    let of_node = stage.portcullis(&["--output", "json", "status"]);
+    let of_node: Value = serde_json::from_str(&of_node).unwrap();
+    assert_eq!(protection["status"]["policySet"], of_node["policySet"]);
+
+    // A pod of each kind, under the RuntimeClass, scheduled as pods are.
+    for (name, image) in [("good", &stage.good), ("odd", &stage.odd), ("bad", &stage.bad)] {
+        cluster.apply(&pod("shop", name, &image.name)).unwrap();
+    }
+    cluster
+        .wait_until("two pods run and one is refused", || {
+            let phase = |name| stage.phase("shop", name);
+            Ok(phase("good")? == "Running"
+                && phase("odd")? == "Running"
+                && stage.refusal("shop", "bad")?.contains("portcullis: blocked: "))
+        })
+        .unwrap();
+    let refusal = stage.refusal("shop", "bad").unwrap();
+    assert!(refusal.contains("CVE-2024-3094"), "{refusal}");
+
+    // What `kubectl describe pod` shows.
+    for (name, reason) in [("odd", "PortcullisAlarm"), ("bad", "PortcullisBlocked")] {
+        stage.wait_for_event("shop", name, reason);
+        let described =
+            cluster.kubectl(&["describe", "pod", "-n", "shop", name]).ok().unwrap().text();
+        assert!(described.contains(reason), "{described}");
+    }
+    assert!(stage.events("shop", "good").is_empty());
+    let blocked = stage.wait_for_event("shop", "bad", "PortcullisBlocked");
+    let id =
+        blocked["metadata"]["annotations"]["portcullis.dev/event"].as_str().unwrap().to_owned();
+
+    // The report of the namespace.
+    cluster
+        .wait_until("the report has all three", || Ok(stage.results("shop")?.len() == 3))
+        .unwrap();
+    let words: Vec<(String, String)> = stage
+        .results("shop")
+        .unwrap()
+        .iter()
+        .map(|result| {
+            let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+            (text(&result["resources"][0]["name"]), text(&result["result"]))
+        })
+        .collect();
+    for (pod, result) in [("good", "pass"), ("odd", "warn"), ("bad", "fail")] {
+        let wanted = (pod.to_owned(), result.to_owned());
+        assert!(words.contains(&wanted), "{words:?}");
+    }
+
+    // The ledger and the journal tell the same.
+    let shown: Value =
+        serde_json::from_str(&stage.portcullis(&["--output", "json", "events", "show", &id]))
+            .unwrap();
+    assert!(shown.to_string().contains("\"pod\":\"bad\""), "{shown:#}");
+    let entries = cluster.journal().since("portcullis", &Default::default()).unwrap();
+    let told = |entry: &Value| entry.to_string().contains(&id);
+    assert!(entries.iter().any(told), "the journal does not have {id}");
+
+    // Handled, by kubectl.
+    let marks =
+        json!({ "spec": { "marks": { id.clone(): { "status": "handled", "note": "seen" } } } });
+    cluster
+        .kubectl(&["patch", "nodeprotection", NODE, "--type=merge", "-p", &marks.to_string()])
+        .ok()
+        .unwrap();
+    cluster
+        .wait_until("the mark is in the ledger and told", || {
+            let protection = cluster.get(&["nodeprotection", NODE])?;
+            let told = protection["status"]["marks"][&id]["status"] == "handled";
+            let list = stage.portcullis(&["events", "list", "--status", "handled"]);
+            Ok(told && list.contains("bad"))
+        })
+        .unwrap();
+
+    // Whitelisted, by an edit of the policy: the next start goes well.
+    let whitelist = json!({ "spec": { "whitelist": [{ "image": stage.bad.name }] } });
+    let patch = ["patch", "protectionpolicy", "production", "--type=merge", "-p"];
+    cluster.kubectl(&[&patch[..], &[&whitelist.to_string()]].concat()).ok().unwrap();
+    cluster
+        .wait_until("the refused pod runs", || Ok(stage.phase("shop", "bad")? == "Running"))
+        .unwrap();
+
+    // A fault of a policy is told where it was made, and changes nothing.
+    let wrong = json!({ "spec": { "rules": [{ "when": "image.created <", "action": "block" }] } });
+    cluster.kubectl(&[&patch[..], &[&wrong.to_string()]].concat()).ok().unwrap();
+    cluster
+        .wait_until("the fault is told", || {
+            let policy = cluster.get(&["protectionpolicy", "production"])?;
+            let failure = &policy["status"]["failures"][0];
+            Ok(policy["status"]["failing"] == 1 && failure["message"].to_string().contains("when"))
+        })
+        .unwrap();
+    let after = stage.portcullis(&["policy", "list"]);
+    assert!(after.contains("production"), "{after}");
+
+    // All of it is taken off again.
+    cluster
+        .kubectl(&["delete", "namespace", "shop", "--wait=true"])
+        .limit(stage::LONG)
+        .ok()
+        .unwrap();
+    stage.uninstall();
+    stage.expect_files(&before);
+}
