@@ -13,10 +13,10 @@ use portcullis_types::{Binding, Cause, Digest, Engine, Place, Timestamp, with_ca
 
 use crate::backoff::Backoff;
 use crate::bell::Bell;
+use crate::changes::{Events, Folders};
 use crate::queue::{Queue, Scan};
 use crate::scans::{Scans, be_nice};
 use crate::state::{self, Memory};
-use crate::watch::{Events, Folders};
 
 /// How long an engine may take for one answer: the agent ends within five seconds.
 const PATIENCE: Duration = Duration::from_secs(3);

@@ -11,6 +11,7 @@
 
 mod backoff;
 mod bell;
+mod changes;
 mod cluster;
 mod follow;
 mod images;
@@ -19,7 +20,6 @@ mod running;
 mod scans;
 mod serve;
 mod state;
-mod watch;
 
 pub use cluster::{InCluster, access};
 pub use follow::Follow;
