@@ -2,8 +2,8 @@
 #
 # What the integration tests need on a Debian 12 machine: packages of the machine's own release,
 # installed when they are lacking, and engines that are unpacked into a cache folder without being
-# installed: newer generations, and Docker, whose package would start a service; and a Debian that
-# the scanner reads. Safe to run again:
+# installed: newer generations, and Docker and Prometheus, whose packages would start services; and a
+# Debian that the scanner reads. Safe to run again:
 # what is there already is left alone.
 #
 #   packages.sh             get what is lacking
@@ -40,7 +40,7 @@ readonly packages=(
 readonly suites=(bookworm trixie sid)
 # What is unpacked of each suite. Docker of sid runs on the containerd that stands beside it.
 declare -rA unpacked=(
-    [bookworm]='docker.io'
+    [bookworm]='docker.io prometheus'
     [trixie]='containerd'
     [sid]='containerd docker.io docker-cli'
 )
@@ -132,7 +132,8 @@ fetch() {
         dpkg -x "${deb[0]}" "$place.new"
         dpkg-deb -f "${deb[0]}" Version >"$place.new/$name.version"
     done
-    rm -rf "$place.new/apt" "$place"
+    # Of Prometheus its promtool alone is wanted.
+    rm -rf "$place.new/apt" "$place.new/usr/bin/prometheus" "$place"
     mv "$place.new" "$place"
 }
 

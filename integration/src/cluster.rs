@@ -141,6 +141,7 @@ impl Cluster {
                 "--authorization-mode=Node,RBAC",
                 "--enable-admission-plugins=NodeRestriction",
                 "--allow-privileged=true",
+                "--kubelet-preferred-address-types=InternalIP",
                 &format!("--audit-policy-file={folder}/pki/audit.yaml"),
                 &format!("--audit-log-path={folder}/audit.log"),
             ]),

@@ -1,6 +1,7 @@
 //! `portcullisd`, the agent of a node.
 
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -32,6 +33,10 @@ struct Args {
     /// The folder below which etc/portcullis, var/lib/portcullis and run/portcullis are
     #[arg(long, value_name = "FOLDER")]
     root: Option<PathBuf>,
+
+    /// Where metrics and health are told over HTTP, whatever agent.listen of portcullis.toml says
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<SocketAddr>,
 
     #[command(flatten)]
     cluster: ClusterArgs,
@@ -100,15 +105,22 @@ fn run(args: &Args) -> Result<()> {
         let pipe = signalled.try_clone().context("cannot make a pair of sockets")?;
         signal_hook::low_level::pipe::register(signal, pipe).context("cannot take signals")?;
     }
-    let settings = settings(args.root.as_deref())?;
+    let (mut settings, file) = settings(args.root.as_deref())?;
+    settings.agent.listen = args.listen.or(settings.agent.listen);
     let own = std::env::current_exe().context("the path of this program cannot be told")?;
     let program = portcullis_scan::program_beside(&own)?;
     let socket = Socket::listen(&settings.paths().agent())?;
     let queue = Arc::new(Queue::new(settings.agent.waiting));
+    let watch =
+        portcullis_agent::watch(&settings, &file, &queue).context("cannot start a thread")?;
     let scans = Arc::new(Scans::new(settings.clone(), program));
     let worker = {
-        let (scans, queue) = (scans.clone(), queue.clone());
-        std::thread::Builder::new().name("scans".to_owned()).spawn(move || scans.work(&queue))
+        let (scans, queue, pulse) =
+            (scans.clone(), queue.clone(), watch.health.thread("scans", None));
+        std::thread::Builder::new().name("scans".to_owned()).spawn(move || {
+            let _pulse = pulse;
+            scans.work(&queue);
+        })
     };
     let worker = worker.context("cannot start a thread")?;
     let follow = Follow::begin(&scans, &queue).context("nothing can be followed")?;
@@ -116,6 +128,9 @@ fn run(args: &Args) -> Result<()> {
         Some(cluster) => Some(InCluster::begin(cluster, settings)?),
         None => None,
     };
+    if let Some(in_cluster) = &in_cluster {
+        watch.of_cluster(in_cluster.shared.clone());
+    }
     log::info!("ready");
     tell_systemd(NotifyState::Ready);
     let served = socket.serve(&queue, &ending).context("the socket does not work");
@@ -157,8 +172,8 @@ fn print_crds() -> ExitCode {
     }
 }
 
-/// The settings of the node, or those below a root.
-fn settings(root: Option<&Path>) -> Result<Settings> {
+/// The settings of the node, or those below a root, and their file.
+fn settings(root: Option<&Path>) -> Result<(Settings, PathBuf)> {
     let file = match root {
         None => PathBuf::from(SETTINGS_FILE),
         Some(root) => Paths::below(root).settings(),
@@ -167,10 +182,11 @@ fn settings(root: Option<&Path>) -> Result<Settings> {
     if let Some(problem) = problem {
         return Err(problem).context("the settings are wrong");
     }
-    Ok(match root {
+    let settings = match root {
         None => settings,
         Some(root) => settings.below(root),
-    })
+    };
+    Ok((settings, file))
 }
 
 fn tell_systemd(state: NotifyState<'_>) {

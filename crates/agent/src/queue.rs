@@ -17,6 +17,9 @@ use portcullis_types::{Digest, Place};
 const RESTS: Duration = Duration::from_secs(60);
 const RESTS_TIMES: u32 = 10;
 
+/// Most ends that are kept for whoever counts them.
+const MAX_ENDED: usize = 1024;
+
 /// Most images whose failure is remembered.
 const MAX_FAILURES: usize = 1024;
 
@@ -127,6 +130,15 @@ pub struct Counts {
     pub violations: usize,
 }
 
+/// A scan that is at its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended {
+    /// Whether the image was scanned.
+    pub scanned: bool,
+    /// How long it took.
+    pub took: Duration,
+}
+
 /// Images that wait.
 #[derive(Debug)]
 pub struct Queue {
@@ -151,6 +163,8 @@ struct Inner {
     violations: usize,
     /// Those that failed lately, and until when they rest.
     failures: VecDeque<(Instant, Arc<Scan>)>,
+    /// Ends that nobody has taken yet.
+    ended: Vec<Ended>,
     scanned: u64,
     failed: u64,
     is_ending: bool,
@@ -320,6 +334,9 @@ impl Queue {
         inner.current.take_if(|current| Arc::ptr_eq(current, scan));
         let key = (scan.image.clone(), scan.place.clone());
         inner.scans.remove(&key);
+        if inner.ended.len() < MAX_ENDED {
+            inner.ended.push(Ended { scanned: outcome.is_ok(), took });
+        }
         match outcome.is_ok() {
             true => {
                 inner.scanned += 1;
@@ -350,6 +367,11 @@ impl Queue {
             scan.end(Err("the agent ended".to_owned()));
         }
         self.more.notify_all();
+    }
+
+    /// The scans that ended since the last call, the first 1024 of them.
+    pub fn take_ended(&self) -> Vec<Ended> {
+        std::mem::take(&mut held(&self.inner).ended)
     }
 
     /// How many images there are in each state.
@@ -451,6 +473,8 @@ mod tests {
             queue.done(&queue.next().unwrap(), Err("no".to_owned()), Duration::ZERO);
         }
         assert_eq!(held(&queue.inner).failures.len(), MAX_FAILURES);
+        assert_eq!(queue.take_ended().len(), MAX_ENDED);
+        assert!(queue.take_ended().is_empty());
     }
 
     fn background(queue: &Queue, number: u8) -> bool {

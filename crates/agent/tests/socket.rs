@@ -55,7 +55,7 @@ impl Agent {
         // The engines of the machine that runs the tests are not theirs.
         let etc = root.join("etc/portcullis");
         fs::create_dir_all(&etc).unwrap();
-        fs::write(etc.join("portcullis.toml"), "[agent]\nfollow = []\n").unwrap();
+        fs::write(etc.join("portcullis.toml"), "[agent]\nfollow = []\nlisten = \"\"\n").unwrap();
         self.child = Some(command(root).stderr(Stdio::piped()).spawn().unwrap());
         let begun = Instant::now();
         while ask(&self.socket(), &AgentAsk::Status {}, Instant::now() + PATIENCE).is_err() {
@@ -234,7 +234,7 @@ fn engines_that_hang_do_not_keep_it_from_ending() {
     let etc = root.path().join("etc/portcullis");
     fs::create_dir_all(&etc).unwrap();
     let settings = format!(
-        "[agent]\nfollow = [\"containerd\"]\n[wrapper.portcullis-runc]\nsocket = \"{}\"\n",
+        "[agent]\nfollow = [\"containerd\"]\nlisten = \"\"\n[wrapper.portcullis-runc]\nsocket = \"{}\"\n",
         socket.display()
     );
     fs::write(etc.join("portcullis.toml"), settings).unwrap();

@@ -11,7 +11,7 @@ use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::core::{DynamicObject, ObjectMeta};
 use kube::runtime::WatchStreamExt as _;
-use kube::runtime::watcher::{Config, Event, watcher};
+use kube::runtime::watcher::{Event, watcher};
 use kube::{Api, Client};
 use portcullis_types::Timestamp;
 use serde_json::json;
@@ -24,7 +24,7 @@ use crate::objects::{
     self, Condition, Failure, GROUP, MAX_TEXT, NodeProtectionStatus, PolicyStatus, cut,
 };
 use crate::pace::Waits;
-use crate::policies::{WATCH, watch_words};
+use crate::policies::{from_cache, watch_words};
 use crate::run::{Cluster, Shared};
 
 /// The Lease.
@@ -167,8 +167,7 @@ async fn release(api: &Api<Lease>, own: &str) {
 async fn sum_up(client: Client, shared: Arc<Shared>) {
     let nodes: Api<DynamicObject> = Api::all_with(client.clone(), &objects::nodes());
     let policies: Api<DynamicObject> = Api::all_with(client, &objects::policies());
-    let config = Config::default().timeout(WATCH).any_semantic().page_size(500);
-    let mut events = pin!(watcher(nodes, config).backoff(Waits::default()));
+    let mut events = pin!(watcher(nodes, from_cache()).backoff(Waits::default()));
     let mut known: BTreeMap<String, NodeProtectionStatus> = BTreeMap::new();
     let mut listed: Option<BTreeMap<String, NodeProtectionStatus>> = None;
     let mut due: Option<tokio::time::Instant> = None;

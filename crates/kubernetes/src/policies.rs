@@ -25,13 +25,12 @@ const QUIET: Duration = Duration::from_millis(500);
 const AGAIN: Duration = Duration::from_secs(15);
 /// How long a watch lasts before it is asked for anew, in seconds; below the silence that ends a
 /// connection.
-pub(crate) const WATCH: u32 = 270;
+const WATCH: u32 = 270;
 
 /// Follows the policies until the end of the agent.
 pub(crate) async fn follow(client: Client, node: Arc<dyn Node>, shared: Arc<Shared>) {
     let api: Api<DynamicObject> = Api::all_with(client, &objects::policies());
-    // From the API server's cache: a list of all nodes at once must not reach etcd.
-    let config = Config::default().timeout(WATCH).any_semantic();
+    let config = from_cache();
     let mut events = pin!(watcher(api, config).backoff(Waits::default()));
     let mut known: BTreeMap<String, Policy> = BTreeMap::new();
     let mut listed: Option<BTreeMap<String, Policy>> = None;
@@ -132,6 +131,14 @@ fn policy_of(object: &DynamicObject) -> Option<Policy> {
     // One that is being deleted decides until it is gone.
     let spec = object.data.get("spec").cloned().unwrap_or(Value::Null);
     Some(Policy { name, generation: object.metadata.generation.unwrap_or(0), spec })
+}
+
+/// Lists from the API server's cache: what all nodes ask at once must not reach etcd. With pages it
+/// would.
+pub(crate) fn from_cache() -> Config {
+    let mut config = Config::default().timeout(WATCH).any_semantic();
+    config.page_size = None;
+    config
 }
 
 /// Why a watch failed.

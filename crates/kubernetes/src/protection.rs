@@ -11,7 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::core::DynamicObject;
 use kube::runtime::WatchStreamExt as _;
-use kube::runtime::watcher::{Config, Event, watcher};
+use kube::runtime::watcher::{Event, watcher};
 use kube::{Api, Client};
 use portcullis_types::Mark;
 use serde_json::json;
@@ -23,7 +23,7 @@ use crate::objects::{
     WantedMark, cut, object,
 };
 use crate::pace::Waits;
-use crate::policies::{WATCH, watch_words};
+use crate::policies::{from_cache, watch_words};
 use crate::run::{Cluster, Shared, some};
 
 /// What the API server has of this node.
@@ -165,7 +165,7 @@ pub(crate) async fn follow(
 ) {
     let api: Api<DynamicObject> = Api::all_with(client, &objects::nodes());
     let one = format!("metadata.name={}", cluster.node);
-    let config = Config::default().timeout(WATCH).any_semantic().fields(&one);
+    let config = from_cache().fields(&one);
     let mut events = pin!(watcher(api, config).backoff(Waits::default()));
     let mut spec = NodeProtectionSpec::default();
     let mut later = false;

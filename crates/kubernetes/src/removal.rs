@@ -14,12 +14,12 @@ use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::core::PartialObjectMeta;
 use kube::runtime::WatchStreamExt as _;
-use kube::runtime::watcher::{Config, Event, watcher};
+use kube::runtime::watcher::{Event, watcher};
 use kube::{Api, Client};
 
 use crate::client::{Meaning, meaning, words};
 use crate::pace::Waits;
-use crate::policies::{WATCH, watch_words};
+use crate::policies::{from_cache, watch_words};
 use crate::run::{Cluster, Shared};
 
 /// How long the API server may take to say whether the DaemonSet is there.
@@ -29,8 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(crate) async fn follow(client: Client, cluster: Arc<Cluster>, shared: Arc<Shared>) {
     let Some(name) = &cluster.daemonset else { return };
     let api: Api<PartialObjectMeta<ConfigMap>> = Api::namespaced(client, &cluster.namespace);
-    let config =
-        Config::default().timeout(WATCH).any_semantic().fields(&format!("metadata.name={name}"));
+    let config = from_cache().fields(&format!("metadata.name={name}"));
     let mut events = pin!(watcher(api, config).backoff(Waits::default()));
     let mut is_there = false;
     let mut listed = false;

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use portcullis_types::{Action, Event, EventKind, Status, Surety, Timestamp};
+use portcullis_types::{Action, Event, EventKind, Kind, Status, Surety, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -58,6 +58,10 @@ impl Row {
         let request = &event.request;
         let is_violation = event.kind == EventKind::Violation;
         if request.namespace.is_empty() || !(is_violation || event.kind == EventKind::Decision) {
+            return None;
+        }
+        // Every pod has one; that it is well is no news.
+        if request.kind == Kind::Sandbox && event.action == Action::Allow {
             return None;
         }
         let image = event.image.to_string();

@@ -1,6 +1,8 @@
 //! EPSS and KEV as they lie on a node.
 
-use std::path::PathBuf;
+use std::fs::DirEntry;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use portcullis_report::feeds::{Feed, FeedError, stored};
 use portcullis_settings::Paths;
@@ -68,4 +70,40 @@ pub fn lying(paths: &Paths) -> Vec<Lying> {
     let now = Timestamp::now();
     let all = stored(&paths.feeds()).into_iter();
     all.map(|(path, feed)| Lying::new(path, feed, now)).collect()
+}
+
+/// The feeds of a node for whoever looks at it again and again: they have some hundred thousand
+/// rows, and are read only when a file is another one.
+#[derive(Debug, Default)]
+pub struct KnownFeeds {
+    files: Vec<Stamp>,
+    lying: Vec<Lying>,
+}
+
+/// What tells a file from another one.
+type Stamp = (PathBuf, u64, u64, i64, i64);
+
+impl KnownFeeds {
+    pub(crate) fn lying(&mut self, paths: &Paths) -> Vec<Lying> {
+        let files = stamps(&paths.feeds());
+        if files != self.files {
+            (self.files, self.lying) = (files, lying(paths));
+        }
+        let now = Timestamp::now();
+        for feed in &mut self.lying {
+            feed.age_seconds = feed.date.map(|date| now.duration_since(date).as_secs());
+        }
+        self.lying.clone()
+    }
+}
+
+fn stamps(folder: &Path) -> Vec<Stamp> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    let stamp = |entry: DirEntry| {
+        let found = entry.metadata().ok()?;
+        Some((entry.path(), found.ino(), found.len(), found.ctime(), found.ctime_nsec()))
+    };
+    let mut stamps: Vec<Stamp> = entries.flatten().filter_map(stamp).collect();
+    stamps.sort();
+    stamps
 }

@@ -11,14 +11,14 @@ mod remote;
 mod sources;
 mod state;
 
-pub use feeds::{DAMAGED_FEED, Lying, lying};
+pub use feeds::{DAMAGED_FEED, KnownFeeds, Lying, lying};
 pub use mark::{MarkError, record_mark};
 pub use publish::{LockError, PoliciesLock, PublishError, drift, lock, publish};
 pub use remote::{PREFIX, RemoteApplied, RemoteError, RemotePolicy, apply_remote, is_remote};
 pub use sources::{
     Compiled, NodeSet, SourceError, VexFiles, checkable, node_set, vex_of_node, yaml_files,
 };
-pub use state::{NodeState, NodeStatus, Problem, ProblemKind, SHIM, node_state};
+pub use state::{NodeState, NodeStatus, Problem, ProblemKind, SHIM, node_state, node_state_again};
 
 /// `1 fault`, `2 faults`.
 fn count(number: usize, word: &str) -> String {

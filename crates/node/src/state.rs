@@ -10,7 +10,7 @@ use portcullis_store::{Depth, FileStore, VerdictStore};
 use portcullis_types::{Timestamp, with_causes};
 use serde::Serialize;
 
-use crate::feeds::{Lying, lying};
+use crate::feeds::{KnownFeeds, Lying};
 use crate::publish::drift;
 
 /// Where `install.sh` puts the shim, below the root.
@@ -143,6 +143,11 @@ impl NodeStatus {
 /// published set, the heads of all verdicts and the feeds, and changes nothing. The ledger is
 /// opened, and not read.
 pub fn node_state(settings: &Settings) -> NodeStatus {
+    node_state_again(settings, &mut KnownFeeds::default())
+}
+
+/// The same, for whoever asks again and again.
+pub fn node_state_again(settings: &Settings, feeds: &mut KnownFeeds) -> NodeStatus {
     let paths = settings.paths();
     let mut status = NodeStatus {
         state: NodeState::Error,
@@ -150,7 +155,7 @@ pub fn node_state(settings: &Settings) -> NodeStatus {
         policy_set: None,
         policies: Vec::new(),
         vex_statements: 0,
-        feeds: lying(&paths),
+        feeds: feeds.lying(&paths),
         verdicts: None,
         damaged_verdicts: 0,
         oldest_scan: None,

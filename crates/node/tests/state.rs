@@ -6,7 +6,10 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use portcullis_node::{NodeState, NodeStatus, ProblemKind, SHIM, lock, node_state, publish};
+use portcullis_node::{
+    KnownFeeds, NodeState, NodeStatus, ProblemKind, SHIM, lock, node_state, node_state_again,
+    publish,
+};
 use portcullis_settings::Settings;
 
 const POLICY: &str = "\
@@ -88,6 +91,37 @@ fn what_is_damaged_is_told_in_order() {
     let all = [ProblemKind::PolicySet, ProblemKind::Store, ProblemKind::Feed, ProblemKind::Ledger];
     assert_eq!(problems(&damaged), all);
     assert_eq!(damaged.verdicts, None);
+}
+
+#[test]
+fn a_feed_that_is_replaced_is_seen_again() {
+    let root = tempfile::tempdir().unwrap();
+    let settings = settings(root.path());
+    let file = settings.paths().feeds().join("kev.json");
+    let kev = |day: &str| {
+        format!(
+            "{{\"catalogVersion\":\"1\",\"dateReleased\":\"{day}T00:00:00Z\",\"count\":1,\
+             \"vulnerabilities\":[{{\"cveID\":\"CVE-2024-0001\",\"dateAdded\":\"2024-01-02\"}}]}}"
+        )
+    };
+    let mut known = KnownFeeds::default();
+    let mut dates = || {
+        let feeds = node_state_again(&settings, &mut known).feeds;
+        feeds.iter().map(|feed| feed.date.map(|date| date.to_string())).collect::<Vec<_>>()
+    };
+    assert!(dates().is_empty());
+    for day in ["2026-01-01", "2026-01-02"] {
+        // As feed update does it.
+        put(&file.with_extension("new"), &kev(day));
+        fs::rename(file.with_extension("new"), &file).unwrap();
+        for _ in 0..2 {
+            assert_eq!(dates(), [Some(format!("{day}T00:00:00Z"))]);
+        }
+    }
+    put(&file, "{");
+    assert_eq!(dates(), [None]);
+    fs::remove_file(&file).unwrap();
+    assert!(dates().is_empty());
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -17,6 +18,8 @@ const MAX_BYTES: u64 = 256 * 1024;
 
 /// Ten years: longer is never.
 const MAX_FORGET_SECONDS: u64 = 3650 * 24 * 3600;
+/// Where an agent tells its metrics if nothing else is said.
+const LISTEN: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9417));
 
 /// How often an `allow` makes an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +63,8 @@ pub struct AgentSettings {
     pub follow: Option<BTreeSet<Engine>>,
     /// After how long the verdict about an image that no engine has is forgotten; `None`: never.
     pub forget_after: Option<Duration>,
+    /// Where metrics and health are told over HTTP, if anywhere.
+    pub listen: Option<SocketAddr>,
 }
 
 /// The settings of a node.
@@ -110,6 +115,7 @@ impl Default for Settings {
             agent: AgentSettings {
                 waiting: 64,
                 scan_seconds: 900,
+                listen: Some(LISTEN),
                 follow: None,
                 forget_after: Some(Duration::from_secs(7 * 24 * 3600)),
             },
@@ -244,6 +250,7 @@ struct RawAgent {
     scan_time: Option<String>,
     follow: Option<Vec<String>>,
     forget_after: Option<String>,
+    listen: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -403,6 +410,16 @@ fn check(raw: Raw) -> Result<Settings, Vec<Fault>> {
             }
         },
     };
+    let listen = match raw.agent.listen.as_deref() {
+        None => shipped.agent.listen,
+        Some("") => None,
+        Some(text) => text.parse().map(Some).unwrap_or_else(|_| {
+            let what = "is no IP address with a port";
+            let write = "write \"127.0.0.1:9417\", \"[::1]:9417\", or \"\" for none";
+            fault("agent.listen", format!("\"{text}\" {what}: {write}"));
+            shipped.agent.listen
+        }),
+    };
     let mut wrappers = BTreeMap::new();
     for (name, raw) in raw.wrapper {
         let checked = wrapper(&name, raw, &mut faults);
@@ -423,7 +440,7 @@ fn check(raw: Raw) -> Result<Settings, Vec<Fault>> {
         allows,
         max_event_bytes,
         runtime: RuntimeSettings { binary, root: runtime_root, systemd_cgroup },
-        agent: AgentSettings { waiting, scan_seconds, follow, forget_after },
+        agent: AgentSettings { waiting, scan_seconds, follow, forget_after, listen },
         wrappers,
     })
 }
@@ -526,6 +543,9 @@ mod tests {
             [runtime]
             binary = "./runc"
             systemdCgroup = "yes"
+            [agent]
+            waiting = 0
+            listen = "localhost:9417"
             [wrapper.portcullis-runc]
             engine = "rkt"
             runtime = "crun"
@@ -543,6 +563,8 @@ mod tests {
                 "events.allows",
                 "events.maxBytes",
                 "runtime.systemdCgroup",
+                "agent.waiting",
+                "agent.listen",
                 "wrapper.portcullis-runc.runtime",
                 "wrapper.portcullis-runc.engine"
             ]
@@ -566,6 +588,8 @@ mod tests {
             [runtime]
             binary = "/usr/bin/crun"
             systemdCgroup = "on"
+            [agent]
+            listen = "[::]:9000"
             [wrapper.runc]
             engine = "podman"
             runtime = "/usr/bin/runc.real"
@@ -577,6 +601,9 @@ mod tests {
         assert_eq!(settings.default_action, Action::Block);
         assert_eq!(settings.deadline, Duration::from_secs(1));
         assert_eq!(settings.runtime.systemd_cgroup, SystemdCgroup::On);
+        assert_eq!(settings.agent.listen, Some("[::]:9000".parse().unwrap()));
+        let silent: Settings = "[agent]\nlisten = \"\"\n".parse().unwrap();
+        assert_eq!(silent.agent.listen, None);
         let wrapper = settings.wrapper("runc");
         assert_eq!(wrapper.engine, Engine::Podman);
         assert_eq!(wrapper.runtime.as_deref(), Some(Path::new("/usr/bin/runc.real")));

@@ -4,5 +4,6 @@
 
 pub mod clamd;
 pub mod image;
+pub mod promtool;
 pub mod runtimes;
 pub mod samples;

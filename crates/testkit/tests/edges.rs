@@ -37,6 +37,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "inventory",
             "kubernetes",
             "node",
+            "osv",
             "policy",
             "scan",
             "settings",

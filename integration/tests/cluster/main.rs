@@ -30,12 +30,10 @@ fn a_cluster_under_protection() {
     stage.install();
     stage.know_images();
     cluster.apply(POLICY).unwrap();
-    cluster
-        .wait_until("the policy is in force on the node", || {
-            let policy = cluster.get(&["protectionpolicy", "production"])?;
-            Ok(policy["status"]["inForce"] == 1 && policy["status"]["nodes"] == 1)
-        })
-        .unwrap();
+    stage.wait("the policy is in force on the node", || {
+        let policy = cluster.get(&["protectionpolicy", "production"])?;
+        Ok(policy["status"]["inForce"] == 1 && policy["status"]["nodes"] == 1)
+    });
     let policy = cluster.get(&["protectionpolicy", "production"]).unwrap();
     assert_eq!(policy["status"]["conditions"][0]["status"], "True", "{policy:#}");
     let protection = cluster.get(&["nodeprotection", NODE]).unwrap();
@@ -48,14 +46,12 @@ fn a_cluster_under_protection() {
     for (name, image) in [("good", &stage.good), ("odd", &stage.odd), ("bad", &stage.bad)] {
         cluster.apply(&pod("shop", name, &image.name)).unwrap();
     }
-    cluster
-        .wait_until("two pods run and one is refused", || {
-            let phase = |name| stage.phase("shop", name);
-            Ok(phase("good")? == "Running"
-                && phase("odd")? == "Running"
-                && stage.refusal("shop", "bad")?.contains("portcullis: blocked: "))
-        })
-        .unwrap();
+    stage.wait("two pods run and one is refused", || {
+        let phase = |name| stage.phase("shop", name);
+        Ok(phase("good")? == "Running"
+            && phase("odd")? == "Running"
+            && stage.refusal("shop", "bad")?.contains("portcullis: blocked: "))
+    });
     let refusal = stage.refusal("shop", "bad").unwrap();
     assert!(refusal.contains("CVE-2024-3094"), "{refusal}");
 
@@ -66,15 +62,14 @@ fn a_cluster_under_protection() {
             cluster.kubectl(&["describe", "pod", "-n", "shop", name]).ok().unwrap().text();
         assert!(described.contains(reason), "{described}");
     }
-    assert!(stage.events("shop", "good").is_empty());
+    let events = stage.events("shop", "good");
+    assert!(events.is_empty(), "{events:#?}");
     let blocked = stage.wait_for_event("shop", "bad", "PortcullisBlocked");
     let id =
         blocked["metadata"]["annotations"]["portcullis.dev/event"].as_str().unwrap().to_owned();
 
     // The report of the namespace.
-    cluster
-        .wait_until("the report has all three", || Ok(stage.results("shop")?.len() == 3))
-        .unwrap();
+    stage.wait("the report has all three", || Ok(stage.results("shop")?.len() == 3));
     let words: Vec<(String, String)> = stage
         .results("shop")
         .unwrap()
@@ -105,33 +100,27 @@ fn a_cluster_under_protection() {
         .kubectl(&["patch", "nodeprotection", NODE, "--type=merge", "-p", &marks.to_string()])
         .ok()
         .unwrap();
-    cluster
-        .wait_until("the mark is in the ledger and told", || {
-            let protection = cluster.get(&["nodeprotection", NODE])?;
-            let told = protection["status"]["marks"][&id]["status"] == "handled";
-            let list = stage.portcullis(&["events", "list", "--status", "handled"]);
-            Ok(told && list.contains("bad"))
-        })
-        .unwrap();
+    stage.wait("the mark is in the ledger and told", || {
+        let protection = cluster.get(&["nodeprotection", NODE])?;
+        let told = protection["status"]["marks"][&id]["status"] == "handled";
+        let list = stage.portcullis(&["events", "list", "--status", "handled"]);
+        Ok(told && list.contains("bad"))
+    });
 
     // Whitelisted, by an edit of the policy: the next start goes well.
     let whitelist = json!({ "spec": { "whitelist": [{ "image": stage.bad.name }] } });
     let patch = ["patch", "protectionpolicy", "production", "--type=merge", "-p"];
     cluster.kubectl(&[&patch[..], &[&whitelist.to_string()]].concat()).ok().unwrap();
-    cluster
-        .wait_until("the refused pod runs", || Ok(stage.phase("shop", "bad")? == "Running"))
-        .unwrap();
+    stage.wait("the refused pod runs", || Ok(stage.phase("shop", "bad")? == "Running"));
 
     // A fault of a policy is told where it was made, and changes nothing.
     let wrong = json!({ "spec": { "rules": [{ "when": "image.created <", "action": "block" }] } });
     cluster.kubectl(&[&patch[..], &[&wrong.to_string()]].concat()).ok().unwrap();
-    cluster
-        .wait_until("the fault is told", || {
-            let policy = cluster.get(&["protectionpolicy", "production"])?;
-            let failure = &policy["status"]["failures"][0];
-            Ok(policy["status"]["failing"] == 1 && failure["message"].to_string().contains("when"))
-        })
-        .unwrap();
+    stage.wait("the fault is told", || {
+        let policy = cluster.get(&["protectionpolicy", "production"])?;
+        let failure = &policy["status"]["failures"][0];
+        Ok(policy["status"]["failing"] == 1 && failure["message"].to_string().contains("when"))
+    });
     let after = stage.portcullis(&["policy", "list"]);
     assert!(after.contains("production"), "{after}");
 

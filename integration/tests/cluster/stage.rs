@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use portcullis_integration::cluster::{Cluster, Part, agent_image};
-use portcullis_integration::evidence::{CRITICAL, MEDIUM, write_report};
+use portcullis_integration::evidence::{CRITICAL, MEDIUM, Vulnerability, report};
 use portcullis_integration::image::{BuiltImage, Entry, ImageBuilder, busybox_layer};
+use portcullis_types::Timestamp;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -19,6 +20,7 @@ pub(crate) struct Stage {
     pub(crate) good: BuiltImage,
     pub(crate) odd: BuiltImage,
     pub(crate) bad: BuiltImage,
+    pub(crate) pause: BuiltImage,
     _images: TempDir,
 }
 
@@ -39,7 +41,7 @@ impl Stage {
         for image in [&good, &odd, &bad, &agent_image(images.path()).unwrap()] {
             cluster.import(image).unwrap();
         }
-        Self { cluster, good, odd, bad, _images: images }
+        Self { cluster, good, odd, bad, pause, _images: images }
     }
 
     /// `kubectl apply -k`, and waits until the node is ready for pods.
@@ -62,6 +64,13 @@ impl Stage {
             .unwrap();
     }
 
+    /// Waits until something is so; a failure tells what the agent says.
+    pub(crate) fn wait(&self, what: &str, is_so: impl FnMut() -> Result<bool>) {
+        if let Err(error) = self.cluster.wait_until(what, is_so) {
+            panic!("{error:#}\n{}", self.complaints());
+        }
+    }
+
     /// What the agent's pod and kubelet say, for a failure.
     pub(crate) fn complaints(&self) -> String {
         let cluster = &self.cluster;
@@ -71,20 +80,26 @@ impl Stage {
             let output = cluster.kubectl(&agent).output().unwrap();
             format!("{container}: {}{}", output.text(), output.errors())
         };
-        let described = ["describe", "pods", "-n", "portcullis-system"];
-        let described = cluster.kubectl(&described).output().unwrap().text();
+        let told = cluster.kubectl(&["get", "events", "-A"]).output().unwrap().text();
         let kubelet = cluster.log(Part::Kubelet);
         let kubelet: Vec<&str> = kubelet.lines().rev().take(15).collect();
-        format!("{}\n{}\n{described}\n{}", logs("install"), logs("agent"), kubelet.join("\n"))
+        format!("{}\n{}\n{told}\n{}", logs("install"), logs("agent"), kubelet.join("\n"))
     }
 
     /// Reports of a scanner on the images.
     pub(crate) fn know_images(&self) {
-        let found = [(&self.good, vec![]), (&self.odd, vec![MEDIUM]), (&self.bad, vec![CRITICAL])];
+        let found: [(&BuiltImage, &[Vulnerability]); 4] = [
+            (&self.good, &[]),
+            (&self.pause, &[]),
+            (&self.odd, &[MEDIUM]),
+            (&self.bad, &[CRITICAL]),
+        ];
         for (image, found) in found {
-            let report = self.cluster.node().folder().join("report.json");
-            write_report(&report, image, &found).unwrap();
-            self.portcullis(&["import", &report.display().to_string()]);
+            let file = self.cluster.node().folder().join("report.json");
+            let mut report = report(image, found);
+            report["CreatedAt"] = Timestamp::now().to_string().into();
+            std::fs::write(&file, report.to_string()).unwrap();
+            self.portcullis(&["import", &file.display().to_string()]);
         }
     }
 

@@ -1,6 +1,6 @@
 //! Following a ledger: each record once, across files that are moved aside, and from a known one on.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{BufReader, Take};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -22,6 +22,8 @@ pub struct Followed {
     missed: u64,
     damaged: u64,
     closed: u64,
+    /// Damaged lines that a marker right behind them may yet close.
+    open: u64,
 }
 
 /// A record that was read back.
@@ -159,9 +161,15 @@ impl Followed {
                 continue;
             };
             match held.step()? {
-                Step::Line(None) => self.damaged += 1,
+                Step::Line(None) => {
+                    self.damaged += 1;
+                    self.open += 1;
+                }
                 Step::Line(Some(Taken { entry, closes })) => {
-                    self.closed += u64::from(closes);
+                    // One that was there before this began to read was not counted.
+                    let is_closed = closes && self.open > 0;
+                    self.closed += u64::from(is_closed);
+                    self.open = if is_closed { self.open - 1 } else { 0 };
                     self.count(entry.head);
                     return Ok(Some(entry));
                 }
@@ -312,12 +320,10 @@ fn first_record(part: &Part) -> Result<Option<(u64, Head)>, LedgerError> {
 }
 
 impl Part {
-    /// The same file once more.
+    /// The same file once more, whatever has its name by now. Both have one place at which they
+    /// read, so each reader seeks before it begins.
     fn again(&self) -> Result<Self, LedgerError> {
-        let opened = folder::open(&self.path, OpenOptions::new().read(true))?;
-        match opened {
-            Some((file, metadata)) => Ok(Self { path: self.path.clone(), file, metadata }),
-            None => Err(failed("read", &self.path)(std::io::ErrorKind::NotFound.into())),
-        }
+        let file = self.file.try_clone().map_err(failed("read", &self.path))?;
+        Ok(Self { path: self.path.clone(), file, metadata: self.metadata.clone() })
     }
 }

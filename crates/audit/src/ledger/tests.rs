@@ -702,6 +702,13 @@ fn a_follower_tells_what_it_missed_and_what_is_damaged() {
     node.extend(CURRENT, b"{}\n");
     assert_eq!(next_ids(&node, &mut followed), Vec::<String>::new());
     assert_eq!((followed.missed(), followed.damaged()), (missed, 1));
+    // A marker of what was torn before does not stand for another line.
+    node.extend(CURRENT, b"{\"seq\"");
+    let mut followed = node.ledger.follow().unwrap();
+    node.append(42..=42);
+    node.extend(CURRENT, b"{}\n");
+    assert_eq!(next_ids(&node, &mut followed).last().unwrap(), "42");
+    assert_eq!(followed.damaged(), 1);
 }
 
 #[test]
