@@ -10,22 +10,23 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
-use portcullis_agent::{InCluster, Queue, Scans, Socket, access};
+use portcullis_agent::{Follow, InCluster, Queue, Scans, Socket, access};
 use portcullis_kubernetes::Cluster;
 use portcullis_settings::{DoorSettings, Paths, SETTINGS_FILE, Settings};
 use sd_notify::NotifyState;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use systemd_journal_logger::JournalLog;
 
-/// How long a scan that goes on may take to stop at the end.
+/// How long a scan that goes on, or an engine that is asked, may take to stop at the end.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// The agent of a node: scans images that doors ask for.
+/// The agent of a node: scans images when they come, and those that doors ask for.
 ///
 /// It listens at /run/portcullis/agent.sock, where only root may ask. A policy that says
 /// `unscanned: {scan: true}` has an image scanned that nobody has scanned, within the time that a start
-/// may take; the scan goes on after that, so that the next start finds a verdict. It reads
-/// /etc/portcullis/portcullis.toml and ends with SIGTERM.
+/// may take; the scan goes on after that, so that the next start finds a verdict. By itself it scans
+/// the images of the node's engines, and judges what runs again when policies or advisories change. It
+/// reads /etc/portcullis/portcullis.toml and ends with SIGTERM.
 #[derive(Debug, Parser)]
 #[command(version, name = "portcullisd")]
 struct Args {
@@ -122,6 +123,7 @@ fn run(args: &Args) -> Result<()> {
         })
     };
     let worker = worker.context("cannot start a thread")?;
+    let follow = Follow::begin(&scans, &queue).context("nothing can be followed")?;
     let in_cluster = match args.cluster.cluster(&settings) {
         Some(cluster) => Some(InCluster::begin(cluster, settings)?),
         None => None,
@@ -136,10 +138,14 @@ fn run(args: &Args) -> Result<()> {
     log::info!("ending");
     queue.end();
     scans.end();
+    follow.end();
     // What a scan has in the way of files and processes is gone when its thread is.
     let begun = std::time::Instant::now();
-    while !worker.is_finished() && begun.elapsed() < GRACE {
+    while !(worker.is_finished() && follow.has_ended()) && begun.elapsed() < GRACE {
         std::thread::sleep(Duration::from_millis(20));
+    }
+    if !(worker.is_finished() && follow.has_ended()) {
+        log::warn!("something has not ended within {} s and is left", GRACE.as_secs());
     }
     let is_removed = in_cluster.is_some_and(InCluster::end);
     drop(socket);

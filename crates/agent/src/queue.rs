@@ -1,6 +1,11 @@
 //! The images that wait for a scan: a bounded number, each once, whoever asks for it.
+//!
+//! Those that doors ask for come first. The others are the node's own images, in the background: one
+//! of them that is being scanned gives way to a door's, and goes on where it was, since the layers
+//! that were read are kept.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,6 +22,14 @@ const MAX_ENDED: usize = 1024;
 
 /// Most images whose failure is remembered.
 const MAX_FAILURES: usize = 1024;
+
+/// Most images in the background, and how long one that failed is not tried again there: nobody waits
+/// for it, and the reasons of most failures stay.
+const MAX_BACKGROUND: usize = portcullis_engines::MAX_IMAGES;
+const RESTS_IN_BACKGROUND: Duration = Duration::from_secs(3600);
+
+/// How often a scan in the background gives way: one layer may take all the time between two doors.
+const MAX_GIVES_WAY: usize = 3;
 
 /// What came of a scan.
 pub type Outcome = Result<(), String>;
@@ -37,13 +50,45 @@ pub struct Scan {
     pub image: Digest,
     /// Where the engine has it.
     pub place: Place,
+    /// The digest by which the engine finds it at once, if that is known.
+    pub asked: Option<Digest>,
+    /// It is scanned though the store knows it: its layers are to be read in another way.
+    pub is_again: bool,
+    /// Nobody waits for it.
+    is_background: AtomicBool,
+    /// Somebody waits for another one.
+    is_hurried: AtomicBool,
+    gave_way: AtomicUsize,
     outcome: Mutex<Option<Outcome>>,
     ended: Condvar,
 }
 
 impl Scan {
-    fn new(image: Digest, place: Place, outcome: Option<Outcome>) -> Arc<Self> {
-        Arc::new(Self { image, place, outcome: Mutex::new(outcome), ended: Condvar::new() })
+    /// One that somebody waits for.
+    fn new(image: Digest, place: Place) -> Self {
+        Self {
+            image,
+            place,
+            asked: None,
+            is_again: false,
+            is_background: AtomicBool::new(false),
+            is_hurried: AtomicBool::new(false),
+            gave_way: AtomicUsize::new(0),
+            outcome: Mutex::default(),
+            ended: Condvar::new(),
+        }
+    }
+
+    /// Whether nobody waits for it.
+    pub fn is_background(&self) -> bool {
+        self.is_background.load(Ordering::SeqCst)
+    }
+
+    /// Whether it is to stop, so that another one that somebody waits for is scanned first.
+    pub fn gives_way(&self) -> bool {
+        self.is_hurried.load(Ordering::SeqCst)
+            && self.is_background()
+            && self.gave_way.load(Ordering::SeqCst) < MAX_GIVES_WAY
     }
 
     /// Waits for its end until then; `None` if it goes on.
@@ -77,6 +122,12 @@ pub struct Counts {
     pub scanned: u64,
     /// Not scanned so far, for one reason or another.
     pub failed: u64,
+    /// That the engines have, as far as they were listed.
+    pub images: usize,
+    /// Of these, not scanned: waiting in the background, or failed there.
+    pub unscanned: usize,
+    /// Containers that run and violate a policy since they were started.
+    pub violations: usize,
 }
 
 /// A scan that is at its end.
@@ -102,6 +153,14 @@ struct Inner {
     scans: BTreeMap<(Digest, Place), Arc<Scan>>,
     /// Those that have not begun, in order.
     waiting: VecDeque<Arc<Scan>>,
+    /// Those that have not begun and nobody waits for.
+    background: VecDeque<Arc<Scan>>,
+    /// The one in the background that is being scanned.
+    current: Option<Arc<Scan>>,
+    /// Those that failed in the background, and until when they rest.
+    rests: BTreeMap<(Digest, Place), Instant>,
+    images: usize,
+    violations: usize,
     /// Those that failed lately, and until when they rest.
     failures: VecDeque<(Instant, Arc<Scan>)>,
     /// Ends that nobody has taken yet.
@@ -127,8 +186,8 @@ impl Queue {
         if inner.is_ending {
             return Err(NotTaken::Ending);
         }
-        if let Some(scan) = inner.scans.get(&(image.clone(), place.clone())) {
-            return Ok(scan.clone());
+        if let Some(scan) = inner.scans.get(&(image.clone(), place.clone())).cloned() {
+            return self.hurry(&mut inner, scan);
         }
         let now = Instant::now();
         inner.failures.retain(|(until, _)| *until > now);
@@ -139,11 +198,98 @@ impl Queue {
         if inner.waiting.len() >= self.most {
             return Err(NotTaken::Full);
         }
-        let scan = Scan::new(image.clone(), place.clone(), None);
+        let scan = Arc::new(Scan::new(image.clone(), place.clone()));
         inner.scans.insert((image, place), scan.clone());
-        inner.waiting.push_back(scan.clone());
-        self.more.notify_one();
+        self.first(&mut inner, scan.clone());
         Ok(scan)
+    }
+
+    /// Has a scan in the background done as one that somebody waits for.
+    fn hurry(&self, inner: &mut Inner, scan: Arc<Scan>) -> Result<Arc<Scan>, NotTaken> {
+        let waits = inner.background.iter().position(|other| Arc::ptr_eq(other, &scan));
+        if let Some(at) = waits {
+            if inner.waiting.len() >= self.most {
+                return Err(NotTaken::Full);
+            }
+            inner.background.remove(at);
+            self.first(inner, scan.clone());
+        }
+        scan.is_background.store(false, Ordering::SeqCst);
+        Ok(scan)
+    }
+
+    /// Puts it behind those that somebody waits for, and before the others.
+    fn first(&self, inner: &mut Inner, scan: Arc<Scan>) {
+        inner.waiting.push_back(scan);
+        if let Some(current) = &inner.current {
+            current.is_hurried.store(true, Ordering::SeqCst);
+        }
+        self.more.notify_one();
+    }
+
+    /// Wants an image scanned when nobody waits for another one, and says whether it will be. One that
+    /// waits or is being scanned stays as it is; one that failed lately is not taken in.
+    pub fn want_in_background(&self, image: Digest, place: Place, asked: Digest) -> bool {
+        self.background(image, place, asked, false).is_some()
+    }
+
+    /// The same for one that the store knows and that is to be read once more.
+    pub fn want_again(&self, image: Digest, place: Place, asked: Digest) -> Option<Arc<Scan>> {
+        self.background(image, place, asked, true).filter(|scan| scan.is_again)
+    }
+
+    fn background(
+        &self,
+        image: Digest,
+        place: Place,
+        asked: Digest,
+        is_again: bool,
+    ) -> Option<Arc<Scan>> {
+        let mut inner = held(&self.inner);
+        let key = (image, place);
+        if inner.is_ending || inner.background.len() >= MAX_BACKGROUND {
+            return None;
+        }
+        if let Some(scan) = inner.scans.get(&key) {
+            return Some(scan.clone());
+        }
+        let now = Instant::now();
+        inner.rests.retain(|_, until| *until > now);
+        if inner.rests.contains_key(&key) || inner.rests.len() >= MAX_BACKGROUND {
+            return None;
+        }
+        let scan = Arc::new(Scan {
+            asked: Some(asked),
+            is_again,
+            is_background: AtomicBool::new(true),
+            ..Scan::new(key.0.clone(), key.1.clone())
+        });
+        inner.scans.insert(key, scan.clone());
+        inner.background.push_back(scan.clone());
+        self.more.notify_one();
+        Some(scan)
+    }
+
+    /// The images that the engines have, for [`Self::counts`]. Those that wait in the background and
+    /// are not among them any more are let go.
+    pub fn follows(&self, images: usize, has: impl Fn(&Digest, &Place) -> bool) {
+        let mut inner = held(&self.inner);
+        inner.images = images;
+        let Inner { background, scans, rests, .. } = &mut *inner;
+        rests.retain(|(image, place), _| has(image, place));
+        background.retain(|scan| {
+            let stays = has(&scan.image, &scan.place);
+            if !stays {
+                scans.remove(&(scan.image.clone(), scan.place.clone()));
+                scan.end(Err("no engine has it any more".to_owned()));
+            }
+            stays
+        });
+    }
+
+    /// How many containers violate a policy since they were started, for [`Self::counts`].
+    pub fn violate(&self, violations: usize) {
+        held(&self.inner).violations = violations;
     }
 
     /// The next image, which is being scanned from now on; waits for one. `None` at the end.
@@ -156,21 +302,52 @@ impl Queue {
             if let Some(scan) = inner.waiting.pop_front() {
                 return Some(scan);
             }
+            if let Some(scan) = inner.background.pop_front() {
+                inner.current = Some(scan.clone());
+                return Some(scan);
+            }
             inner = self.more.wait(inner).unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    /// A scan that gave way waits again, before all others in the background.
+    pub fn put_back(&self, scan: &Arc<Scan>) {
+        let mut inner = held(&self.inner);
+        inner.current = None;
+        scan.gave_way.fetch_add(1, Ordering::SeqCst);
+        scan.is_hurried.store(false, Ordering::SeqCst);
+        if inner.is_ending {
+            scan.end(Err("the agent ended".to_owned()));
+            return;
+        }
+        match scan.is_background() {
+            true => inner.background.push_front(scan.clone()),
+            // Somebody has come to wait for it meanwhile.
+            false => inner.waiting.push_front(scan.clone()),
+        }
+        self.more.notify_one();
     }
 
     /// Tells all who wait for it what came of a scan, and how long it took.
     pub fn done(&self, scan: &Arc<Scan>, outcome: Outcome, took: Duration) {
         let mut inner = held(&self.inner);
-        inner.scans.remove(&(scan.image.clone(), scan.place.clone()));
+        inner.current.take_if(|current| Arc::ptr_eq(current, scan));
+        let key = (scan.image.clone(), scan.place.clone());
+        inner.scans.remove(&key);
         if inner.ended.len() < MAX_ENDED {
             inner.ended.push(Ended { scanned: outcome.is_ok(), took });
         }
         match outcome.is_ok() {
-            true => inner.scanned += 1,
+            true => {
+                inner.scanned += 1;
+                inner.rests.remove(&key);
+            }
             false => {
                 inner.failed += 1;
+                // What doors alone ask for has a bound of its own.
+                if scan.asked.is_some() {
+                    inner.rests.insert(key, Instant::now() + RESTS_IN_BACKGROUND);
+                }
                 if inner.failures.len() >= MAX_FAILURES {
                     inner.failures.pop_front();
                 }
@@ -185,7 +362,8 @@ impl Queue {
     pub fn end(&self) {
         let mut inner = held(&self.inner);
         inner.is_ending = true;
-        for scan in inner.waiting.drain(..) {
+        let Inner { waiting, background, .. } = &mut *inner;
+        for scan in waiting.drain(..).chain(background.drain(..)) {
             scan.end(Err("the agent ended".to_owned()));
         }
         self.more.notify_all();
@@ -199,9 +377,19 @@ impl Queue {
     /// How many images there are in each state.
     pub fn counts(&self) -> Counts {
         let inner = held(&self.inner);
-        let waiting = inner.waiting.len();
-        let scanning = inner.scans.len().saturating_sub(waiting);
-        Counts { scanning, waiting, scanned: inner.scanned, failed: inner.failed }
+        let (waiting, background) = (inner.waiting.len(), inner.background.len());
+        let scanning = inner.scans.len().saturating_sub(waiting + background);
+        let now = Instant::now();
+        let rests = inner.rests.values().filter(|until| **until > now).count();
+        Counts {
+            scanning,
+            waiting,
+            scanned: inner.scanned,
+            failed: inner.failed,
+            images: inner.images,
+            unscanned: background + usize::from(inner.current.is_some()) + rests,
+            violations: inner.violations,
+        }
     }
 }
 
@@ -287,6 +475,75 @@ mod tests {
         assert_eq!(held(&queue.inner).failures.len(), MAX_FAILURES);
         assert_eq!(queue.take_ended().len(), MAX_ENDED);
         assert!(queue.take_ended().is_empty());
+    }
+
+    fn background(queue: &Queue, number: u8) -> bool {
+        queue.want_in_background(image(number), place(), image(number))
+    }
+
+    #[test]
+    fn what_somebody_waits_for_comes_first() {
+        let queue = Queue::new(2);
+        for number in [1, 2, 3] {
+            assert!(background(&queue, number));
+        }
+        queue.want(image(4), place()).unwrap();
+        // One that waits in the background is taken out of it, within the same bound.
+        assert!(!queue.want(image(3), place()).unwrap().is_background());
+        assert_eq!(queue.want(image(2), place()).unwrap_err(), NotTaken::Full);
+        assert_eq!(queue.counts(), Counts { waiting: 2, unscanned: 2, ..Counts::default() });
+        let order: Vec<Digest> = (0..4).map(|_| queue.next().unwrap().image.clone()).collect();
+        assert_eq!(order, [4, 3, 1, 2].map(image));
+    }
+
+    #[test]
+    fn a_scan_in_the_background_gives_way_a_few_times() {
+        let queue = Queue::new(8);
+        assert!(background(&queue, 1));
+        for number in 2..8 {
+            let scan = queue.next().unwrap();
+            assert_eq!((&scan.image, scan.gives_way()), (&image(1), false));
+            queue.want(image(number), place()).unwrap();
+            if usize::from(number) - 2 >= MAX_GIVES_WAY {
+                assert!(!scan.gives_way(), "it has waited long enough");
+                return queue.done(&scan, Ok(()), Duration::ZERO);
+            }
+            assert!(scan.gives_way());
+            queue.put_back(&scan);
+            let asked = queue.next().unwrap();
+            assert_eq!(asked.image, image(number));
+            queue.done(&asked, Ok(()), Duration::ZERO);
+        }
+        unreachable!("it gave way for ever");
+    }
+
+    #[test]
+    fn whoever_comes_to_wait_for_a_scan_keeps_it_from_giving_way() {
+        let queue = Queue::new(8);
+        assert!(background(&queue, 1));
+        let scan = queue.next().unwrap();
+        queue.want(image(2), place()).unwrap();
+        assert!(scan.gives_way());
+        let waited = queue.want(image(1), place()).unwrap();
+        assert!(!scan.gives_way());
+        queue.put_back(&scan);
+        assert_eq!(queue.next().unwrap().image, image(1));
+        queue.done(&scan, Ok(()), Duration::ZERO);
+        assert_eq!(waited.wait(Instant::now()), Some(Ok(())));
+    }
+
+    #[test]
+    fn what_failed_in_the_background_rests_there_and_goes_with_its_image() {
+        let queue = Queue::new(8);
+        assert!(background(&queue, 1) && background(&queue, 2));
+        queue.done(&queue.next().unwrap(), Err("no".to_owned()), Duration::ZERO);
+        assert!(!background(&queue, 1) && background(&queue, 2));
+        queue.follows(2, |_, _| true);
+        assert_eq!(queue.counts().unscanned, 2);
+        queue.follows(1, |had, _| *had == image(3));
+        assert_eq!(queue.counts(), Counts { images: 1, failed: 1, ..Counts::default() });
+        // It is another time that it comes.
+        assert!(background(&queue, 1));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use portcullis_inventory::protocol::Limits;
 use portcullis_inventory::{Image, Wishes};
-use portcullis_scan::{Chosen, Kept, Node, Progress, Scanner};
+use portcullis_scan::{Chosen, Kept, Node, Progress, ScanError, Scanner, WorkerError};
 use portcullis_settings::Settings;
 use portcullis_store::{Detail, FileStore, VerdictStore};
 use portcullis_types::{Timestamp, with_causes};
@@ -19,6 +19,11 @@ use crate::shared::Shared;
 
 /// How long an engine may take to say where an image is.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// The same for an image in the background: it is asked for by what the engine finds at once.
+const BACKGROUND_PATIENCE: Duration = Duration::from_secs(4);
+
+/// How much less the background gets of a processor that others want, too.
+const NICE: i32 = 10;
 
 /// How images are scanned on this node.
 pub struct Scans {
@@ -42,7 +47,28 @@ impl Scans {
     pub fn work(&self, queue: &Queue) {
         while let Some(scan) = queue.next() {
             let begun = Instant::now();
-            let outcome = self.outcome(&scan);
+            let outcome = match scan.is_background() {
+                false => self.outcome(&scan),
+                // A thread of its own, since only root may take back what is given here, and the
+                // scanner's process has it from the thread.
+                true => std::thread::scope(|scope| {
+                    let spawned = std::thread::Builder::new()
+                        .name("background".to_owned())
+                        .spawn_scoped(scope, || {
+                            be_nice();
+                            self.outcome(&scan)
+                        });
+                    match spawned.map(|thread| thread.join()) {
+                        Ok(Ok(outcome)) => outcome,
+                        Ok(Err(_)) => Some(Err("a bug in portcullis: it panicked".to_owned())),
+                        Err(error) => Some(Err(format!("cannot start a thread: {error}"))),
+                    }
+                }),
+            };
+            let Some(outcome) = outcome else {
+                queue.put_back(&scan);
+                continue;
+            };
             let took = begun.elapsed();
             let seconds = took.as_secs_f32();
             match &outcome {
@@ -60,14 +86,28 @@ impl Scans {
         self.is_ending.store(true, Ordering::SeqCst);
     }
 
-    fn outcome(&self, scan: &Scan) -> Outcome {
+    /// What came of it; `None` if it gave way.
+    fn outcome(&self, scan: &Scan) -> Option<Outcome> {
         // A bug in a scan must not take the agent along: the next image is another one.
         let scanned = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.scan(scan)));
-        match scanned {
+        Some(match scanned {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(with_causes(error.as_ref())),
+            Ok(Err(error)) => match error.downcast_ref() {
+                Some(ScanError::Worker(WorkerError::Stopped)) if !self.is_ending() => return None,
+                _ => Err(with_causes(error.as_ref())),
+            },
             Err(_) => Err("a bug in portcullis: the scan panicked".to_owned()),
-        }
+        })
+    }
+
+    /// Whether nothing more is to be begun.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.is_ending.load(Ordering::SeqCst)
+    }
+
+    /// The settings.
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     fn scan(&self, scan: &Scan) -> Result<()> {
@@ -76,7 +116,9 @@ impl Scans {
         // Whoever asked had looked before the last scan of it ended. A store that cannot be read
         // says so when it is to be written.
         let known = store.by_config(&scan.image, Detail::Decision).unwrap_or_default();
-        if known.is_some_and(|verdict| verdict.reports.iter().any(|r| r.says_something())) {
+        let is_known =
+            known.is_some_and(|verdict| verdict.reports.iter().any(|r| r.says_something()));
+        if is_known && !scan.is_again {
             return Ok(());
         }
         let scanner = Scanner {
@@ -86,8 +128,10 @@ impl Scans {
             clamd: portcullis_scan::clamd(),
             limits: Limits { seconds: self.settings.agent.scan_seconds, ..Limits::default() },
         };
-        let (image, platform) = (scan.image.to_string(), portcullis_scan::own_platform());
-        let until = Instant::now() + PATIENCE;
+        let image = scan.asked.as_ref().unwrap_or(&scan.image).to_string();
+        let platform = portcullis_scan::own_platform();
+        let patience = if scan.is_background() { BACKGROUND_PATIENCE } else { PATIENCE };
+        let until = Instant::now() + patience;
         let chosen = Chosen {
             source: portcullis_scan::find(&scan.place, &image, &platform, until)?,
             image: None,
@@ -99,7 +143,8 @@ impl Scans {
         if self.shared.stands_in(&store, &scan.image, &chosen.source, engines, &node) {
             return Ok(());
         }
-        let scanned = scanner.scan(chosen, Wishes::LeftOut, &mut Stopping(&self.is_ending))?;
+        let mut stopping = Stopping { is_ending: &self.is_ending, scan };
+        let scanned = scanner.scan(chosen, Wishes::LeftOut, &mut stopping)?;
         let facts = scanned.image.facts().context("the image has no configuration")?;
         // By what is known now, and once more if that was outdone meanwhile: an update judges anew
         // what is kept, and may have come before this image was.
@@ -114,7 +159,11 @@ impl Scans {
         }
     }
 
-    fn node(&self) -> Result<Arc<Node>> {
+    /// What the node knows now.
+    ///
+    /// # Errors
+    /// Something of it cannot be used.
+    pub(crate) fn node(&self) -> Result<Arc<Node>> {
         let mut known = self.node.lock().unwrap_or_else(PoisonError::into_inner);
         let paths = self.settings.paths();
         match known.as_ref().filter(|node| node.is_current(&paths)) {
@@ -129,7 +178,17 @@ impl Scans {
 }
 
 /// Nobody watches a scan of the agent, but it may have to stop.
-struct Stopping<'s>(&'s AtomicBool);
+struct Stopping<'s> {
+    is_ending: &'s AtomicBool,
+    scan: &'s Scan,
+}
+
+/// Gives the processor to others first; for this thread, and the processes that it starts.
+pub(crate) fn be_nice() {
+    if let Err(error) = rustix::process::nice(NICE) {
+        log::info!("the background has the usual priority: {error}");
+    }
+}
 
 impl Progress for Stopping<'_> {
     fn found(&mut self, _: &Image, _: usize, _: usize) {}
@@ -139,6 +198,6 @@ impl Progress for Stopping<'_> {
     fn done(&mut self) {}
 
     fn is_stopped(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
+        self.is_ending.load(Ordering::SeqCst) || self.scan.gives_way()
     }
 }

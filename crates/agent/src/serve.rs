@@ -184,9 +184,18 @@ fn answer_to(ask: AgentAsk, queue: &Queue) -> AgentAnswer {
             }
         }
         AgentAsk::Status {} => {
-            let Counts { scanning, waiting, scanned, failed } = queue.counts();
-            let version = env!("CARGO_PKG_VERSION").to_owned();
-            AgentAnswer::Status(AgentStatus { version, scanning, waiting, scanned, failed })
+            let Counts { scanning, waiting, scanned, failed, images, unscanned, violations } =
+                queue.counts();
+            AgentAnswer::Status(AgentStatus {
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                scanning,
+                waiting,
+                scanned,
+                failed,
+                images,
+                unscanned,
+                violations,
+            })
         }
     }
 }

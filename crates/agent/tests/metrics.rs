@@ -58,7 +58,8 @@ impl Agent {
     fn settings(&self, listen: &str) {
         let file = self.paths().settings();
         fs::create_dir_all(file.parent().unwrap()).unwrap();
-        let text = format!("[agent]\nlisten = \"{listen}\"\n[events]\nmaxBytes = 65536\n");
+        let text =
+            format!("[agent]\nfollow = []\nlisten = \"{listen}\"\n[events]\nmaxBytes = 65536\n");
         fs::write(file, text).unwrap();
     }
 

@@ -52,6 +52,10 @@ impl Agent {
 
     fn begin(&mut self) {
         let root = self.root.path();
+        // The engines of the machine that runs the tests are not theirs.
+        let etc = root.join("etc/portcullis");
+        fs::create_dir_all(&etc).unwrap();
+        fs::write(etc.join("portcullis.toml"), "[agent]\nfollow = []\nlisten = \"\"\n").unwrap();
         self.child = Some(command(root).stderr(Stdio::piped()).spawn().unwrap());
         let begun = Instant::now();
         while ask(&self.socket(), &AgentAsk::Status {}, Instant::now() + PATIENCE).is_err() {
@@ -114,6 +118,9 @@ fn it_says_how_it_fares_and_why_an_image_is_not_scanned() {
         waiting: 0,
         scanned: 0,
         failed: 1,
+        images: 0,
+        unscanned: 0,
+        violations: 0,
     };
     assert_eq!(agent.ask(&AgentAsk::Status {}).unwrap(), AgentAnswer::Status(fares));
 }
@@ -216,4 +223,36 @@ fn wrong_settings_and_a_missing_scanner_are_named() {
     fs::remove_file(root.path().join("portcullis-scanner")).unwrap();
     let said = run();
     assert!(said.contains("portcullis-scanner is not there"), "{said}");
+}
+
+#[test]
+fn engines_that_hang_do_not_keep_it_from_ending() {
+    let root = tempfile::tempdir().unwrap();
+    let socket = root.path().join("containerd.sock");
+    // Takes connections, and never says a word.
+    let hangs = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let etc = root.path().join("etc/portcullis");
+    fs::create_dir_all(&etc).unwrap();
+    let settings = format!(
+        "[agent]\nfollow = [\"containerd\"]\nlisten = \"\"\n[wrapper.portcullis-runc]\nsocket = \"{}\"\n",
+        socket.display()
+    );
+    fs::write(etc.join("portcullis.toml"), settings).unwrap();
+    let child = command(root.path()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut agent = Agent { root, child: Some(child) };
+    let begun = Instant::now();
+    while agent.ask(&AgentAsk::Status {}).is_err() {
+        assert!(begun.elapsed() < PATIENCE, "the agent does not get ready");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let _asked = hangs.accept().unwrap();
+    // It answers while it waits for the engine.
+    let AgentAnswer::Failed { why } = agent.ask(&scan(&Digest::of(b"1"))).unwrap() else {
+        panic!("there is no such image");
+    };
+    assert!(why.contains("has no image"), "{why}");
+    let output = agent.end(Signal::TERM);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success() && said.contains("ending"), "{said}");
+    assert!(!said.contains("is left"), "{said}");
 }

@@ -257,6 +257,60 @@ fn an_event_is_shown_with_all_that_belongs_to_it() {
 }
 
 #[test]
+fn a_container_that_has_come_to_violate_is_listed_shown_and_explained() {
+    let node = Node::new();
+    let message = "portcullis: now violating: 1 critical malicious file; container container-A1; \
+                   policy web; see: portcullis explain V1";
+    node.record(&[
+        refusal("A1", json!({ "action": "allow" })),
+        refusal(
+            "V1",
+            json!({
+                "kind": "violation", "decision": "A1", "message": message,
+                "request": { "containerId": "container-A1" },
+            }),
+        ),
+        // The ledger has let go of the decision about this one.
+        refusal("V2", json!({ "kind": "violation", "decision": "GONE", "action": "alarm" })),
+    ]);
+    assert_eq!(node.rows(&[]), ["A1 x1 -", "V1 x1 -", "V2 x1 -"]);
+    assert_eq!(node.rows(&["--action", "block"]), ["V1 x1 -"]);
+    assert_eq!(node.rows(&["--container", "container-A1"]), ["A1 x1 -", "V1 x1 -"]);
+    assert_eq!(node.rows(&["--status", "open"]), [""; 0]);
+    let listed = node.succeeds(&["events", "list"]);
+    assert_says(&listed, &["violation", "now violating: 1 critical malicious file"]);
+    let shown = node.succeeds(&["events", "show", "V1"]);
+    assert_says(
+        &shown,
+        &[
+            "kind        violation",
+            "decision    A1",
+            "findings    3",
+            "next        portcullis explain V1",
+        ],
+    );
+    assert!(!shown.contains("gate took"), "{shown}");
+    for id in ["V1", "V2"] {
+        let explained = node.json(&["explain", id]);
+        assert_eq!(
+            (&explained["event"]["id"], &explained["event"]["kind"]),
+            (&json!(id), &json!("violation"))
+        );
+    }
+    // What nobody decided cannot be marked; its decision can.
+    assert_says(
+        &node.fails(&["events", "handle", "V1"]),
+        &["of the kind violation", "its decision, A1"],
+    );
+    let simulated =
+        node.json(&["simulate", "--policies", &node.path(POLICIES).display().to_string()]);
+    assert_eq!(simulated["starts"], 1);
+    let status = node.json(&["status"]);
+    assert_eq!(status["decisions"], json!({ "allow": 1 }));
+    node.succeeds(&["events", "verify", "--no-journal"]);
+}
+
+#[test]
 fn marks_are_recorded_for_decisions_alone() {
     let node = Node::new();
     node.record(&[

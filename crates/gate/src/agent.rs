@@ -76,6 +76,15 @@ pub struct AgentStatus {
     pub scanned: u64,
     /// Images that it could not scan since it began.
     pub failed: u64,
+    /// Images that the engines have which it follows.
+    #[serde(default)]
+    pub images: usize,
+    /// Of these, images that nobody has scanned yet.
+    #[serde(default)]
+    pub unscanned: usize,
+    /// Running containers that have come to violate a policy since they were started.
+    #[serde(default)]
+    pub violations: usize,
 }
 
 /// Why an agent did not answer.

@@ -9,6 +9,7 @@
 mod engines;
 mod kept;
 mod node;
+mod rematch;
 mod target;
 mod worker;
 
@@ -21,7 +22,8 @@ use portcullis_types::{Class, Digest};
 
 pub use engines::{FindError, find};
 pub use kept::{Kept, KeptError, KeptImage};
-pub use node::{Node, NodeError, clamd, own_platform, rules};
+pub use node::{Known, Node, NodeError, clamd, own_platform, rules};
+pub use rematch::{RematchError, rematch};
 pub use target::{TargetError, source_at};
 pub use worker::WorkerError;
 

@@ -47,7 +47,23 @@ pub struct Node {
     words: WordList,
     feeds: Feeds,
     /// The files that it was read from, as they were.
-    files: BTreeSet<Stamp>,
+    files: Known,
+}
+
+/// The state of the files that hold what a node knows: another state, other knowledge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Known(BTreeSet<Stamp>);
+
+impl Known {
+    /// As it is now. No file is read.
+    pub fn now(paths: &Paths) -> Self {
+        Self(stamps(paths))
+    }
+
+    /// A digest of it, to be remembered.
+    pub fn digest(&self) -> Digest {
+        Digest::of(format!("{:?}", self.0).as_bytes())
+    }
 }
 
 /// A file, its inode, size and time of change: another file has another.
@@ -60,7 +76,7 @@ impl Node {
     /// [`NodeError`]: something is there and cannot be used. What is not there is not known.
     pub fn read(paths: &Paths) -> Result<Self, NodeError> {
         // Before they are read: what changes meanwhile is seen by the next look.
-        let files = stamps(paths);
+        let files = Known::now(paths);
         Ok(Self {
             files,
             database: Database::open(&paths.advisories())?,
@@ -72,7 +88,7 @@ impl Node {
 
     /// Whether nothing has changed since it was read.
     pub fn is_current(&self, paths: &Paths) -> bool {
-        self.files == stamps(paths)
+        self.files == Known::now(paths)
     }
 
     /// Whether there are advisories.

@@ -69,6 +69,11 @@ impl Paths {
         self.root.join("run/portcullis/agent.sock")
     }
 
+    /// What the agent remembers of images and containers.
+    pub fn followed(&self) -> PathBuf {
+        self.root.join("var/lib/portcullis/agent")
+    }
+
     /// The ledger's folder.
     pub fn events(&self) -> PathBuf {
         self.root.join("var/lib/portcullis/events")

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use portcullis_types::{Action, Digest, UnknownWord};
+use portcullis_types::{Action, Digest, Engine, UnknownWord};
 use serde::Deserialize;
 
 use crate::trusted::{self, TrustError};
@@ -16,6 +16,8 @@ use crate::{MAX_DEADLINE, Paths, WrapperSettings};
 /// Settings are a page, not a book.
 const MAX_BYTES: u64 = 256 * 1024;
 
+/// Ten years: longer is never.
+const MAX_FORGET_SECONDS: u64 = 3650 * 24 * 3600;
 /// Where an agent tells its metrics if nothing else is said.
 const LISTEN: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9417));
 
@@ -57,6 +59,10 @@ pub struct AgentSettings {
     pub waiting: usize,
     /// Most seconds that a scan may take.
     pub scan_seconds: u64,
+    /// The engines whose images it follows; `None`: all that are there.
+    pub follow: Option<BTreeSet<Engine>>,
+    /// After how long the verdict about an image that no engine has is forgotten; `None`: never.
+    pub forget_after: Option<Duration>,
     /// Where metrics and health are told over HTTP, if anywhere.
     pub listen: Option<SocketAddr>,
 }
@@ -144,7 +150,13 @@ impl Default for Settings {
                 root: "/run/containerd/runc".into(),
                 systemd_cgroup: SystemdCgroup::Detect,
             },
-            agent: AgentSettings { waiting: 64, scan_seconds: 900, listen: Some(LISTEN) },
+            agent: AgentSettings {
+                waiting: 64,
+                scan_seconds: 900,
+                listen: Some(LISTEN),
+                follow: None,
+                forget_after: Some(Duration::from_secs(7 * 24 * 3600)),
+            },
             registry: RegistrySettings::default(),
             wrappers: BTreeMap::new(),
         }
@@ -276,6 +288,8 @@ struct RawRuntime {
 struct RawAgent {
     waiting: Option<usize>,
     scan_time: Option<String>,
+    follow: Option<Vec<String>>,
+    forget_after: Option<String>,
     listen: Option<String>,
 }
 
@@ -424,6 +438,30 @@ fn check(raw: Raw) -> Result<Settings, Vec<Fault>> {
             shipped.agent.scan_seconds
         }
     };
+    let mut follow = raw.agent.follow.as_ref().map(|_| BTreeSet::new());
+    for (at, word) in raw.agent.follow.iter().flatten().enumerate() {
+        match (word.parse(), &mut follow) {
+            (Ok(engine), Some(follow)) => {
+                follow.insert(engine);
+            }
+            (Ok(_), None) => {}
+            (Err(error), _) => fault(&format!("agent.follow[{at}]"), format!("{error}")),
+        }
+    }
+    let forget_after = match raw.agent.forget_after.as_deref() {
+        None => shipped.agent.forget_after,
+        Some("never") => None,
+        Some(text) => match seconds(text) {
+            Some(seconds @ 1..=MAX_FORGET_SECONDS) => Some(Duration::from_secs(seconds)),
+            _ => {
+                fault(
+                    "agent.forgetAfter",
+                    "write 1s to 3650d, for example \"7d\" or \"12h\", or \"never\"".into(),
+                );
+                shipped.agent.forget_after
+            }
+        },
+    };
     let listen = match raw.agent.listen.as_deref() {
         None => shipped.agent.listen,
         Some("") => None,
@@ -455,7 +493,7 @@ fn check(raw: Raw) -> Result<Settings, Vec<Fault>> {
         allows,
         max_event_bytes,
         runtime: RuntimeSettings { binary, root: runtime_root, systemd_cgroup },
-        agent: AgentSettings { waiting, scan_seconds, listen },
+        agent: AgentSettings { waiting, scan_seconds, follow, forget_after, listen },
         registry,
         wrappers,
     })
@@ -544,6 +582,19 @@ fn wrapper(name: &str, raw: RawWrapper, faults: &mut Vec<Fault>) -> WrapperSetti
     }
 }
 
+/// `90s`, `15m`, `12h`, `7d`.
+fn seconds(text: &str) -> Option<u64> {
+    let (count, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let unit = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 24 * 3600,
+        _ => return None,
+    };
+    count.parse::<u64>().ok()?.checked_mul(unit)
+}
+
 fn milliseconds(text: &str) -> Option<u64> {
     if let Some(ms) = text.strip_suffix("ms") {
         return ms.parse().ok();
@@ -555,7 +606,26 @@ fn milliseconds(text: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use portcullis_types::Engine;
+
+    #[test]
+    fn what_the_agent_follows_and_how_long_it_remembers() {
+        let agent = |text: &str| format!("[agent]\n{text}").parse::<Settings>().map(|s| s.agent);
+        let followed = agent("follow = [\"podman\", \"containerd\"]").unwrap().follow.unwrap();
+        assert_eq!(followed, BTreeSet::from([Engine::Containerd, Engine::Podman]));
+        assert_eq!(agent("follow = []").unwrap().follow, Some(BTreeSet::new()));
+        for (text, seconds) in [("7d", 604_800), ("12h", 43_200), ("15m", 900), ("1s", 1)] {
+            let read = agent(&format!("forgetAfter = \"{text}\"")).unwrap();
+            assert_eq!(read.forget_after, Some(Duration::from_secs(seconds)), "{text}");
+        }
+        assert_eq!(agent("forgetAfter = \"never\"").unwrap().forget_after, None);
+        for wrong in ["0s", "7", "d", "", "-1d", "3651d", "99999999999999999999d", "7 d", "1\u{e4}"]
+        {
+            let faults = agent(&format!("forgetAfter = \"{wrong}\"")).unwrap_err();
+            assert_eq!(faults[0].place, "agent.forgetAfter", "{wrong}");
+        }
+        let faults = agent("follow = [\"podman\", \"rkt\"]").unwrap_err();
+        assert_eq!(faults[0].place, "agent.follow[1]");
+    }
 
     #[test]
     fn an_empty_file_is_the_shipped_settings() {

@@ -34,13 +34,13 @@ const SOCKET: &str = "/run/portcullis/agent.sock";
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// The agent of a node.
-struct Agent<'n> {
+pub(crate) struct Agent<'n> {
     node: &'n Node,
     running: Option<Running>,
 }
 
 impl<'n> Agent<'n> {
-    fn start(node: &'n Node) -> Result<Self> {
+    pub(crate) fn start(node: &'n Node) -> Result<Self> {
         let running = node.inside().daemon(own_binaries().join("portcullisd")).spawn()?;
         let mut agent = Self { node, running: Some(running) };
         let socket = agent.outside();
@@ -56,8 +56,15 @@ impl<'n> Agent<'n> {
         self.node.outside(SOCKET)
     }
 
+    /// Ends it as nobody should.
+    pub(crate) fn kill(mut self) -> Result<()> {
+        let running = self.running.take().context("it runs")?;
+        signal(running.inner()?, Signal::KILL)?;
+        running.wait().map(drop)
+    }
+
     /// Ends it as systemd does, and takes away what systemd would.
-    fn end(mut self) -> Result<()> {
+    pub(crate) fn end(mut self) -> Result<()> {
         let running = self.running.take().context("it runs")?;
         signal(running.inner()?, Signal::TERM)?;
         let output = running.wait()?.ok()?;
@@ -93,6 +100,10 @@ fn scanned(ctx: &Ctx) -> Result<()> {
     let line = format!("not scanned (no agent answers at {SOCKET}");
     ensure!(refused.code != 0 && refused.errors.contains(&line), "{refused:?}");
 
+    // Doors alone ask it.
+    let node_settings = starter.node().etc_portcullis().join("portcullis.toml");
+    let tables = starter.settings().tables();
+    fs::write(node_settings, format!("[agent]\nfollow = []\n{tables}"))?;
     let agent = Agent::start(starter.node())?;
     let told = decided(starter, good, "good")?;
     ensure!(told.code == 0, "{told:?}");

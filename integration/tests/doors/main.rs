@@ -4,6 +4,7 @@
 //! and what fails there is the tests' fault.
 
 mod agent;
+mod follow;
 mod life;
 mod preflight;
 mod refusal;
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
         users::cases(),
         scan::cases(),
         agent::cases(),
+        follow::cases(),
     ];
     let cases: Vec<_> = tables.into_iter().flatten().map(Arc::new).collect();
     let mut trials = Vec::new();

@@ -4,26 +4,29 @@
 //! container is resolved as its start would be, from what its engine has recorded, and judged by the
 //! policies in force or by others.
 
-mod engines;
-
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
+use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use portcullis_gate::workload_of_spec;
+use portcullis_engines::{Found, Source};
 use portcullis_resolve::DockerResolver;
-use portcullis_types::{Action, Engine, Kind, Timestamp, Workload};
+use portcullis_types::{Action, Engine, Kind, Timestamp};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use self::engines::{Engines, Found};
 use super::simulate::said;
 use super::situation::Judge;
 use crate::args::Preflight;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::render::{Table, action, count, cut, wrapped};
+
+/// How long the list of what runs may take.
+const LISTING: Duration = Duration::from_secs(30);
+/// How long one container may take. Nobody waits for its start, so more than a door gives.
+const EACH: Duration = Duration::from_secs(10);
 
 /// A container that runs, and what would be decided if it were started again.
 #[derive(Serialize, JsonSchema)]
@@ -58,15 +61,18 @@ pub(in crate::commands) struct Flown {
 
 pub(super) fn run(context: &Context, args: &Preflight) -> Result<Exit> {
     let judge = Judge::new(context, args.policies.as_deref())?;
-    let engines = Engines::new(&context.settings, &args.engine, &args.address)?;
-    let running = engines.running()?;
+    let engines = engines(context, args)?;
+    let running = portcullis_engines::running(&engines, || Instant::now() + LISTING);
+    let running = running.map_err(|(engine, error)| {
+        anyhow::Error::from(error).context(format!("what {engine} runs is not known"))
+    })?;
     let progress = progress(running.len());
     // As a door judges the time: never before the ledger's newest record.
     let now = context.events().judged_now(Timestamp::now());
     let mut containers = Vec::with_capacity(running.len());
     for found in &running {
         progress.set_message(cut(found.container_id(), 20));
-        containers.push(row(context, &judge, found, now));
+        containers.push(row(&judge, found, now));
         progress.inc(1);
     }
     progress.finish_and_clear();
@@ -87,25 +93,39 @@ pub(super) fn run(context: &Context, args: &Preflight) -> Result<Exit> {
     Ok(if blocked { Exit::Block } else { Exit::Done })
 }
 
-fn row(context: &Context, judge: &Judge, found: &Found<'_>, now: Timestamp) -> Row {
-    let (engine, id) = (found.engine(), found.container_id());
-    let (resolved, spec) = found.resolve();
-    let workload = match spec {
-        Some(spec) => workload_of_spec(&spec),
-        None => Workload::NotRead(format!("{engine} has no specification of the container")),
-    };
-    let request = resolved.request(engine, &context.settings.node, id);
-    let start = judge.of_resolved(request, resolved, workload, now);
+/// Those that are named or, if none is, those that are here.
+///
+/// # Errors
+/// If none is named and none is here.
+fn engines(context: &Context, args: &Preflight) -> Result<Vec<Source>> {
+    let all = Source::all(&context.settings, &args.address).into_iter();
+    let (here, away): (Vec<_>, Vec<_>) = all.partition(|source| match args.engine.as_slice() {
+        [] => source.is_here(),
+        named => named.contains(&source.engine()),
+    });
+    if here.is_empty() {
+        let places: Vec<_> = away.iter().map(Source::shown).collect();
+        bail!(
+            "no engine is found on this node: there is nothing at {}; name the one to ask with \
+             --engine, and its place in the settings ([wrapper.NAME]) or with --address",
+            places.join(", ")
+        );
+    }
+    Ok(here)
+}
+
+fn row(judge: &Judge, found: &Found<'_>, now: Timestamp) -> Row {
+    let start = judge.of_running(found, Instant::now() + EACH, now);
     let decision = judge.decide(&start);
     let message = said(&decision, &start);
     Row {
         action: decision.action,
-        engine,
+        engine: found.engine(),
         engine_namespace: found.namespace().to_owned(),
         namespace: start.request.namespace,
         pod: start.request.pod,
         container: start.request.container,
-        container_id: id.to_owned(),
+        container_id: found.container_id().to_owned(),
         kind: start.request.kind,
         image: start.identity.to_string(),
         message,

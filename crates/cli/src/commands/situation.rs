@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
-use portcullis_gate::{Gate, Resolved};
+use portcullis_engines::{Again, Found};
+use portcullis_gate::Gate;
 use portcullis_policy::{InForce, PolicySet};
 use portcullis_types::{
     Cause, Decision, Event, Evidence, Failure, Identity, Kind, Lookup, Name, Request, Surety,
@@ -69,23 +71,16 @@ impl Judge {
         Ok(Situation { request, identity, evidence, now })
     }
 
-    /// A start as an engine tells it now.
-    pub(super) fn of_resolved(
+    /// A start as an engine tells it by the deadline.
+    pub(super) fn of_running(
         &self,
-        request: Request,
-        resolved: Resolved,
-        workload: Workload,
+        found: &Found<'_>,
+        deadline: Instant,
         now: Timestamp,
     ) -> Situation {
-        let mut evidence = self.gate.evidence_for(&resolved.identity);
-        evidence.workload = workload;
-        evidence.image = resolved.image;
-        if resolved.deadline_hit {
-            let why = resolved.identity.note.clone().unwrap_or_default();
-            evidence.failures.push(Failure::new(Cause::Deadline, why));
-        }
+        let Again { request, identity, mut evidence } = found.again(&self.gate, deadline);
         evidence.failures.extend(self.problems.iter().cloned());
-        Situation { request, identity: resolved.identity, evidence, now }
+        Situation { request, identity, evidence, now }
     }
 
     /// A start as an event records it, with what is known of its image now.

@@ -65,6 +65,23 @@ pub(super) fn run(context: &Context) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
+fn write_agent(agent: &AgentStatus, out: &mut dyn std::io::Write) -> std::io::Result<()> {
+    let AgentStatus { version, scanning, waiting, scanned, failed, .. } = agent;
+    writeln!(
+        out,
+        "agent      {version}: {scanning} being scanned, {waiting} waiting, {scanned} scanned, {failed} failed",
+    )?;
+    let AgentStatus { images, unscanned, violations, .. } = agent;
+    writeln!(out, "images     {images} of the engines, {unscanned} of them not scanned")?;
+    match violations {
+        0 => Ok(()),
+        some => {
+            let containers = count_of(*some, "running container");
+            writeln!(out, "violations {containers} would be decided more strictly now")
+        }
+    }
+}
+
 fn write_status(status: &Status, out: &mut dyn std::io::Write) -> std::io::Result<()> {
     writeln!(out, "node       {}", status.node)?;
     writeln!(out, "state      {}", status.state.words())?;
@@ -86,10 +103,7 @@ fn write_status(status: &Status, out: &mut dyn std::io::Write) -> std::io::Resul
         None => writeln!(out, "verdicts   cannot be read")?,
     }
     match &status.agent {
-        Some(AgentStatus { version, scanning, waiting, scanned, failed }) => writeln!(
-            out,
-            "agent      {version}: {scanning} being scanned, {waiting} waiting, {scanned} scanned, {failed} failed",
-        )?,
+        Some(agent) => write_agent(agent, out)?,
         None => writeln!(out, "agent      does not answer: images are scanned by hand only")?,
     }
     for words in status.feeds.iter().filter_map(Lying::words) {

@@ -1,6 +1,7 @@
 //! Resolving against a fake containerd: what pods look like, and what goes wrong.
 
 pub(crate) mod fake;
+mod listed;
 mod stored;
 mod unpacked;
 

@@ -57,10 +57,10 @@ pub(super) fn all(context: &Context) -> Result<Vec<Rematched>> {
             appeared: BTreeSet::new(),
             gone: BTreeSet::new(),
         };
-        if let Some(scanned) = portcullis_scan::again(&kept, &image)? {
+        if let Some((facts, report)) = portcullis_scan::rematch(&kept, &image, &node, now)? {
             let store = context.store();
             let before = store.by_config(&facts.config, Detail::Full)?;
-            let after = store.absorb(&facts, node.report(&scanned, image.wishes, now)?)?;
+            let after = store.absorb(&facts, report)?;
             let [before, now] = [ids(before.as_ref()), ids(Some(&after.verdict))];
             row.appeared = now.difference(&before).cloned().collect();
             row.gone = before.difference(&now).cloned().collect();

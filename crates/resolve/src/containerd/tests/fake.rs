@@ -59,6 +59,8 @@ pub(crate) struct World {
     pub(crate) namespace: Option<&'static str>,
     /// Ids and statuses of the tasks.
     pub(crate) tasks: Vec<(String, i32)>,
+    /// Namespaces and topics of events.
+    pub(crate) events: Vec<(&'static str, &'static str)>,
     /// The folder of the content store, if it has one.
     pub(crate) folder: Option<PathBuf>,
     /// The mounts of a view.
@@ -272,7 +274,7 @@ async fn serve_one(
     while let Some(Ok((request, respond))) = connection.accept().await {
         let path = request.uri().path().to_owned();
         let namespace = world.namespace.unwrap_or("k8s.io");
-        let about_all = [NAMESPACES_LIST, PLUGINS].contains(&path.as_str());
+        let about_all = [NAMESPACES_LIST, PLUGINS, EVENTS_SUBSCRIBE].contains(&path.as_str());
         assert!(about_all || request.headers()["containerd-namespace"] == namespace);
         let method = path.rsplit('.').next().unwrap_or_default().to_owned();
         calls.lock().unwrap().push(method);
@@ -423,6 +425,14 @@ fn answer(world: &World, path: &str, request: &[u8]) -> Result<Vec<Vec<u8>>, u32
             let tasks = world.tasks.iter().map(task).collect();
             Ok(one(ListTasksResponse { tasks }.encode_to_vec()))
         }
+        EVENTS_SUBSCRIBE => Ok(world
+            .events
+            .iter()
+            .map(|(namespace, topic)| {
+                let [namespace, topic] = [namespace, topic].map(|text| (*text).to_owned());
+                framed(Envelope { namespace, topic }.encode_to_vec())
+            })
+            .collect()),
         other => panic!("{other} is not asked for"),
     }
 }

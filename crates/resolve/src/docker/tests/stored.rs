@@ -45,6 +45,24 @@ fn layers(tree: &Tree) -> Vec<PathBuf> {
 }
 
 #[test]
+fn all_images_of_the_graph_driver_are_listed() {
+    let tree = tree();
+    let resolver = DockerResolver::new(tree.folder.path().join("docker"), "/no/such/socket");
+    let list = |platform: &str, deadline| resolver.images(platform, deadline);
+    let deadline = Instant::now() + Duration::from_secs(5);
+    let found = list("linux/amd64", deadline).unwrap();
+    assert_eq!(found.iter().map(|had| &had.config).collect::<Vec<_>>(), [&tree.image()]);
+    assert_eq!(found[0].asked, tree.image());
+    assert!(list("linux/amd64", Instant::now()).is_err());
+    let folders = resolver.image_folders();
+    assert!(folders.iter().any(|folder| folder.join(tree.image().hex()).is_file()), "{folders:?}");
+    fs::write(folders[0].join(Digest::of(b"other").hex()), "{}").unwrap();
+    assert_eq!(list("linux/amd64", deadline).unwrap(), found);
+    let gone = DockerResolver::new(tree.folder.path().join("gone"), "/no/such/socket");
+    assert_eq!(gone.images("linux/amd64", deadline).unwrap(), []);
+}
+
+#[test]
 fn by_names_and_ids() {
     let tree = tree();
     let (id, pulled) = (tree.image(), Digest::of(b"pulled"));

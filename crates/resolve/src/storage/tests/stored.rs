@@ -1,7 +1,7 @@
 //! Images that are looked for so that their layers can be read.
 
 use super::*;
-use crate::storage::stored::{StorageImageError, find};
+use crate::storage::stored::{StorageImageError, find, list};
 
 fn look(store: &mut Store, image: &str) -> Result<super::super::StorageImage, StorageImageError> {
     store.write();
@@ -31,6 +31,26 @@ fn an_image_is_found_by_its_names_and_its_id() {
     }
     let error = look(&mut store, "app:2").unwrap_err().to_string();
     assert!(error.contains("has no image \"app:2\""), "{error}");
+}
+
+#[test]
+fn all_images_are_listed_that_are_whole_and_of_this_platform() {
+    let (mut store, one) = store();
+    let two = store.image("graph", "registry.example.com/two:1", &["one"]);
+    let spoiled = store.image("graph", "registry.example.com/spoiled:1", &["three"]);
+    store.change_data(&spoiled.id, &format!("sha256:{}", spoiled.id), |text| format!("{text} "));
+    store.write();
+    let roots = [store.path("graph"), store.path("not there")];
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let mut wanted = [&one, &two].map(|image| image.config.clone());
+    wanted.sort();
+    let found = list(&roots, "linux/amd64", deadline).unwrap();
+    assert_eq!(found.iter().map(|had| had.config.clone()).collect::<Vec<_>>(), wanted);
+    assert!(found.iter().all(|had| had.asked == had.config));
+    assert!(list(&roots, "linux/amd64", Instant::now()).is_err());
+    assert_eq!(list(&roots[1..], "linux/amd64", deadline).unwrap(), []);
+    std::fs::write(store.path("graph").join("overlay-images/images.json"), "[").unwrap();
+    assert!(list(&roots, "linux/amd64", deadline).is_err());
 }
 
 #[test]

@@ -1,0 +1,63 @@
+//! What the agent does by itself, beside what doors ask for: two threads that nobody waits for.
+
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use crate::bell::Bell;
+use crate::images::{Follower, InUse};
+use crate::queue::Queue;
+use crate::running::Judge;
+use crate::scans::Scans;
+
+/// Follows the images of a node, and judges again what runs on it.
+#[derive(Debug)]
+pub struct Follow {
+    bells: Vec<Bell>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Follow {
+    /// Begins, unless the settings say that nothing is followed.
+    ///
+    /// # Errors
+    /// There are no threads or descriptors for it.
+    pub fn begin(scans: &Arc<Scans>, queue: &Arc<Queue>) -> io::Result<Self> {
+        let mut follow = Self { bells: Vec::new(), threads: Vec::new() };
+        if scans.settings().agent.follow.as_ref().is_some_and(|engines| engines.is_empty()) {
+            return Ok(follow);
+        }
+        let in_use = InUse::default();
+        let bell = follow.bell()?;
+        let (own_scans, own_queue, own_in_use) = (scans.clone(), queue.clone(), in_use.clone());
+        follow.spawn("images", move || {
+            Follower::new(&own_scans, &own_queue, &bell, &own_in_use).run();
+        })?;
+        let bell = follow.bell()?;
+        let (scans, queue) = (scans.clone(), queue.clone());
+        follow.spawn("judge", move || Judge::new(&scans, &queue, &bell, &in_use).run())?;
+        Ok(follow)
+    }
+
+    fn bell(&mut self) -> io::Result<Bell> {
+        let bell = Bell::new()?;
+        self.bells.push(bell.clone());
+        Ok(bell)
+    }
+
+    fn spawn(&mut self, name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(run)?;
+        self.threads.push(thread);
+        Ok(())
+    }
+
+    /// Begins to end: no engine is asked any more.
+    pub fn end(&self) {
+        self.bells.iter().for_each(Bell::end);
+    }
+
+    /// Whether all has ended.
+    pub fn has_ended(&self) -> bool {
+        self.threads.iter().all(JoinHandle::is_finished)
+    }
+}
