@@ -775,13 +775,14 @@ restart_service() {
     local name=$1 verb=$2 undo='to undo: install.sh --uninstall'
     step "$verb $name"
     $dry_run && return 0
+    # A daemon that is started from here must not inherit the lock (9), which it would hold for ever.
     if [[ -d /run/systemd/system ]]; then
         systemctl daemon-reload || warn "systemd did not read its units again: $name may start without what was just installed"
         systemctl "$verb" "$name" || die "$name did not $verb" "see: journalctl -u $name; $undo"
     elif command -v rc-service >/dev/null; then
-        rc-service "$name" "$verb" || die "$name did not $verb" "$undo"
+        rc-service "$name" "$verb" 9>&- || die "$name did not $verb" "$undo"
     elif command -v service >/dev/null; then
-        service "$name" "$verb" || die "$name did not $verb" "$undo"
+        service "$name" "$verb" 9>&- || die "$name did not $verb" "$undo"
     else
         die "there is neither systemd nor another service manager here: all is in place, but $name did not $verb" \
             "do it yourself"
