@@ -9,7 +9,7 @@ set -euo pipefail
 
 umount /etc/portcullis /var/lib/portcullis
 rmdir /etc/portcullis /var/lib/portcullis
-mkdir -p "$FOLDER"/{local/upper,local/work,containerd,kubelet,etcd,pki,bin} /var/lib/containerd /var/lib/kubelet
+mkdir -p "$FOLDER"/{local/upper,local/work,containerd,kubelet,etcd,pki,static} /var/lib/containerd /var/lib/kubelet
 mount -t overlay -o "lowerdir=/usr/local,upperdir=$FOLDER/local/upper,workdir=$FOLDER/local/work" overlay /usr/local
 # containerd's snapshots cannot lie on an overlay.
 mount --bind "$FOLDER/containerd" /var/lib/containerd
@@ -99,11 +99,12 @@ contexts: [{ name: c, context: { cluster: c, user: u } }]
 current-context: c
 END
 done
-cat >"$FOLDER/kubelet.yaml" <<'END'
+cat >"$FOLDER/kubelet.yaml" <<END
 apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
 cgroupDriver: cgroupfs
 clusterDNS: [10.0.0.10]
+staticPodPath: $FOLDER/static
 cgroupsPerQOS: false
 enforceNodeAllocatable: []
 failSwapOn: false

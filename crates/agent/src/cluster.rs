@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use portcullis_audit::{Followed, Head, Ledger, Resumed};
@@ -14,6 +15,8 @@ use portcullis_settings::Settings;
 use portcullis_types::{EventKind, Mark, with_causes};
 use serde_json::json;
 use tokio::sync::watch;
+
+use crate::health::{Health, Pulse};
 
 /// The part in the cluster, which runs on a thread of its own.
 pub struct InCluster {
@@ -28,7 +31,8 @@ impl InCluster {
     ///
     /// # Errors
     /// A thread or the runtime cannot be made.
-    pub fn begin(cluster: Cluster, settings: Settings) -> Result<Self> {
+    pub fn begin(cluster: Cluster, settings: Settings, health: &Health) -> Result<Self> {
+        let pulse = health.thread("cluster", Some(STILL));
         let (stop, stopped) = watch::channel(false);
         let shared = Arc::new(Shared::default());
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -40,7 +44,13 @@ impl InCluster {
         let node = Arc::new(OfCluster::new(settings));
         let given = shared.clone();
         let thread = std::thread::Builder::new().name("cluster".to_owned()).spawn(move || {
-            match runtime.block_on(portcullis_kubernetes::run(cluster, node, given, stopped)) {
+            let part = async {
+                tokio::select! {
+                    ended = portcullis_kubernetes::run(cluster, node, given, stopped) => ended,
+                    () = beats(&pulse) => Ok(false),
+                }
+            };
+            match runtime.block_on(part) {
                 Ok(removed) => removed,
                 Err(error) => {
                     log::error!("no part in the cluster: {}", with_causes(&error));
@@ -58,6 +68,17 @@ impl InCluster {
             log::error!("a bug in portcullis: the part in the cluster panicked");
             false
         })
+    }
+}
+
+/// How long the part in the cluster may do one thing.
+const STILL: Duration = Duration::from_secs(60);
+
+/// Beats as long as the runtime gets to it.
+async fn beats(pulse: &Pulse) {
+    loop {
+        pulse.beat();
+        tokio::time::sleep(STILL / 6).await;
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use crate::bell::Bell;
+use crate::health::Health;
 use crate::images::{Follower, InUse};
 use crate::queue::Queue;
 use crate::running::Judge;
@@ -22,7 +23,7 @@ impl Follow {
     ///
     /// # Errors
     /// There are no threads or descriptors for it.
-    pub fn begin(scans: &Arc<Scans>, queue: &Arc<Queue>) -> io::Result<Self> {
+    pub fn begin(scans: &Arc<Scans>, queue: &Arc<Queue>, health: &Health) -> io::Result<Self> {
         let mut follow = Self { bells: Vec::new(), threads: Vec::new() };
         if scans.settings().agent.follow.as_ref().is_some_and(|engines| engines.is_empty()) {
             return Ok(follow);
@@ -30,12 +31,12 @@ impl Follow {
         let in_use = InUse::default();
         let bell = follow.bell()?;
         let (own_scans, own_queue, own_in_use) = (scans.clone(), queue.clone(), in_use.clone());
-        follow.spawn("images", move || {
+        follow.spawn("images", health, move || {
             Follower::new(&own_scans, &own_queue, &bell, &own_in_use).run();
         })?;
         let bell = follow.bell()?;
         let (scans, queue) = (scans.clone(), queue.clone());
-        follow.spawn("judge", move || Judge::new(&scans, &queue, &bell, &in_use).run())?;
+        follow.spawn("judge", health, move || Judge::new(&scans, &queue, &bell, &in_use).run())?;
         Ok(follow)
     }
 
@@ -45,8 +46,18 @@ impl Follow {
         Ok(bell)
     }
 
-    fn spawn(&mut self, name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
-        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(run)?;
+    /// A thread that waits for engines, each as long as it is allowed, so it need not beat.
+    fn spawn(
+        &mut self,
+        name: &'static str,
+        health: &Health,
+        run: impl FnOnce() + Send + 'static,
+    ) -> io::Result<()> {
+        let pulse = health.thread(name, None);
+        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+            let _pulse = pulse;
+            run();
+        })?;
         self.threads.push(thread);
         Ok(())
     }

@@ -123,9 +123,9 @@ fn run(args: &Args) -> Result<()> {
         })
     };
     let worker = worker.context("cannot start a thread")?;
-    let follow = Follow::begin(&scans, &queue).context("nothing can be followed")?;
+    let follow = Follow::begin(&scans, &queue, &watch.health).context("nothing can be followed")?;
     let in_cluster = match args.cluster.cluster(&settings) {
-        Some(cluster) => Some(InCluster::begin(cluster, settings)?),
+        Some(cluster) => Some(InCluster::begin(cluster, settings, &watch.health)?),
         None => None,
     };
     if let Some(in_cluster) = &in_cluster {

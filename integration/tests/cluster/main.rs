@@ -5,7 +5,7 @@
 
 mod stage;
 
-use portcullis_integration::cluster::NODE;
+use portcullis_integration::cluster::{NODE, Part};
 use serde_json::{Value, json};
 use stage::{Stage, pod};
 
@@ -21,14 +21,21 @@ spec:
     - { class: vulnerability, severity: [medium], action: alarm }
 "#;
 
+/// One cluster, since it takes a while to come up: each step goes on where the last one ended.
 #[test]
 fn a_cluster_under_protection() {
     let stage = Stage::start();
-    let cluster = &stage.cluster;
     let before = stage.files();
-
     stage.install();
     stage.know_images();
+    the_same_story_is_told_everywhere(&stage);
+    what_is_away_changes_no_start_and_hears_of_it_later(&stage);
+    every_pod_of_a_namespace_goes_through_the_gate(&stage);
+    all_of_it_is_taken_off(&stage, &before);
+}
+
+fn the_same_story_is_told_everywhere(stage: &Stage) {
+    let cluster = &stage.cluster;
     cluster.apply(POLICY).unwrap();
     stage.wait("the policy is in force on the node", || {
         let policy = cluster.get(&["protectionpolicy", "production"])?;
@@ -93,6 +100,16 @@ fn a_cluster_under_protection() {
     let told = |entry: &Value| entry.to_string().contains(&id);
     assert!(entries.iter().any(told), "the journal does not have {id}");
 
+    // The agent's metrics, too.
+    let metrics = stage.metrics();
+    for wanted in [
+        r#"portcullis_decisions_total{action="block",engine="containerd",kind="container"}"#,
+        r#"portcullis_decisions_by_policy_total{policy="production",action="block"}"#,
+        r#"portcullis_node_state{state="protected"} 1"#,
+    ] {
+        assert!(metrics.contains(wanted), "{wanted} is not in {metrics}");
+    }
+
     // Handled, by kubectl.
     let marks =
         json!({ "spec": { "marks": { id.clone(): { "status": "handled", "note": "seen" } } } });
@@ -124,12 +141,87 @@ fn a_cluster_under_protection() {
     let after = stage.portcullis(&["policy", "list"]);
     assert!(after.contains("production"), "{after}");
 
-    // All of it is taken off again.
-    cluster
-        .kubectl(&["delete", "namespace", "shop", "--wait=true"])
-        .limit(stage::LONG)
-        .ok()
-        .unwrap();
+    // Back to what it was.
+    let delete = ["delete", "protectionpolicy", "production", "--wait=true"];
+    cluster.kubectl(&delete).ok().unwrap();
+    cluster.apply(POLICY).unwrap();
+    stage.wait_in_force("production");
+}
+
+fn what_is_away_changes_no_start_and_hears_of_it_later(stage: &Stage) {
+    let cluster = &stage.cluster;
+    let stop_api = || cluster.stop_part(Part::ApiServer).unwrap();
+    let start_api = || cluster.start_part(Part::ApiServer).unwrap();
+    for (what, agent, api) in [("api", false, true), ("agent", true, false), ("both", true, true)] {
+        if agent {
+            stage.stop_agent();
+        }
+        if api {
+            stop_api();
+        }
+        // Without an API server there are static pods, which no webhook ever sees.
+        let (good, bad) = (format!("good-{what}"), format!("bad-{what}"));
+        stage.static_pod(&good, &stage.good.name);
+        stage.static_pod(&bad, &stage.bad.name);
+        let (good, bad) = (format!("{good}-{NODE}"), format!("{bad}-{NODE}"));
+        stage.wait("both are decided", || {
+            Ok(!stage.decisions(&good).is_empty() && !stage.decisions(&bad).is_empty())
+        });
+        assert!(stage.decisions(&good).iter().all(|action| action == "allow"), "{what}");
+        assert!(stage.decisions(&bad).iter().all(|action| action == "block"), "{what}");
+        if api {
+            start_api();
+        }
+        if agent {
+            stage.start_agent();
+        }
+        stage.wait_for_event("shop", &bad, "PortcullisBlocked");
+        stage.wait("the report has it", || {
+            let of_bad =
+                |result: &Value| result["properties"]["image"].to_string().contains("/bad:");
+            Ok(stage.results("shop")?.iter().any(|r| of_bad(r) && r["result"] == "fail"))
+        });
+        let told = stage.events("shop", &bad);
+        assert_eq!(told.len(), 1, "{what}: {told:#?}");
+        let count = told[0]["count"].as_u64().unwrap();
+        assert!(count <= stage.decisions(&bad).len() as u64, "{what}: {told:#?}");
+        assert!(stage.events("shop", &good).is_empty(), "{what}");
+        stage.no_static_pods();
+    }
+    // Nobody uninstalled anything meanwhile.
+    assert!(stage.portcullis(&["policy", "list"]).contains("production"));
+}
+
+fn every_pod_of_a_namespace_goes_through_the_gate(stage: &Stage) {
+    let cluster = &stage.cluster;
+    // The handler is the default, and the policy is about one namespace.
+    let settings = json!({ "data": { "defaultRuntime": "true" } }).to_string();
+    let patch = ["patch", "-n", "portcullis-system", "configmap", "portcullis", "--type=merge"];
+    cluster.kubectl(&[&patch[..], &["-p", &settings]].concat()).ok().unwrap();
+    stage.restart_agent();
+    let scope = json!({ "spec": { "scope": { "namespaces": { "include": ["shop"] } } } });
+    let patch = ["patch", "protectionpolicy", "production", "--type=merge", "-p"];
+    cluster.kubectl(&[&patch[..], &[&scope.to_string()]].concat()).ok().unwrap();
+    stage.wait_in_force("production");
+    cluster.kubectl(&["create", "namespace", "other"]).ok().unwrap();
+    stage.wait("the namespace has an account", || {
+        cluster.get(&["-n", "other", "serviceaccount", "default"]).map(|_| true)
+    });
+    for namespace in ["shop", "other"] {
+        let plain = pod(namespace, "plain", &stage.bad.name);
+        cluster.apply(&plain.replace("  runtimeClassName: portcullis\n", "")).unwrap();
+    }
+    stage.wait("one is refused and the other runs", || {
+        Ok(stage.phase("other", "plain")? == "Running"
+            && stage.refusal("shop", "plain")?.contains("portcullis: blocked: "))
+    });
+}
+
+fn all_of_it_is_taken_off(stage: &Stage, before: &str) {
+    for namespace in ["shop", "other"] {
+        let delete = ["delete", "namespace", namespace, "--wait=true"];
+        stage.cluster.kubectl(&delete).limit(stage::LONG).ok().unwrap();
+    }
     let said = stage.uninstall();
-    stage.expect_files(&before, &said);
+    stage.expect_files(before, &said);
 }

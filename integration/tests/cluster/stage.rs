@@ -153,6 +153,103 @@ impl Stage {
         Ok(report["results"].as_array().context("no results")?.clone())
     }
 
+    /// Waits until the newest generation of a policy is in force on the node.
+    pub(crate) fn wait_in_force(&self, policy: &str) {
+        self.wait("the policy is in force on the node", || {
+            let policy = self.cluster.get(&["protectionpolicy", policy])?;
+            let status = &policy["status"];
+            Ok(status["observedGeneration"] == policy["metadata"]["generation"]
+                && status["inForce"] == 1
+                && status["nodes"] == 1)
+        });
+    }
+
+    /// What Prometheus would read.
+    pub(crate) fn metrics(&self) -> String {
+        let pods = self.cluster.get(&["-n", "portcullis-system", "pods"]).unwrap();
+        let address = pods["items"][0]["status"]["podIP"].as_str().unwrap().to_owned();
+        let url = format!("http://{address}:9417/metrics");
+        self.cluster.node().run("curl").args(["-sf", &url]).ok().unwrap().text()
+    }
+
+    /// Takes the agent off the node, as a label of the node would, and leaves the DaemonSet.
+    pub(crate) fn stop_agent(&self) {
+        self.select_nodes(r#"{"elsewhere":"yes"}"#);
+        self.wait("the agent is gone", || Ok(self.agents()?.is_empty()));
+    }
+
+    /// Lets it come back, and waits until it is ready.
+    pub(crate) fn start_agent(&self) {
+        self.select_nodes("null");
+        self.wait_for_agent();
+    }
+
+    /// Makes the agent's pod anew, as `kubectl rollout restart` does.
+    pub(crate) fn restart_agent(&self) {
+        let old = self.agents().unwrap();
+        let restart = ["-n", "portcullis-system", "rollout", "restart", "daemonset/portcullis"];
+        self.cluster.kubectl(&restart).ok().unwrap();
+        self.wait("the old agent is gone", || {
+            Ok(!self.agents()?.iter().any(|name| old.contains(name)))
+        });
+        self.wait_for_agent();
+    }
+
+    fn wait_for_agent(&self) {
+        self.wait("the agent is ready", || {
+            let pods = self.cluster.get(&["-n", "portcullis-system", "pods"])?;
+            Ok(pods["items"][0]["status"]["containerStatuses"][0]["ready"] == true)
+        });
+    }
+
+    fn agents(&self) -> Result<Vec<String>> {
+        let pods = self.cluster.get(&["-n", "portcullis-system", "pods"])?;
+        let items = pods["items"].as_array().context("no pods")?;
+        Ok(items.iter().map(|pod| pod["metadata"]["name"].to_string()).collect())
+    }
+
+    fn select_nodes(&self, selector: &str) {
+        let patch =
+            format!(r#"{{"spec":{{"template":{{"spec":{{"nodeSelector":{selector}}}}}}}}}"#);
+        let args = ["-n", "portcullis-system", "patch", "daemonset", "portcullis", "--type=merge"];
+        self.cluster.kubectl(&[&args[..], &["-p", &patch]].concat()).ok().unwrap();
+    }
+
+    /// A pod that kubelet starts by itself, without an API server.
+    pub(crate) fn static_pod(&self, name: &str, image: &str) {
+        let file = self.cluster.node().folder().join("static").join(format!("{name}.yaml"));
+        std::fs::write(file, pod("shop", name, image)).unwrap();
+    }
+
+    /// Takes those away, and waits until the API server knows.
+    pub(crate) fn no_static_pods(&self) {
+        let folder = self.cluster.node().folder().join("static");
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            std::fs::remove_file(entry.unwrap().path()).unwrap();
+        }
+        self.wait("the static pods are gone", || {
+            let pods = self.cluster.get(&["-n", "shop", "pods"])?;
+            let items = pods["items"].as_array().context("no pods")?;
+            let is_static = |pod: &Value| {
+                pod["metadata"]["name"].as_str().is_some_and(|name| name.ends_with("-n1"))
+            };
+            Ok(!items.iter().any(is_static))
+        });
+    }
+
+    /// What the ledger says of a pod's containers, without its sandbox.
+    pub(crate) fn decisions(&self, pod: &str) -> Vec<String> {
+        let ledger = self.cluster.node().run("cat").arg("/var/lib/portcullis/events/events.jsonl");
+        let text = ledger.ok().unwrap().text();
+        let events = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let of_pod = events.filter(|event| {
+            event["kind"] == "decision"
+                && event["request"]["kind"] == "container"
+                && event["request"]["pod"] == *pod
+        });
+        of_pod.map(|event| event["action"].as_str().unwrap_or_default().to_owned()).collect()
+    }
+
     /// `kubectl delete -k`, and waits until the agent is gone. Tells what that said at its end.
     pub(crate) fn uninstall(&self) -> String {
         let last = "exec tail -n 0 -F /var/log/pods/portcullis-system_*/agent/*.log";

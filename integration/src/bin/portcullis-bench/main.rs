@@ -1,6 +1,7 @@
 //! The benchmarks that need an engine, each beside a reference in the same run.
 //!
-//! `portcullis-bench starts [N]`   whole starts on our shim beside the stock one
+//! `portcullis-bench starts [N [full]]`  whole starts on our shim beside the stock one; full: as in a
+//!                                 cluster, with 200 images in the store and 1,000 rules in force
 //! `portcullis-bench wrapper [N]`  what the wrapper adds to a call of the runtime
 //! `portcullis-bench scan [large]` scans of a root filesystem; of a large image
 //!
@@ -19,7 +20,11 @@ fn main() -> Result<()> {
         Some(text) => text.parse::<usize>().with_context(|| format!("{text} is no number")),
     };
     match arguments.first().map(String::as_str) {
-        Some("starts") => starts::measure(count(1, 40)?),
+        Some("starts") => match arguments.get(2).map(String::as_str) {
+            None => starts::measure(count(1, 40)?, false),
+            Some("full") => starts::measure(count(1, 40)?, true),
+            Some(other) => bail!("\"{other}\" is unknown: use full or nothing"),
+        },
         Some("wrapper") => wrapper::measure(count(1, 400)?),
         Some(wrapper::INSIDE) => wrapper::inside(count(1, 0)?, &arguments[2..]),
         Some("scan") => match arguments.get(1).map(String::as_str) {
@@ -27,6 +32,6 @@ fn main() -> Result<()> {
             Some("large") => scan::measure_large(),
             Some(other) => bail!("\"{other}\" is unknown: use large or nothing"),
         },
-        _ => bail!("use: portcullis-bench starts|wrapper [N], scan [large]"),
+        _ => bail!("use: portcullis-bench starts [N [full]], wrapper [N], scan [large]"),
     }
 }

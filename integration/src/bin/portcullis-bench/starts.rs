@@ -7,18 +7,28 @@
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use portcullis_integration::engine::{Engine, RunningEngine};
-use portcullis_integration::evidence::{MEDIUM, write_report};
-use portcullis_integration::image::{BuiltImage, ImageBuilder, busybox_layer};
+use portcullis_integration::evidence::{MEDIUM, report, write_report};
+use portcullis_integration::image::{BuiltImage, ImageBuilder, busybox_layer, digest};
 use portcullis_integration::suite::Door;
+use serde_json::json;
 
 const DOORS: [Door; 2] = [Door::Stock, Door::Portcullis];
+/// How long 200 reports may take.
+const LONG: Duration = Duration::from_secs(300);
 /// Containers that run while memory is measured.
 const RUNNING: usize = 20;
 
-/// Measures this many pairs on each engine.
-pub(crate) fn measure(starts: usize) -> Result<()> {
+/// What is there in a node of a busy cluster.
+const IMAGES: usize = 200;
+const FINDINGS: usize = 300;
+const POLICIES: usize = 10;
+const RULES: usize = 100;
+
+/// Measures this many pairs on each engine; full: with 200 images of 300 findings each in the store
+/// and 1,000 rules in 10 policies in force, all of them in scope.
+pub(crate) fn measure(starts: usize, full: bool) -> Result<()> {
     let starts = starts.max(4);
     let folder = tempfile::tempdir()?;
     let image = ImageBuilder::new("registry.example.com/bench:1").layer(busybox_layer()?);
@@ -28,6 +38,9 @@ pub(crate) fn measure(starts: usize) -> Result<()> {
         let running = engine.start(&image)?;
         running.import("default", &image)?;
         prepare(&running, &image)?;
+        if full {
+            fill(&running, &image)?;
+        }
         let [stock, ours] = times(&running, &image, starts)?;
         let mut ratios: Vec<f64> =
             stock.iter().zip(&ours).map(|(s, o)| o.as_secs_f64() / s.as_secs_f64()).collect();
@@ -61,6 +74,59 @@ pub(crate) fn prepare(running: &RunningEngine, image: &BuiltImage) -> Result<()>
     let command = || running.node().run(&portcullis);
     command().args(["policy", "apply"]).ok()?;
     command().arg("import").arg(report).ok()?;
+    Ok(())
+}
+
+/// The images and rules of a busy node; the image that starts is one of them.
+fn fill(running: &RunningEngine, image: &BuiltImage) -> Result<()> {
+    let folder = running.node().folder().join("full");
+    std::fs::create_dir(&folder)?;
+    let severities = ["LOW", "MEDIUM", "HIGH"];
+    let vulnerabilities: Vec<_> = (0..FINDINGS)
+        .map(|number| {
+            json!({
+                "VulnerabilityID": format!("CVE-2025-{:05}", 10_000 + number),
+                "PkgName": format!("package-{number}"),
+                "InstalledVersion": "1.0",
+                "FixedVersion": if number % 2 == 0 { "1.1" } else { "" },
+                "Severity": severities[number % severities.len()],
+            })
+        })
+        .collect();
+    let mut files = Vec::new();
+    for number in 0..IMAGES {
+        let mut report = report(image, &[]);
+        if number > 0 {
+            report["Metadata"]["ImageID"] = digest(format!("image {number}").as_bytes()).into();
+            report["Metadata"]["DiffIDs"] = json!([digest(format!("layer {number}").as_bytes())]);
+            report["ArtifactName"] = format!("registry.example.com/image-{number}:1").into();
+            report["Metadata"]["RepoTags"] = json!([report["ArtifactName"]]);
+        }
+        report["Results"][0]["Vulnerabilities"] = vulnerabilities.clone().into();
+        let file = folder.join(format!("{number}.json"));
+        std::fs::write(&file, report.to_string())?;
+        files.push(file);
+    }
+    let portcullis = portcullis_integration::engine::own_binaries().join("portcullis");
+    running.node().run(&portcullis).arg("import").args(files).limit(LONG).ok()?;
+    let policies = running.node().etc_portcullis().join("policies");
+    for policy in 0..POLICIES {
+        let mut text = format!(
+            "apiVersion: portcullis.dev/v1alpha1\nkind: ProtectionPolicy\nmetadata: {{ name: team-{policy} }}\nspec:\n  rules:\n"
+        );
+        for rule in 0..RULES {
+            let id = 10_000 + (policy * RULES + rule) * 7 % 40_000;
+            text += &match rule % 3 {
+                0 => format!("    - {{ class: vulnerability, ids: [CVE-2025-{id:05}], action: alarm }}\n"),
+                1 => "    - { class: vulnerability, severity: [high], fixable: true, action: alarm }\n".to_owned(),
+                _ => "    - { class: vulnerability, severity: [critical], cvss: 9.0, action: block }\n".to_owned(),
+            };
+        }
+        std::fs::write(policies.join(format!("team-{policy}.yaml")), text)?;
+    }
+    running.node().run(&portcullis).args(["policy", "apply"]).ok()?;
+    let status = running.node().run(&portcullis).args(["status"]).ok()?.text();
+    ensure!(status.contains(&format!("{IMAGES} images")), "{status}");
     Ok(())
 }
 
