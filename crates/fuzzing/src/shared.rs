@@ -25,7 +25,7 @@ pub fn shared_verdict(data: &[u8]) -> bool {
             payloads.push(envelope.unchecked().to_vec());
             accepted = true;
         }
-        Err(error) => drop(told(&error)),
+        Err(error) => told(&error),
     }
     // A day of November 2026.
     let Ok(now) = Timestamp::from_second(1_794_000_000) else { return accepted };
@@ -44,7 +44,7 @@ pub fn shared_verdict(data: &[u8]) -> bool {
                 assert_eq!(again.ok(), Some(Ok(statement)));
                 accepted = true;
             }
-            Err(error) => drop(told(&error)),
+            Err(error) => told(&error),
         }
     }
     accepted
