@@ -241,6 +241,43 @@ impl Cluster {
         self.kubectl(&["apply", "-f", "-"]).stdin(text).ok().map(drop)
     }
 
+    /// `kubectl apply -k` of our manifests, with those of reports, and waits until the node is ready
+    /// for pods.
+    ///
+    /// # Errors
+    /// When the API server does not take them, or the node does not become ready.
+    pub fn install(&self) -> Result<()> {
+        self.kubectl(&["apply", "-k", &manifests("reports")]).ok()?;
+        self.kubectl(&["apply", "-k", &manifests("")]).ok()?;
+        self.wait_until("the node is labelled ready", || {
+            let node = self.get(&["node", NODE])?;
+            Ok(node["metadata"]["labels"]["portcullis.dev/ready"] == "true")
+        })
+    }
+
+    /// `kubectl delete -k` of them, and waits until all is gone.
+    ///
+    /// # Errors
+    /// When something does not go.
+    pub fn uninstall(&self) -> Result<()> {
+        for below in ["", "reports"] {
+            let delete = ["delete", "-k", &manifests(below), "--wait=true"];
+            self.kubectl(&delete).limit(2 * PATIENCE).ok()?;
+        }
+        Ok(())
+    }
+
+    /// Makes a namespace, and waits until pods may be made in it.
+    ///
+    /// # Errors
+    /// When it is there already, or its account does not come.
+    pub fn make_namespace(&self, name: &str) -> Result<()> {
+        self.kubectl(&["create", "namespace", name]).ok()?;
+        self.wait_until("the namespace has an account", || {
+            self.get(&["-n", name, "serviceaccount", "default"]).map(|_| true)
+        })
+    }
+
     /// `ctr` in the namespace of Kubernetes.
     pub fn ctr(&self, args: &[&str]) -> Run {
         self.node.run("ctr").args(["--namespace", "k8s.io"]).args(args)
@@ -275,6 +312,29 @@ impl Cluster {
         });
         waited.with_context(|| format!("{last:?}"))
     }
+}
+
+/// Where our manifests are.
+fn manifests(below: &str) -> String {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR"));
+    top.join("kubernetes").join(below).display().to_string()
+}
+
+/// A pod under the RuntimeClass.
+pub fn pod(namespace: &str, name: &str, image: &str) -> String {
+    format!(
+        r#"
+apiVersion: v1
+kind: Pod
+metadata: {{ name: {name}, namespace: {namespace}, labels: {{ app: {name} }} }}
+spec:
+  runtimeClassName: portcullis
+  automountServiceAccountToken: false
+  terminationGracePeriodSeconds: 1
+  containers:
+    - {{ name: main, image: "{image}", imagePullPolicy: Never }}
+"#
+    )
 }
 
 /// The agent's image, as `integration/kubernetes/image/Dockerfile` makes it, on the cached Debian.

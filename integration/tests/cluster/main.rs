@@ -5,9 +5,9 @@
 
 mod stage;
 
-use portcullis_integration::cluster::{NODE, Part};
+use portcullis_integration::cluster::{NODE, Part, pod};
 use serde_json::{Value, json};
-use stage::{Stage, pod};
+use stage::Stage;
 
 /// Refuses what is critical and has a fix, alarms of what is medium.
 const POLICY: &str = r#"
@@ -203,10 +203,7 @@ fn every_pod_of_a_namespace_goes_through_the_gate(stage: &Stage) {
     let patch = ["patch", "protectionpolicy", "production", "--type=merge", "-p"];
     cluster.kubectl(&[&patch[..], &[&scope.to_string()]].concat()).ok().unwrap();
     stage.wait_in_force("production");
-    cluster.kubectl(&["create", "namespace", "other"]).ok().unwrap();
-    stage.wait("the namespace has an account", || {
-        cluster.get(&["-n", "other", "serviceaccount", "default"]).map(|_| true)
-    });
+    cluster.make_namespace("other").unwrap();
     for namespace in ["shop", "other"] {
         let plain = pod(namespace, "plain", &stage.bad.name);
         cluster.apply(&plain.replace("  runtimeClassName: portcullis\n", "")).unwrap();

@@ -1,10 +1,9 @@
 //! A cluster with the images of the tests, and what the tests ask it.
 
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use portcullis_integration::cluster::{Cluster, Part, agent_image};
+use portcullis_integration::cluster::{Cluster, Part, agent_image, pod};
 use portcullis_integration::evidence::{CRITICAL, MEDIUM, Vulnerability, report};
 use portcullis_integration::image::{BuiltImage, Entry, ImageBuilder, busybox_layer};
 use portcullis_types::Timestamp;
@@ -46,22 +45,10 @@ impl Stage {
 
     /// `kubectl apply -k`, and waits until the node is ready for pods.
     pub(crate) fn install(&self) {
-        let cluster = &self.cluster;
-        cluster.kubectl(&["apply", "-k", &manifests("reports")]).ok().unwrap();
-        cluster.kubectl(&["apply", "-k", &manifests("")]).ok().unwrap();
-        let ready = cluster.wait_until("the node is labelled ready", || {
-            let node = cluster.get(&["node", portcullis_integration::cluster::NODE])?;
-            Ok(node["metadata"]["labels"]["portcullis.dev/ready"] == "true")
-        });
-        if let Err(error) = ready {
+        if let Err(error) = self.cluster.install() {
             panic!("{error:#}\n{}", self.complaints());
         }
-        cluster.kubectl(&["create", "namespace", "shop"]).ok().unwrap();
-        cluster
-            .wait_until("the namespace has an account", || {
-                cluster.get(&["-n", "shop", "serviceaccount", "default"]).map(|_| true)
-            })
-            .unwrap();
+        self.cluster.make_namespace("shop").unwrap();
     }
 
     /// Waits until something is so; a failure tells what the agent says.
@@ -254,10 +241,7 @@ impl Stage {
     pub(crate) fn uninstall(&self) -> String {
         let last = "exec tail -n 0 -F /var/log/pods/portcullis-system_*/agent/*.log";
         let last = self.cluster.node().run("sh").args(["-c", last]).spawn().unwrap();
-        let delete = ["delete", "-k", &manifests(""), "--wait=true"];
-        self.cluster.kubectl(&delete).limit(LONG).ok().unwrap();
-        let delete = ["delete", "-k", &manifests("reports"), "--wait=true"];
-        self.cluster.kubectl(&delete).limit(LONG).ok().unwrap();
+        self.cluster.uninstall().unwrap();
         last.stdout_so_far()
     }
 
@@ -279,26 +263,4 @@ impl Stage {
         let gone: Vec<_> = before.iter().filter(|line| !after.contains(line)).collect();
         assert!(new.is_empty() && gone.is_empty(), "{said}\nnew: {new:#?}\ngone: {gone:#?}");
     }
-}
-
-fn manifests(below: &str) -> String {
-    let top = Path::new(env!("CARGO_MANIFEST_DIR"));
-    top.join("kubernetes").join(below).display().to_string()
-}
-
-/// A pod under the RuntimeClass.
-pub(crate) fn pod(namespace: &str, name: &str, image: &str) -> String {
-    format!(
-        r#"
-apiVersion: v1
-kind: Pod
-metadata: {{ name: {name}, namespace: {namespace}, labels: {{ app: {name} }} }}
-spec:
-  runtimeClassName: portcullis
-  automountServiceAccountToken: false
-  terminationGracePeriodSeconds: 1
-  containers:
-    - {{ name: main, image: "{image}", imagePullPolicy: Never }}
-"#
-    )
 }

@@ -3,10 +3,12 @@
 //! `portcullis-bench starts [N [full]]`  whole starts on our shim beside the stock one; full: as in a
 //!                                 cluster, with 200 images in the store and 1,000 rules in force
 //! `portcullis-bench wrapper [N]`  what the wrapper adds to a call of the runtime
+//! `portcullis-bench cluster [SECONDS]`  what a node costs its API server; so long a rest
 //! `portcullis-bench scan [large]` scans of a root filesystem; of a large image
 //!
 //! Called by `integration/bench`.
 
+mod cluster;
 mod scan;
 mod starts;
 mod wrapper;
@@ -27,11 +29,14 @@ fn main() -> Result<()> {
         },
         Some("wrapper") => wrapper::measure(count(1, 400)?),
         Some(wrapper::INSIDE) => wrapper::inside(count(1, 0)?, &arguments[2..]),
+        Some("cluster") => cluster::measure(count(1, 600)?.max(60) as u64),
         Some("scan") => match arguments.get(1).map(String::as_str) {
             None => scan::measure(),
             Some("large") => scan::measure_large(),
             Some(other) => bail!("\"{other}\" is unknown: use large or nothing"),
         },
-        _ => bail!("use: portcullis-bench starts [N [full]], wrapper [N], scan [large]"),
+        _ => bail!(
+            "use: portcullis-bench starts [N [full]], wrapper [N], cluster [SECONDS], scan [large]"
+        ),
     }
 }
