@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use portcullis_audit::{Followed, Head, Ledger, Resumed};
+use portcullis_audit::{Ledger, Resumed};
 use portcullis_kubernetes::{
     Access, Applied, Batch, Cluster, Fault, Node, NodeStatus, NodeStep, Policy, Shared, State,
 };
@@ -17,6 +17,7 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use crate::health::{Health, Pulse};
+use crate::records::{Cursor, Records};
 
 /// The part in the cluster, which runs on a thread of its own.
 pub struct InCluster {
@@ -91,7 +92,7 @@ struct OfCluster {
     settings: Settings,
     ledger: Ledger,
     /// Where following goes on, so that a position need not be looked for each time.
-    followed: Mutex<Option<(String, Followed)>>,
+    followed: Mutex<Option<(String, Records)>>,
 }
 
 impl OfCluster {
@@ -101,29 +102,18 @@ impl OfCluster {
     }
 
     /// From behind a position, and how many records were gone before.
-    fn from(&self, position: Option<&str>) -> Result<Followed, Fault> {
+    fn from(&self, position: Option<&str>) -> Result<Records, Fault> {
         let Some(position) = position.filter(|position| !position.is_empty()) else {
-            return Ok(Followed::default());
+            return Ok(Records::from_beginning(self.ledger.clone()));
         };
-        let head = read_position(position)?;
+        let cursor: Cursor = position.parse()?;
         let (followed, resumed) =
-            self.ledger.follow_from(head).map_err(|error| with_causes(&error))?;
+            Records::resume(self.ledger.clone(), &cursor).map_err(|error| with_causes(&error))?;
         if resumed == Resumed::Another {
             log::warn!("the ledger is another one than before: it is told from its beginning");
         }
         Ok(followed)
     }
-}
-
-fn read_position(text: &str) -> Result<Head, Fault> {
-    let parts = text
-        .split_once(' ')
-        .and_then(|(seq, hash)| Some(Head { seq: seq.parse().ok()?, hash: hash.parse().ok()? }));
-    parts.ok_or_else(|| format!("\"{text}\" is no place in the ledger"))
-}
-
-fn position_of(followed: &Followed) -> String {
-    followed.last().map(|head| format!("{} {}", head.seq, head.hash)).unwrap_or_default()
 }
 
 impl Node for OfCluster {
@@ -159,12 +149,11 @@ impl Node for OfCluster {
         let missed = followed.missed();
         let mut events = Vec::new();
         while events.len() < most
-            && let Some(entry) =
-                self.ledger.next(&mut followed).map_err(|error| with_causes(&error))?
+            && let Some(entry) = followed.next_record().map_err(|error| with_causes(&error))?
         {
             events.push(entry.event);
         }
-        let position = position_of(&followed);
+        let position = followed.cursor().map(|cursor| cursor.to_string()).unwrap_or_default();
         let missed = followed.missed() - missed;
         *held = Some((position.clone(), followed));
         Ok(Batch { events, position, missed })

@@ -14,6 +14,7 @@ mod bell;
 mod changes;
 mod cluster;
 mod follow;
+mod forward;
 mod health;
 mod http;
 mod images;
@@ -29,6 +30,7 @@ mod watch;
 
 pub use cluster::{InCluster, access};
 pub use follow::Follow;
+pub use forward::Forward;
 pub use health::{Health, Pulse};
 pub use queue::{Counts, Ended, NotTaken, Outcome, Queue, Scan};
 pub use records::{Cursor, CursorError, Records};

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
-use portcullis_agent::{Follow, InCluster, Queue, Scans, Socket, access};
+use portcullis_agent::{Follow, Forward, InCluster, Queue, Scans, Socket, access};
 use portcullis_kubernetes::Cluster;
 use portcullis_settings::{DoorSettings, Paths, SETTINGS_FILE, Settings};
 use sd_notify::NotifyState;
@@ -40,6 +40,10 @@ struct Args {
 
     #[command(flatten)]
     cluster: ClusterArgs,
+
+    /// Pass the ledger's records on as JSON lines on standard output, each once
+    #[arg(long)]
+    forward_events: bool,
 
     /// Print the definitions of the custom resources that a cluster needs, and end
     #[arg(long)]
@@ -125,8 +129,12 @@ fn run(args: &Args) -> Result<()> {
     let worker = worker.context("cannot start a thread")?;
     let follow = Follow::begin(&scans, &queue, &watch.health).context("nothing can be followed")?;
     let in_cluster = match args.cluster.cluster(&settings) {
-        Some(cluster) => Some(InCluster::begin(cluster, settings, &watch.health)?),
+        Some(cluster) => Some(InCluster::begin(cluster, settings.clone(), &watch.health)?),
         None => None,
+    };
+    let forward = match args.forward_events {
+        true => Some(Forward::begin(&settings, io::stdout()).context("cannot start a thread")?),
+        false => None,
     };
     if let Some(in_cluster) = &in_cluster {
         watch.of_cluster(in_cluster.shared.clone());
@@ -139,12 +147,19 @@ fn run(args: &Args) -> Result<()> {
     queue.end();
     scans.end();
     follow.end();
+    if let Some(forward) = &forward {
+        forward.end();
+    }
     // What a scan has in the way of files and processes is gone when its thread is.
     let begun = std::time::Instant::now();
-    while !(worker.is_finished() && follow.has_ended()) && begun.elapsed() < GRACE {
+    let has_ended = || {
+        let forwarded = forward.as_ref().is_none_or(Forward::has_ended);
+        worker.is_finished() && follow.has_ended() && forwarded
+    };
+    while !has_ended() && begun.elapsed() < GRACE {
         std::thread::sleep(Duration::from_millis(20));
     }
-    if !(worker.is_finished() && follow.has_ended()) {
+    if !has_ended() {
         log::warn!("something has not ended within {} s and is left", GRACE.as_secs());
     }
     let is_removed = in_cluster.is_some_and(InCluster::end);

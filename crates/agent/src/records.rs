@@ -1,9 +1,11 @@
 //! The ledger's records as they come, each once, for all in the agent that count or pass them on.
 
+use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use portcullis_audit::{Entry, Followed, Head, Ledger, LedgerError, Resumed};
 
@@ -84,6 +86,23 @@ pub struct CursorError {
     path: PathBuf,
     #[source]
     source: io::Error,
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.0.seq, self.0.hash)
+    }
+}
+
+impl FromStr for Cursor {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parts = text.split_once(' ').and_then(|(seq, hash)| {
+            Some(Head { seq: seq.parse().ok()?, hash: hash.parse().ok()? })
+        });
+        parts.map(Self).ok_or_else(|| format!("\"{text}\" is no place in the ledger"))
+    }
 }
 
 impl Cursor {
