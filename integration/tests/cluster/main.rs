@@ -194,8 +194,16 @@ fn what_is_away_changes_no_start_and_hears_of_it_later(stage: &Stage) {
 
 fn every_pod_of_a_namespace_goes_through_the_gate(stage: &Stage) {
     let cluster = &stage.cluster;
-    // The handler is the default, and the policy is about one namespace.
-    let settings = json!({ "data": { "defaultRuntime": "true" } }).to_string();
+    // The handler is the default, and the policy is about one namespace. The agents shall ask registries
+    // for what others have signed, and none answers.
+    let key = cluster.node().folder().join("verdicts.key");
+    let openssl = |args: &[&str]| cluster.node().run("openssl").args(args).ok().unwrap();
+    let key = key.to_str().unwrap();
+    openssl(&["genpkey", "-algorithm", "ed25519", "-out", key]);
+    openssl(&["pkey", "-in", key, "-pubout", "-out", "/etc/portcullis/verdicts.pub"]);
+    let registry = "[registry]\ntrustedKeys = [\"/etc/portcullis/verdicts.pub\"]\n";
+    let settings = json!({ "data": { "defaultRuntime": "true", "portcullis.toml": registry } });
+    let settings = settings.to_string();
     let patch = ["patch", "-n", "portcullis-system", "configmap", "portcullis", "--type=merge"];
     cluster.kubectl(&[&patch[..], &["-p", &settings]].concat()).ok().unwrap();
     stage.restart_agent();
@@ -212,6 +220,15 @@ fn every_pod_of_a_namespace_goes_through_the_gate(stage: &Stage) {
         Ok(stage.phase("other", "plain")? == "Running"
             && stage.refusal("shop", "plain")?.contains("portcullis: blocked: "))
     });
+    let settings = cluster.node().run("cat").arg("/etc/portcullis/portcullis.toml").ok().unwrap();
+    assert!(settings.text().contains(registry.trim()), "{}", settings.text());
+    assert!(settings.text().contains(&format!("node = \"{NODE}\"")), "{}", settings.text());
+    // An image that comes is scanned here, since no registry told of it.
+    let list = ["--output", "json", "verdict", "list"];
+    let known = || stage.portcullis(&list).contains(&stage.late.config_digest);
+    assert!(!known());
+    cluster.import(&stage.late).unwrap();
+    stage.wait("the image is scanned", || Ok(known()));
 }
 
 fn all_of_it_is_taken_off(stage: &Stage, before: &str) {

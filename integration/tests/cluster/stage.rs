@@ -20,6 +20,8 @@ pub(crate) struct Stage {
     pub(crate) odd: BuiltImage,
     pub(crate) bad: BuiltImage,
     pub(crate) pause: BuiltImage,
+    /// Not imported yet.
+    pub(crate) late: BuiltImage,
     _images: TempDir,
 }
 
@@ -35,12 +37,13 @@ impl Stage {
                 .build(images.path())
                 .unwrap()
         };
-        let (good, odd, bad, pause) = (image("good"), image("odd"), image("bad"), image("pause"));
+        let (good, odd, bad) = (image("good"), image("odd"), image("bad"));
+        let (pause, late) = (image("pause"), image("late"));
         let cluster = Cluster::start(&pause).unwrap();
         for image in [&good, &odd, &bad, &agent_image(images.path()).unwrap()] {
             cluster.import(image).unwrap();
         }
-        Self { cluster, good, odd, bad, pause, _images: images }
+        Self { cluster, good, odd, bad, pause, late, _images: images }
     }
 
     /// `kubectl apply -k`, and waits until the node is ready for pods.
