@@ -37,8 +37,8 @@ const RENEW: Duration = Duration::from_secs(100);
 const LOOK: Duration = Duration::from_secs(300);
 /// How long what nodes say is gathered, at least, before it is summed up.
 const GATHER: Duration = Duration::from_secs(3);
-/// And how much longer for each node.
-const GATHER_PER_NODE: Duration = Duration::from_millis(2);
+/// And how much longer for each node: every node watches the policies, so each sum goes to all of them.
+const GATHER_PER_NODE: Duration = Duration::from_millis(10);
 /// Most nodes whose faults a policy's status names.
 const MAX_FAILURES: usize = 10;
 
