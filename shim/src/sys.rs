@@ -59,6 +59,16 @@ pub(crate) fn own_scheduling_core() -> io::Result<()> {
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Gives memory back to the kernel that is free and would be kept for the next use of it.
+pub(crate) fn give_back_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: malloc_trim takes a number, and releases nothing that is in use; it may be called at any
+    // time by any thread (malloc_trim(3)).
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// Sends a signal, real-time ones too, to one process.
 ///
 /// # Errors

@@ -292,14 +292,17 @@ impl TaskService {
         let id = request.id.clone();
         let rootfs: Vec<RootfsMount> = request.rootfs.iter().map(rootfs_mount).collect();
         let admitted = blocking(move || {
-            gate.admit(&ask, move |deadline| {
+            let admitted = gate.admit(&ask, move |deadline| {
                 resolver.resolve(&Start {
                     namespace: &namespace,
                     container_id: &id,
                     rootfs: &rootfs,
                     deadline,
                 })
-            })
+            });
+            // Policies and findings are read once, and the shim lives as long as its pod.
+            sys::give_back_memory();
+            admitted
         })
         .await?;
         admitted.map_err(|refusal| status(Code::FAILED_PRECONDITION, refusal.message()).into())
