@@ -5,7 +5,7 @@
 //! stops only this.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::Path;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -55,7 +55,7 @@ impl Forward {
     }
 }
 
-fn run(ledger: &Ledger, place: &PathBuf, bell: &Bell, mut out: impl Write) {
+fn run(ledger: &Ledger, place: &Path, bell: &Bell, mut out: impl Write) {
     let mut records = match begin(ledger, place) {
         Ok(records) => records,
         Err(why) => {
@@ -100,7 +100,7 @@ fn run(ledger: &Ledger, place: &PathBuf, bell: &Bell, mut out: impl Write) {
     }
 }
 
-fn begin(ledger: &Ledger, place: &PathBuf) -> Result<Records, String> {
+fn begin(ledger: &Ledger, place: &Path) -> Result<Records, String> {
     let Some(cursor) = Cursor::load(place).map_err(|error| with_causes(&error))? else {
         return Ok(Records::from_beginning(ledger.clone()));
     };
@@ -112,7 +112,7 @@ fn begin(ledger: &Ledger, place: &PathBuf) -> Result<Records, String> {
     Ok(records)
 }
 
-fn keep(cursor: &Cursor, place: &PathBuf) -> io::Result<()> {
+fn keep(cursor: &Cursor, place: &Path) -> io::Result<()> {
     if let Some(folder) = place.parent() {
         use std::os::unix::fs::DirBuilderExt as _;
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
