@@ -102,17 +102,18 @@ impl OfCluster {
     }
 
     /// From behind a position, and how many records were gone before.
-    fn from(&self, position: Option<&str>) -> Result<Records, Fault> {
+    fn from(&self, position: Option<&str>) -> Result<(Records, bool), Fault> {
         let Some(position) = position.filter(|position| !position.is_empty()) else {
-            return Ok(Records::from_beginning(self.ledger.clone()));
+            return Ok((Records::from_beginning(self.ledger.clone()), false));
         };
         let cursor: Cursor = position.parse()?;
         let (followed, resumed) =
             Records::resume(self.ledger.clone(), &cursor).map_err(|error| with_causes(&error))?;
-        if resumed == Resumed::Another {
-            log::warn!("the ledger is another one than before: it is told from its beginning");
+        let is_another = resumed == Resumed::Another;
+        if is_another {
+            log::warn!("the ledger is another one than before: its last hour is told");
         }
-        Ok(followed)
+        Ok((followed, is_another))
     }
 }
 
@@ -142,8 +143,8 @@ impl Node for OfCluster {
 
     fn events(&self, after: Option<&str>, most: usize) -> Result<Batch, Fault> {
         let mut held = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut followed = match held.take() {
-            Some((position, followed)) if after == Some(&*position) => followed,
+        let (mut followed, is_another) = match held.take() {
+            Some((position, followed)) if after == Some(&*position) => (followed, false),
             _ => self.from(after)?,
         };
         let missed = followed.missed();
@@ -156,7 +157,7 @@ impl Node for OfCluster {
         let position = followed.cursor().map(|cursor| cursor.to_string()).unwrap_or_default();
         let missed = followed.missed() - missed;
         *held = Some((position.clone(), followed));
-        Ok(Batch { events, position, missed })
+        Ok(Batch { events, position, missed, is_another })
     }
 
     fn mark(&self, id: &str, mark: &Mark) -> Result<(), NodeStep> {

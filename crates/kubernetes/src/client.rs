@@ -75,7 +75,12 @@ pub(crate) enum Meaning {
 }
 
 pub(crate) fn meaning(error: &kube::Error) -> Meaning {
-    let kube::Error::Api(status) = error else { return Meaning::Later };
+    let status = match error {
+        kube::Error::Api(status) => status,
+        // A name that makes no address.
+        kube::Error::BuildRequest(_) | kube::Error::HttpError(_) => return Meaning::Refused,
+        _ => return Meaning::Later,
+    };
     match status.code {
         404 | 405 => Meaning::Absent,
         409 => Meaning::Conflict,
@@ -84,6 +89,17 @@ pub(crate) fn meaning(error: &kube::Error) -> Meaning {
         403 if status.message.contains("being terminated") => Meaning::Refused,
         _ => Meaning::Later,
     }
+}
+
+/// Whether the server has answered, and does not take this one thing.
+pub(crate) fn is_answer(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code < 500 && !matches!(status.code, 401 | 429))
+}
+
+/// Whether the namespace is not there that something was to be put into.
+pub(crate) fn is_without_namespace(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status)
+        if status.code == 404 && status.message.starts_with("namespaces "))
 }
 
 /// An error in one line, with its causes.

@@ -170,6 +170,7 @@ async fn sum_up(client: Client, shared: Arc<Shared>) {
     let mut events = pin!(watcher(nodes, from_cache()).backoff(Waits::default()));
     let mut known: BTreeMap<String, NodeProtectionStatus> = BTreeMap::new();
     let mut listed: Option<BTreeMap<String, NodeProtectionStatus>> = None;
+    let mut is_known = false;
     let mut due: Option<tokio::time::Instant> = None;
     let mut waits = Waits::default();
     loop {
@@ -202,6 +203,7 @@ async fn sum_up(client: Client, shared: Arc<Shared>) {
                     Some(Ok(Event::InitDone)) => {
                         shared.works("the nodes");
                         known = listed.take().unwrap_or_default();
+                        is_known = true;
                     }
                     Some(Ok(Event::Apply(object))) => insert(&mut known, object),
                     Some(Ok(Event::Delete(object))) => {
@@ -216,6 +218,9 @@ async fn sum_up(client: Client, shared: Arc<Shared>) {
             }
             () = wait => {
                 due = None;
+                if !is_known {
+                    continue;
+                }
                 for (name, policy) in shared.seen() {
                     let Some(status) = changed(&policy, &known) else { continue };
                     let patch = Patch::Merge(json!({ "status": status }));
@@ -302,7 +307,8 @@ fn summed(
             None => {}
         }
     }
-    let (word, reason) = match (status.failing, status.in_force == status.nodes) {
+    let (word, reason) = match (status.failing, status.nodes > 0 && status.in_force == status.nodes)
+    {
         (0, true) => ("True", "InForce"),
         (0, false) => ("False", "Progressing"),
         _ => ("False", "Faults"),

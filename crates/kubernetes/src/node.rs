@@ -66,6 +66,8 @@ pub struct Batch {
     pub position: String,
     /// Events that were gone before they were read.
     pub missed: u64,
+    /// The ledger is another one than that of the position, and is read from its beginning.
+    pub is_another: bool,
 }
 
 /// What a node can be asked. All of it may take a moment and is called outside of the async runtime.

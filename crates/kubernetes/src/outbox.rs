@@ -6,6 +6,7 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use portcullis_types::{Event, EventKind, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -48,6 +49,9 @@ pub(crate) struct Outbox {
     /// What was told of an image in a namespace, and when.
     #[serde(skip)]
     known: BTreeMap<(String, String), (String, i64)>,
+    /// What was refused lately, and until when it is not tried again.
+    #[serde(skip)]
+    rests: BTreeMap<String, Instant>,
     #[serde(skip)]
     file: PathBuf,
 }
@@ -140,10 +144,9 @@ impl Outbox {
             reports.values().map(|wanted| wanted.rows.len() + wanted.marks.len()).sum()
         };
         while rows(&self.reports) > MAX_ROWS {
-            let Some(wanted) = self.reports.values_mut().max_by_key(|wanted| wanted.rows.len())
-            else {
-                break;
-            };
+            self.reports.retain(|_, wanted| !wanted.is_empty());
+            let many = |wanted: &&mut Wanted| wanted.rows.len() + wanted.marks.len();
+            let Some(wanted) = self.reports.values_mut().max_by_key(many) else { break };
             let oldest = wanted.rows.values().min_by_key(|row| row.time).map(|row| row.key.clone());
             match oldest {
                 Some(key) => drop(wanted.rows.remove(&key)),
@@ -165,8 +168,10 @@ impl Outbox {
             }
         };
         let order = |told: &Told| (!told.is_block, told.first);
-        let next =
-            self.told.iter().filter(|(_, told)| due(told)).min_by_key(|(_, told)| order(told));
+        let at = Instant::now();
+        let rests = |key: &String| self.rests.get(key).is_some_and(|until| *until > at);
+        let ready = self.told.iter().filter(|(key, told)| due(told) && !rests(key));
+        let next = ready.min_by_key(|(_, told)| order(told));
         next.map(|(key, told)| (key.as_str(), told))
     }
 
@@ -186,8 +191,20 @@ impl Outbox {
 
     /// A namespace whose report is to be written.
     pub(crate) fn next_report(&self) -> Option<(String, Wanted)> {
-        let next = self.reports.iter().find(|(_, wanted)| !wanted.is_empty());
+        let now = Instant::now();
+        let rests =
+            |namespace: &String| self.rests.get(namespace).is_some_and(|until| *until > now);
+        let mut all = self.reports.iter();
+        let next = all.find(|(namespace, wanted)| !wanted.is_empty() && !rests(namespace));
         next.map(|(namespace, wanted)| (namespace.clone(), wanted.clone()))
+    }
+
+    /// An Event, or the report of a namespace, is not taken now, and holds up no other for so long.
+    pub(crate) fn rest(&mut self, what: &str, wait: Duration) {
+        if self.rests.len() > MAX_TOLD {
+            self.rests.clear();
+        }
+        self.rests.insert(what.to_owned(), Instant::now() + wait);
     }
 
     /// A report says all of this; what has come since remains.

@@ -65,19 +65,23 @@ impl Pace {
 /// Waits twice as long after each failure, from a second to two minutes, of which a random half is
 /// left out, so that a server that comes back is not met by all nodes at once.
 #[derive(Debug, Default)]
-pub(crate) struct Waits(u32);
+pub(crate) struct Waits {
+    failures: u32,
+    last: Option<Instant>,
+}
 
 impl Waits {
     const LONGEST: Duration = Duration::from_secs(120);
 
     pub(crate) fn after_failure(&mut self) -> Duration {
-        let whole = Duration::from_secs(1 << self.0.min(7)).min(Self::LONGEST);
-        self.0 = self.0.saturating_add(1);
+        let whole = Duration::from_secs(1 << self.failures.min(7)).min(Self::LONGEST);
+        self.failures = self.failures.saturating_add(1);
+        self.last = Some(Instant::now());
         whole.mul_f64(0.5 + fastrand::f64() / 2.0)
     }
 
     pub(crate) fn succeeded(&mut self) {
-        self.0 = 0;
+        self.failures = 0;
     }
 }
 
@@ -90,8 +94,12 @@ impl Iterator for Waits {
 }
 
 impl Backoff for Waits {
+    /// A watch says that all is well before it has asked for anything, so that counts only if nothing
+    /// has failed for a while.
     fn reset(&mut self) {
-        self.succeeded();
+        if self.last.is_none_or(|last| last.elapsed() > Self::LONGEST) {
+            self.succeeded();
+        }
     }
 }
 

@@ -55,7 +55,8 @@ pub(crate) fn wanted(status: &NodeStatus, shared: &Shared) -> NodeProtectionStat
         status.problems.iter().map(|text| cut(text, MAX_TEXT)).collect();
     problems.extend(applied.failed.as_deref().map(|text| cut(text, MAX_TEXT)));
     NodeProtectionStatus {
-        state: if applied.failed.is_some() { State::Error } else { status.state },
+        // The set that is in force goes on deciding, so the node is as ready as before.
+        state: status.state,
         policy_set: status.policy_set.clone(),
         policies: some(policies.iter().map(|policy| {
             let fault = applied.faults.get(&policy.name);
@@ -219,7 +220,7 @@ fn marked(
 ) -> (BTreeMap<String, MarkResult>, bool) {
     let mut results = BTreeMap::new();
     let mut later = false;
-    for (id, want) in wanted.iter().take(objects::MAX_LISTED) {
+    for (id, want) in wanted.iter().rev().take(objects::MAX_LISTED) {
         if let Some(done) = known.remove(id).filter(|result| result.status == Some(want.status)) {
             results.insert(id.clone(), done);
             continue;

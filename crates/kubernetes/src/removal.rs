@@ -17,7 +17,7 @@ use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{Event, watcher};
 use kube::{Api, Client};
 
-use crate::client::{Meaning, meaning, words};
+use crate::client::words;
 use crate::pace::Waits;
 use crate::policies::{from_cache, watch_words};
 use crate::run::{Cluster, Shared};
@@ -59,7 +59,10 @@ pub(crate) async fn is_removed(client: &Client, cluster: &Cluster, shared: &Shar
     let api: Api<DaemonSet> = Api::namespaced(client.clone(), &cluster.namespace);
     match tokio::time::timeout(PATIENCE, api.get_metadata(name)).await {
         Ok(Ok(daemonset)) => daemonset.metadata.deletion_timestamp.is_some(),
-        Ok(Err(error)) if meaning(&error) == Meaning::Absent => true,
+        // A proxy before the API server may say 404 of anything.
+        Ok(Err(kube::Error::Api(status))) if status.code == 404 && status.reason == "NotFound" => {
+            true
+        }
         Ok(Err(error)) => {
             log::info!("the DaemonSet cannot be asked for: {}", words(&error));
             shared.is_removed()

@@ -13,7 +13,9 @@ use portcullis_types::Timestamp;
 use serde_json::json;
 use tokio::sync::{Notify, watch};
 
-use crate::client::{Access, ClientError, Meaning, connect, meaning, words};
+use crate::client::{
+    Access, ClientError, Meaning, connect, is_answer, is_without_namespace, meaning, words,
+};
 use crate::node::{Applied, Node, Policy};
 use crate::objects::{self, MAX_LISTED, MarkResult, object};
 use crate::outbox::Outbox;
@@ -218,7 +220,9 @@ pub async fn run(
         leading.abort();
     }
     if removed {
-        protection::take_back(&client, &cluster).await;
+        // It may not be allowed any more, nor answered.
+        let taken = protection::take_back(&client, &cluster);
+        let _in_time = tokio::time::timeout(Duration::from_secs(5), taken).await;
     }
     Ok(removed)
 }
@@ -232,6 +236,7 @@ struct Sender {
     outbox: Outbox,
     pace: Pace,
     waits: Waits,
+    status_waits: Waits,
     is_new: bool,
     is_dirty: bool,
     status_due: Option<Instant>,
@@ -264,6 +269,7 @@ impl Sender {
             shared,
             pace: Pace::new(1, Instant::now()),
             waits: Waits::default(),
+            status_waits: Waits::default(),
             is_dirty: false,
             status_due: Some(Instant::now()),
             sent: protection::Sent::default(),
@@ -326,6 +332,8 @@ impl Sender {
                 Err(error) => return self.shared.trouble("the ledger", &error.to_string()),
             };
             self.shared.works_locally("the ledger");
+            // After a loss of power it may be; what is old was told.
+            self.is_new |= batch.is_another;
             if self.outbox.position.as_deref() == Some(&*batch.position) && batch.events.is_empty()
             {
                 return;
@@ -379,11 +387,17 @@ impl Sender {
                 {
                     Ok(()) => {
                         self.status_due = None;
+                        self.status_waits.succeeded();
                         self.shared.wrote();
-                        self.shared.works("telling the cluster");
+                        self.shared.works("the node's status");
                         Step::Done
                     }
-                    Err(error) => Step::Failed(error),
+                    // Whatever it is, the rest is told all the same.
+                    Err(error) => {
+                        self.shared.trouble("the node's status", &words(&error));
+                        self.status_due = Some(now + self.status_waits.after_failure());
+                        Step::Done
+                    }
                 },
             );
         }
@@ -443,6 +457,11 @@ impl Sender {
                 self.outbox.give_up(&key);
                 Step::Done
             }
+            Err(error) if is_answer(&error) => {
+                self.shared.trouble("events on pods", &words(&error));
+                self.outbox.rest(&key, NO_REPORTS);
+                Step::Done
+            }
             Err(error) => Step::Failed(error),
         }
     }
@@ -454,6 +473,11 @@ impl Sender {
             Api::namespaced_with(self.client.clone(), &namespace, &resource);
         let present = match api.get_opt(report::NAME).await {
             Ok(present) => present,
+            Err(error) if is_answer(&error) => {
+                self.shared.trouble("policy reports", &words(&error));
+                self.outbox.rest(&namespace, NO_REPORTS);
+                return Step::Done;
+            }
             Err(error) => return Step::Failed(error),
         };
         let data = present.as_ref().map_or_else(|| json!({}), |object| object.data.clone());
@@ -492,6 +516,11 @@ impl Sender {
                     self.reports_due = Some(Instant::now() + again);
                     Step::Done
                 }
+                Meaning::Absent if is_without_namespace(&error) => {
+                    self.outbox.reported(&namespace, &wanted);
+                    self.is_dirty = true;
+                    Step::Done
+                }
                 Meaning::Absent => {
                     let why = "the cluster has no PolicyReport, or no such namespace: kubectl apply -k integration/kubernetes/reports";
                     self.shared.trouble("policy reports", &format!("{why} ({namespace})"));
@@ -503,6 +532,11 @@ impl Sender {
                     self.outbox.reported(&namespace, &wanted);
                     self.outbox.lost += wanted.rows.len() as u64;
                     self.is_dirty = true;
+                    Step::Done
+                }
+                Meaning::Later if is_answer(&error) => {
+                    self.shared.trouble("policy reports", &words(&error));
+                    self.outbox.rest(&namespace, NO_REPORTS);
                     Step::Done
                 }
                 Meaning::Later => Step::Failed(error),

@@ -51,8 +51,9 @@ bring_files() {
 }
 
 install_node() {
-    local options=(--bin-dir "$setup/bin" --no-service --restart-changed) engine
-    for engine in $(setting engines containerd); do options+=(--engine "$engine"); done
+    local options=(--bin-dir "$setup/bin" --no-service --restart-changed) engine engines
+    read -ra engines < <(setting engines containerd)
+    for engine in "${engines[@]}"; do options+=(--engine "$engine"); done
     [[ $(setting defaultRuntime false) != true ]] || options+=(--default-runtime)
     bring_files
     write_settings
@@ -65,8 +66,9 @@ write_settings() {
     local text name
     text=$(setting portcullis.toml '')
     name=$(on_node hostname)
-    [[ ${NODE_NAME:-$name} == "$name" ]] || text="node = \"$NODE_NAME\""$'\n'"$text"
-    if [[ -e $node$settings ]] && ! grep -qxF "$mark" "$node$settings"; then
+    [[ ${NODE_NAME:-$name} == "$name" || $text =~ (^|$'\n')[[:space:]]*node[[:space:]]*= ]] || text="node = \"$NODE_NAME\""$'\n'"$text"
+    if [[ -e $node$settings ]] && ! grep -qxF "$mark" "$node$settings" &&
+        ! cmp -s "$here/config/portcullis.toml" "$node$settings"; then
         [[ -z $text ]] || printf '%s\n' "node.sh: left as it is, since it was written on the node: $settings"
         return 0
     fi
