@@ -195,7 +195,12 @@ pub(crate) async fn follow(
                     shared.works("the node's object");
                     continue;
                 }
-                Some(Ok(Event::Init | Event::Delete(_))) => continue,
+                Some(Ok(Event::Init)) => continue,
+                // By somebody, or with a Node that came back as another one: it is made again.
+                Some(Ok(Event::Delete(_))) => {
+                    shared.forget_sent();
+                    continue;
+                }
             },
             () = again => {}
         }

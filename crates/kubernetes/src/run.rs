@@ -91,6 +91,7 @@ struct Inner {
     seen: BTreeMap<String, DynamicObject>,
     marks: BTreeMap<String, MarkResult>,
     is_removed: bool,
+    is_forgotten: bool,
 }
 
 impl Shared {
@@ -174,6 +175,16 @@ impl Shared {
 
     pub(crate) fn set_leads(&self, leads: bool) {
         self.lock().counts.leads = leads;
+    }
+
+    /// What was written of the node is not there any more.
+    pub(crate) fn forget_sent(&self) {
+        self.lock().is_forgotten = true;
+        self.changed.notify_one();
+    }
+
+    fn take_forgotten(&self) -> bool {
+        std::mem::take(&mut self.lock().is_forgotten)
     }
 
     pub(crate) fn set_removed(&self, removed: bool) {
@@ -374,6 +385,9 @@ impl Sender {
     async fn step(&mut self) -> Option<Step> {
         let now = Instant::now();
         if self.status_due.is_some_and(|due| due <= now) {
+            if self.shared.take_forgotten() {
+                self.sent = protection::Sent::default();
+            }
             let node = self.node.clone();
             let status = tokio::task::spawn_blocking(move || node.status()).await.ok()?;
             let wanted = protection::wanted(&status, &self.shared);

@@ -16,6 +16,18 @@ use crate::publish::drift;
 /// Where `install.sh` puts the shim, below the root.
 pub const SHIM: &str = "usr/local/bin/containerd-shim-portcullis-v2";
 
+/// And the wrappers, for engines that call one.
+const WRAPPERS: [&str; 4] = [
+    "usr/local/bin/portcullis-runc",
+    "usr/local/bin/portcullis-runc-crio",
+    "usr/local/bin/portcullis-runc-podman",
+    "usr/local/bin/portcullis-runc-docker",
+];
+
+fn has_door(root: &Path) -> bool {
+    [SHIM].iter().chain(&WRAPPERS).any(|door| root.join(door).exists())
+}
+
 /// Where journald takes records.
 const JOURNAL: &str = "/run/systemd/journal/socket";
 
@@ -190,7 +202,7 @@ pub fn node_state_again(settings: &Settings, feeds: &mut KnownFeeds) -> NodeStat
         let message = "the journal's socket is not there: events go to the file alone";
         status.add(Problem::new(ProblemKind::Journal, message));
     }
-    status.state = match (paths.root().join(SHIM).exists(), is_broken) {
+    status.state = match (has_door(paths.root()), is_broken) {
         (false, _) => NodeState::Unprotected,
         (true, true) => NodeState::Error,
         (true, false) if status.policies.is_empty() => NodeState::EnabledNotConfigured,
