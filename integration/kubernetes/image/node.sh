@@ -52,7 +52,8 @@ bring_files() {
 
 install_node() {
     local options=(--bin-dir "$setup/bin" --no-service --restart-changed) engine engines
-    read -ra engines < <(setting engines containerd)
+    # A value of a ConfigMap has no newline at its end.
+    read -ra engines <<<"$(setting engines containerd)"
     for engine in "${engines[@]}"; do options+=(--engine "$engine"); done
     [[ $(setting defaultRuntime false) != true ]] || options+=(--default-runtime)
     bring_files
