@@ -1,13 +1,13 @@
 //! The ledger's records as they come, each once, for all in the agent that count or pass them on.
 
 use std::fmt;
-use std::fs::{self, File};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use portcullis_audit::{Entry, Followed, Head, Ledger, LedgerError, Resumed};
+use portcullis_settings::replace;
 
 /// More than a cursor takes.
 const MAX_CURSOR: u64 = 4096;
@@ -123,35 +123,21 @@ impl Cursor {
         Ok(Some(Self(head)))
     }
 
-    /// Keeps it in a file. Whoever reads that sees the old one or this one, whole.
-    ///
-    /// It is not synced: after a loss of power some records may be given twice.
+    /// Keeps it in a file.
     ///
     /// # Errors
     /// [`CursorError`].
     pub fn save(&self, path: &Path) -> Result<(), CursorError> {
         let failed = |source| CursorError { doing: "write", path: path.to_owned(), source };
-        let mut name = path.as_os_str().to_owned();
-        name.push(".new");
-        let new = PathBuf::from(name);
-        let written = (|| {
-            // What a killed writer left behind.
-            match fs::remove_file(&new) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
-            let mut options = File::options();
-            let mut file = options.write(true).create_new(true).mode(0o600).open(&new)?;
-            file.write_all(&serde_json::to_vec(&self.0)?)?;
-            fs::rename(&new, path)
-        })();
-        written.map_err(failed)
+        let json = serde_json::to_vec(&self.0).map_err(|error| failed(error.into()))?;
+        replace(path, 0o600, &json).map_err(failed)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use portcullis_types::{Action, Engine, Event, EventKind, Identity, Request, Timestamp};
+    use std::fs;
 
     use super::*;
 

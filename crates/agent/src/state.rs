@@ -5,11 +5,12 @@
 //! nothing is forgotten early.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, DirBuilder, File};
-use std::io::{self, Read, Write};
+use std::fs::{DirBuilder, File};
+use std::io::{self, Read};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use portcullis_settings::replace;
 use portcullis_types::{Action, Digest, Engine, EventId, Timestamp};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -123,29 +124,13 @@ impl Memory {
     fn write<T: Serialize>(&self, content: &T) -> io::Result<()> {
         let folder = self.path.parent().unwrap_or(Path::new("/"));
         DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-        // One that is left by an agent that was killed is written over.
-        let new = self.path.with_extension("new");
-        match fs::remove_file(&new) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let mut file = io::BufWriter::new(options().open(&new)?);
-        serde_json::to_writer(&mut file, &Versioned { form: FORM, content })?;
-        file.flush()?;
-        file.get_ref().sync_data()?;
-        fs::rename(&new, &self.path)
+        replace(&self.path, 0o600, &serde_json::to_vec(&Versioned { form: FORM, content })?)
     }
-}
-
-fn options() -> fs::OpenOptions {
-    use std::os::unix::fs::OpenOptionsExt;
-    let mut options = fs::OpenOptions::new();
-    options.write(true).create_new(true).mode(0o600);
-    options
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;

@@ -3,11 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use portcullis_settings::replace;
 use portcullis_types::{Event, EventKind, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -82,13 +83,7 @@ impl Outbox {
         if let Some(folder) = self.file.parent() {
             fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         }
-        let beside = self.file.with_extension("new");
-        let mut options = fs::OpenOptions::new();
-        options.write(true).create(true).truncate(true).mode(0o600);
-        let mut file = options.open(&beside)?;
-        file.write_all(&serde_json::to_vec(self)?)?;
-        file.sync_all()?;
-        fs::rename(&beside, &self.file)
+        replace(&self.file, 0o600, &serde_json::to_vec(self)?)
     }
 
     /// Takes an event in.

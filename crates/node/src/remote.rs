@@ -5,20 +5,20 @@
 //! others; so a mistake in one object of a cluster stops no change of another.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::fs;
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
-use portcullis_policy::{Fault, PolicySet};
-use portcullis_settings::Paths;
+use portcullis_policy::Fault;
+use portcullis_settings::{Paths, replace};
 use portcullis_types::Digest;
 
 use crate::publish::{LockError, PublishError, lock, publish};
 use crate::sources::{SourceError, node_set, yaml_files};
 
 /// What the names of these files begin with, in the folder of the policies.
-pub const PREFIX: &str = "kubernetes.";
+const PREFIX: &str = "kubernetes.";
 /// Longest name of a policy that becomes a file's.
 const MAX_NAME: usize = 200;
 /// Where they are looked at before they are put beside the others.
@@ -63,8 +63,6 @@ pub enum RemoteError {
 /// What became of them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RemoteApplied {
-    /// The digest of the set in force.
-    pub policy_set: Option<Digest>,
     /// Those that have faults, by name.
     pub faults: BTreeMap<String, String>,
 }
@@ -151,16 +149,12 @@ pub fn apply_remote(
     }
     let published = publish(paths, &lock)?;
     match published.compiled {
-        Ok(set) => Ok(RemoteApplied { policy_set: Some(digest(&set)), faults }),
+        Ok(_) => Ok(RemoteApplied { faults }),
         // Somebody edited a file between the two looks.
         Err(found) => {
             Err(RemoteError::Local(found.first().map(ToString::to_string).unwrap_or_default()))
         }
     }
-}
-
-fn digest(set: &PolicySet) -> Digest {
-    set.digest().clone()
 }
 
 /// A policy that is about to be put into force.
@@ -181,7 +175,7 @@ enum State {
 }
 
 /// Whether a file of the policies' folder is one of these.
-pub fn is_remote(file: &Path) -> bool {
+fn is_remote(file: &Path) -> bool {
     file.file_name().is_some_and(|name| name.to_string_lossy().starts_with(PREFIX))
 }
 
@@ -229,7 +223,7 @@ impl Stage {
 
     fn write(&self, name: &str, text: &[u8]) -> Result<PathBuf, RemoteError> {
         let path = self.0.join(name);
-        match write(&path, text) {
+        match replace(&path, 0o644, text) {
             Ok(()) => Ok(path),
             Err(source) => Err(RemoteError::Write { path, source }),
         }
@@ -242,30 +236,13 @@ impl Drop for Stage {
     }
 }
 
-fn write(path: &Path, text: &[u8]) -> io::Result<()> {
-    let mut options = File::options();
-    let mut file = options.write(true).create_new(true).mode(0o644).open(path)?;
-    file.write_all(text)?;
-    file.sync_all()
-}
-
 /// Puts a file in its place, unless it stands there already.
 fn put(place: &Path, text: &[u8]) -> Result<(), RemoteError> {
     if fs::read(place).is_ok_and(|present| present == text) {
         return Ok(());
     }
-    // Hidden, so that it is no policy yet.
-    let name = place.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let beside = place.with_file_name(format!(".{name}.new"));
-    let written = (|| {
-        match fs::remove_file(&beside) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        write(&beside, text)?;
-        fs::rename(&beside, place)
-    })();
-    written.map_err(|source| RemoteError::Write { path: place.to_owned(), source })
+    replace(place, 0o644, text)
+        .map_err(|source| RemoteError::Write { path: place.to_owned(), source })
 }
 
 #[cfg(test)]

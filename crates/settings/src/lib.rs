@@ -9,6 +9,7 @@
 
 mod paths;
 mod read;
+mod replace;
 pub mod socket;
 pub mod trusted;
 mod wrapper;
@@ -18,6 +19,7 @@ pub use read::{
     AgentSettings, Allows, Fault, RegistrySettings, RuntimeSettings, Settings, SettingsError,
     SystemdCgroup,
 };
+pub use replace::{remove, replace};
 pub use wrapper::{RuntimeError, WRAPPER, WrapperSettings};
 
 use std::path::{Path, PathBuf};

@@ -4,9 +4,9 @@
 //! old by rename: an update that fails leaves the old feeds, and the verdicts as they are.
 
 use std::fs::File;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::os::fd::AsRawFd as _;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use portcullis_node::{DAMAGED_FEED, Lying, lying};
 use portcullis_report::feeds::{FeedFile, FeedLimits, Feeds};
 use portcullis_report::feeds::{read_feed, stored};
+use portcullis_settings::{remove, replace};
 use portcullis_store::{Annotated, Depth, VerdictStore};
 use portcullis_types::{Digest, Timestamp};
 use schemars::JsonSchema;
@@ -164,32 +165,13 @@ fn update(context: &Context, files: &[PathBuf], fetch: &Fetch, force: bool) -> R
 fn put(folder: &Path, new: &FeedFile) -> io::Result<PathBuf> {
     std::fs::DirBuilder::new().recursive(true).mode(0o755).create(folder)?;
     let path = folder.join(new.name);
-    let temporary = folder.join(format!(".new-{}", std::process::id()));
-    // A leftover of a killed writer with our pid must not be followed or kept.
-    remove(&temporary)?;
-    let written = (|| {
-        let mut file = File::options().write(true).create_new(true).mode(0o644).open(&temporary)?;
-        file.write_all(&new.bytes)?;
-        file.sync_all()?;
-        std::fs::rename(&temporary, &path)
-    })();
-    if let Err(error) = written {
-        let _first_error_counts = remove(&temporary);
-        return Err(error);
-    }
+    replace(&path, 0o644, &new.bytes)?;
     // Of EPSS in two forms the later one is read, and this one may be the earlier by --force.
     if let Some(other) = new.other {
         remove(&folder.join(other))?;
     }
     File::open(folder)?.sync_all()?;
     Ok(path)
-}
-
-fn remove(path: &Path) -> io::Result<()> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
 }
 
 /// Writes what the feeds say into all verdicts.
