@@ -1,6 +1,6 @@
 //! The node, as its part in the cluster asks it: its state, its policies, its ledger.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -8,11 +8,13 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use portcullis_audit::{Ledger, Resumed};
 use portcullis_kubernetes::{
-    Access, Applied, Batch, Cluster, Fault, Node, NodeStatus, NodeStep, Policy, Shared, State,
+    Applied, Batch, Cluster, Fault, GROUP, Node, NodeStep, Policy, Shared, VERSION,
 };
-use portcullis_node::{NodeState, RemotePolicy, apply_remote, node_state, record_mark};
+use portcullis_node::{
+    KnownFeeds, NodeStatus, RemotePolicy, apply_remote, node_state_again, record_mark,
+};
 use portcullis_settings::Settings;
-use portcullis_types::{EventKind, Mark, with_causes};
+use portcullis_types::{Event, EventKind, Mark, with_causes};
 use serde_json::json;
 use tokio::sync::watch;
 
@@ -83,14 +85,11 @@ async fn beats(pulse: &Pulse) {
     }
 }
 
-/// How to reach it by the command line.
-pub fn access(kubeconfig: Option<PathBuf>) -> Access {
-    kubeconfig.map_or(Access::InCluster, Access::File)
-}
-
 struct OfCluster {
     settings: Settings,
     ledger: Ledger,
+    /// They have megabytes, and are read again only when they are others.
+    feeds: Mutex<KnownFeeds>,
     /// Where following goes on, so that a position need not be looked for each time.
     followed: Mutex<Option<(String, Records)>>,
 }
@@ -98,7 +97,7 @@ struct OfCluster {
 impl OfCluster {
     fn new(settings: Settings) -> Self {
         let ledger = Ledger::new(settings.paths().events(), settings.max_event_bytes);
-        Self { settings, ledger, followed: Mutex::default() }
+        Self { settings, ledger, feeds: Mutex::default(), followed: Mutex::default() }
     }
 
     /// From behind a position, and how many records were gone before.
@@ -119,18 +118,8 @@ impl OfCluster {
 
 impl Node for OfCluster {
     fn status(&self) -> NodeStatus {
-        let status = node_state(&self.settings);
-        NodeStatus {
-            state: match status.state {
-                NodeState::Protected => State::Protected,
-                NodeState::EnabledNotConfigured => State::EnabledNotConfigured,
-                NodeState::Unprotected => State::Unprotected,
-                NodeState::Error => State::Error,
-            },
-            policy_set: status.policy_set,
-            policies: status.policies,
-            problems: status.problems.iter().map(ToString::to_string).collect(),
-        }
+        let mut feeds = self.feeds.lock().unwrap_or_else(PoisonError::into_inner);
+        node_state_again(&self.settings, &mut feeds)
     }
 
     fn apply(&self, policies: &[Policy]) -> Applied {
@@ -160,36 +149,47 @@ impl Node for OfCluster {
         Ok(Batch { events, position, missed, is_another })
     }
 
-    fn mark(&self, id: &str, mark: &Mark) -> Result<(), NodeStep> {
-        let read = self.ledger.read().map_err(|error| NodeStep::Later(with_causes(&error)))?;
-        let decision = read.events.iter().find(|event| event.id == id);
+    fn mark(&self, marks: &BTreeMap<String, Mark>) -> BTreeMap<String, NodeStep> {
+        let read = match self.ledger.read() {
+            Ok(read) => read,
+            Err(error) => {
+                let why = with_causes(&error);
+                return marks.keys().map(|id| (id.clone(), NodeStep::Later(why.clone()))).collect();
+            }
+        };
+        let refused = |(id, mark): (&String, &Mark)| {
+            self.mark_one(&read.events, id, mark).err().map(|step| (id.clone(), step))
+        };
+        marks.iter().filter_map(refused).collect()
+    }
+}
+
+impl OfCluster {
+    fn mark_one(&self, events: &[Event], id: &str, mark: &Mark) -> Result<(), NodeStep> {
+        let decision = events.iter().find(|event| event.id == id);
         let Some(decision) = decision.filter(|event| event.kind == EventKind::Decision) else {
             return Err(NodeStep::Never(format!("no decision on this node has the id {id}")));
         };
-        let last =
-            read.events.iter().rev().find(|event| {
-                event.kind == EventKind::Mark && event.decision.as_deref() == Some(id)
-            });
-        if last.and_then(|event| event.mark.as_ref()).is_some_and(|last| last.status == mark.status)
-        {
+        let is_mark =
+            |event: &&Event| event.kind == EventKind::Mark && event.decision.as_deref() == Some(id);
+        let last = events.iter().rev().find(is_mark).and_then(|event| event.mark.as_ref());
+        if last.is_some_and(|last| last.status == mark.status) {
             return Ok(());
         }
-        match record_mark(&self.settings, decision, mark.clone(), portcullis_policy::one_line) {
-            Ok((_, problems)) => {
-                for problem in problems {
-                    log::warn!("the mark of event {id} is in the ledger only: {problem}");
-                }
-                Ok(())
-            }
-            Err(error) => Err(NodeStep::Later(with_causes(&error))),
+        let (_, problems) =
+            record_mark(&self.settings, decision, mark.clone(), portcullis_policy::one_line)
+                .map_err(|error| NodeStep::Later(with_causes(&error)))?;
+        for problem in problems {
+            log::warn!("the mark of event {id} is in the ledger only: {problem}");
         }
+        Ok(())
     }
 }
 
 /// A policy of the cluster as a file of the node: JSON, which YAML is.
 fn document(policy: &Policy) -> RemotePolicy {
     let document = json!({
-        "apiVersion": "portcullis.dev/v1alpha1",
+        "apiVersion": format!("{GROUP}/{VERSION}"),
         "kind": "ProtectionPolicy",
         "metadata": { "name": policy.name },
         "spec": policy.spec,
@@ -257,19 +257,25 @@ mod tests {
     fn a_mark_is_recorded_once() {
         let (_root, node, audit) = node();
         audit.ledger().append(&event("01A")).unwrap();
-        let mark = |status| Mark { status, by: "kubernetes".to_owned(), note: None };
+        let marks = |ids: &[&str], status| {
+            let mark = Mark { status, by: "kubernetes".to_owned(), note: None };
+            ids.iter().map(|id| ((*id).to_owned(), mark.clone())).collect()
+        };
         for status in [Status::Handled, Status::Handled, Status::Ignored, Status::Ignored] {
-            node.mark("01A", &mark(status)).unwrap();
+            assert!(node.mark(&marks(&["01A"], status)).is_empty());
         }
         assert_eq!(audit.ledger().read().unwrap().events.len(), 3);
-        assert!(matches!(node.mark("01B", &mark(Status::Handled)), Err(NodeStep::Never(_))));
+        let refused = node.mark(&marks(&["01A", "01B"], Status::Handled));
+        assert_eq!(audit.ledger().read().unwrap().events.len(), 4);
+        assert_eq!(refused.keys().collect::<Vec<_>>(), ["01B"]);
+        assert!(matches!(refused["01B"], NodeStep::Never(_)));
     }
 
     #[test]
     fn a_policy_of_the_cluster_is_a_policy_of_the_node() {
         let (root, node, _) = node();
         let spec = json!({ "rules": [{ "class": "malware", "action": "block" }] });
-        let policy = Policy { name: "a.b".to_owned(), generation: 3, spec };
+        let policy = Policy { name: "a.b".to_owned(), uid: "u".to_owned(), generation: 3, spec };
         assert_eq!(node.apply(std::slice::from_ref(&policy)), Applied::default());
         let status = node.status();
         assert_eq!(status.policies, ["a.b"]);

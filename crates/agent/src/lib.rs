@@ -28,7 +28,7 @@ mod shared;
 mod state;
 mod watch;
 
-pub use cluster::{InCluster, access};
+pub use cluster::InCluster;
 pub use follow::Follow;
 pub use forward::Forward;
 pub use health::{Health, Pulse};

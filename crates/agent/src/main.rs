@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
-use portcullis_agent::{Follow, Forward, InCluster, Queue, Scans, Socket, access};
-use portcullis_kubernetes::Cluster;
+use portcullis_agent::{Follow, Forward, InCluster, Queue, Scans, Socket};
+use portcullis_kubernetes::{Access, Cluster};
 use portcullis_settings::{DoorSettings, Paths, SETTINGS_FILE, Settings};
 use sd_notify::NotifyState;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -78,7 +78,7 @@ impl ClusterArgs {
     /// Which cluster, if any.
     fn cluster(&self, settings: &Settings) -> Option<Cluster> {
         self.kubernetes.then(|| Cluster {
-            access: access(self.kubeconfig.clone()),
+            access: self.kubeconfig.clone().map_or(Access::InCluster, Access::File),
             node: self.node_name.clone().unwrap_or_else(|| settings.node.clone()),
             namespace: self.namespace.clone(),
             daemonset: self.daemonset.clone(),

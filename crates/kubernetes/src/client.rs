@@ -29,9 +29,12 @@ pub enum ClientError {
     Kubeconfig(PathBuf, #[source] kube::config::KubeconfigError),
     /// The pod's service account.
     #[error(
-        "this is no pod of Kubernetes with a service account: name a kubeconfig in portcullis.toml, [kubernetes] kubeconfig"
+        "this is no pod of Kubernetes with a service account: name a kubeconfig with --kubeconfig"
     )]
     InCluster(#[source] kube::config::InClusterError),
+    /// A part of the work ended by itself.
+    #[error("a bug in portcullis: a part of the work in the cluster has ended")]
+    Ended(#[source] Option<tokio::task::JoinError>),
     /// What they say makes no client.
     #[error("there is no way to the API server")]
     Client(#[source] kube::Error),
@@ -68,9 +71,13 @@ pub(crate) enum Meaning {
     Absent,
     /// Somebody was quicker.
     Conflict,
+    /// The namespace is not there that it was to be put into.
+    NoNamespace,
     /// It will never be taken.
     Refused,
-    /// It may be taken later.
+    /// The server answers, and does not take this now.
+    NotNow,
+    /// The server takes nothing now.
     Later,
 }
 
@@ -82,27 +89,13 @@ pub(crate) fn meaning(error: &kube::Error) -> Meaning {
         _ => return Meaning::Later,
     };
     match status.code {
+        404 if status.message.starts_with("namespaces ") => Meaning::NoNamespace,
         404 | 405 => Meaning::Absent,
         409 => Meaning::Conflict,
         400 | 413 | 422 => Meaning::Refused,
         // A namespace that is being removed takes nothing new.
         403 if status.message.contains("being terminated") => Meaning::Refused,
-        _ => Meaning::Later,
+        401 | 429 | 500.. => Meaning::Later,
+        _ => Meaning::NotNow,
     }
-}
-
-/// Whether the server has answered, and does not take this one thing.
-pub(crate) fn is_answer(error: &kube::Error) -> bool {
-    matches!(error, kube::Error::Api(status) if status.code < 500 && !matches!(status.code, 401 | 429))
-}
-
-/// Whether the namespace is not there that something was to be put into.
-pub(crate) fn is_without_namespace(error: &kube::Error) -> bool {
-    matches!(error, kube::Error::Api(status)
-        if status.code == 404 && status.message.starts_with("namespaces "))
-}
-
-/// An error in one line, with its causes.
-pub(crate) fn words(error: &kube::Error) -> String {
-    portcullis_types::with_causes(error)
 }

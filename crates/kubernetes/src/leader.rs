@@ -8,24 +8,27 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
-use kube::api::{Patch, PatchParams, PostParams};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use kube::api::PostParams;
 use kube::core::{DynamicObject, ObjectMeta};
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{Event, watcher};
 use kube::{Api, Client};
-use portcullis_types::Timestamp;
-use serde_json::json;
+use portcullis_node::NodeState;
+use portcullis_types::{Timestamp, with_causes};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
-use crate::client::{Meaning, meaning, words};
+use crate::client::{Meaning, meaning};
 use crate::events::micro;
-use crate::node::State;
 use crate::objects::{
-    self, Condition, Failure, GROUP, MAX_TEXT, NodeProtectionStatus, PolicyStatus, cut,
+    self, Condition, Failure, GROUP, MAX_LISTED, MAX_TEXT, NodeProtectionStatus, PolicyStatus, cut,
 };
-use crate::pace::Waits;
-use crate::policies::{from_cache, watch_words};
-use crate::run::{Cluster, Shared};
+use crate::pace::{Waits, until};
+use crate::policies::from_cache;
+use crate::run::Cluster;
+use crate::shared::Shared;
 
 /// The Lease.
 const NAME: &str = "portcullis";
@@ -50,24 +53,25 @@ pub(crate) async fn lead(
     mut stop: watch::Receiver<bool>,
 ) {
     let api: Api<Lease> = Api::namespaced(client.clone(), &cluster.namespace);
-    let mut summing: Option<tokio::task::JoinHandle<()>> = None;
+    let mut seen = Seen::default();
+    // Summing up, and until when that is this agent's to do.
+    let mut summing: Option<(JoinHandle<()>, Instant)> = None;
     let mut waits = Waits::default();
     loop {
-        let wait = match hold(&api, &cluster.node, &shared).await {
+        let asked = Instant::now();
+        let mut wait = match hold(&api, &cluster.node, &shared, &mut seen).await {
             Ok(holds) => {
                 waits.succeeded();
                 shared.works("the lease");
                 shared.set_leads(holds);
-                match (holds, &summing) {
+                match (holds, &mut summing) {
                     (true, None) => {
                         log::info!("this agent sums up what the nodes say of policies");
-                        summing = Some(tokio::spawn(sum_up(client.clone(), shared.clone())));
+                        let task = tokio::spawn(sum_up(client.clone(), shared.clone()));
+                        summing = Some((task, asked + DURATION));
                     }
-                    (false, Some(task)) => {
-                        task.abort();
-                        summing = None;
-                    }
-                    _ => {}
+                    (true, Some((_, until))) => *until = asked + DURATION,
+                    (false, _) => end(&mut summing),
                 }
                 match holds {
                     true => RENEW,
@@ -75,23 +79,70 @@ pub(crate) async fn lead(
                 }
             }
             Err(error) => {
-                shared.trouble("the lease", &words(&error));
+                shared.failed("the lease", &error);
                 waits.after_failure()
             }
         };
+        // Another may hold it from then on.
+        if let Some((task, until)) = &summing {
+            let remains = until.saturating_duration_since(Instant::now());
+            if remains.is_zero() || task.is_finished() {
+                end(&mut summing);
+                shared.set_leads(false);
+            } else {
+                wait = wait.min(remains);
+            }
+        }
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
             _ = stop.changed() => break,
         }
     }
-    if let Some(task) = summing {
-        task.abort();
+    if summing.is_some() {
+        end(&mut summing);
         release(&api, &cluster.node).await;
     }
 }
 
+fn end(summing: &mut Option<(JoinHandle<()>, Instant)>) {
+    if let Some((task, _)) = summing.take() {
+        task.abort();
+    }
+}
+
+/// Who holds the Lease and when it was renewed, and when that was seen first: by this node's own
+/// clock, since no two nodes have the same time.
+#[derive(Debug, Default)]
+struct Seen {
+    last: Option<(Option<String>, Option<MicroTime>, Instant)>,
+}
+
+impl Seen {
+    /// Whether somebody may hold it still.
+    fn is_held(&mut self, spec: &LeaseSpec, now: Instant) -> bool {
+        let (holder, renewed) = (&spec.holder_identity, &spec.renew_time);
+        if holder.as_deref().is_none_or(str::is_empty) {
+            return false;
+        }
+        match &self.last {
+            Some((before, at, since)) if (before, at) == (holder, renewed) => {
+                now.saturating_duration_since(*since) < DURATION
+            }
+            _ => {
+                self.last = Some((holder.clone(), renewed.clone(), now));
+                true
+            }
+        }
+    }
+}
+
 /// Whether this agent holds the Lease from now on.
-async fn hold(api: &Api<Lease>, own: &str, shared: &Shared) -> Result<bool, kube::Error> {
+async fn hold(
+    api: &Api<Lease>,
+    own: &str,
+    shared: &Shared,
+    seen: &mut Seen,
+) -> Result<bool, kube::Error> {
     let now = Timestamp::now();
     let Some(mut lease) = api.get_opt(NAME).await? else {
         let lease = Lease {
@@ -109,18 +160,16 @@ async fn hold(api: &Api<Lease>, own: &str, shared: &Shared) -> Result<bool, kube
     if !is_own && let Some(nodes) = nodes_of(&lease) {
         shared.set_nodes(nodes);
     }
-    let is_held = spec.holder_identity.as_deref().is_some_and(|holder| !holder.is_empty());
-    let renewed = spec.renew_time.as_ref().map_or(0, |time| time.0.as_second());
-    if is_held && !is_own && now.as_second() - renewed < DURATION.as_secs().cast_signed() {
+    if !is_own && seen.is_held(&spec, Instant::now()) {
         return Ok(false);
     }
     let acquired = match &spec.acquire_time {
         Some(time) if is_own => Timestamp::from_microsecond(time.0.as_microsecond()).unwrap_or(now),
         _ => now,
     };
-    let transitions = spec.lease_transitions.unwrap_or(0) + i32::from(!is_own);
+    let transitions = spec.lease_transitions.unwrap_or(0).saturating_add(i32::from(!is_own));
     lease.spec = Some(held(own, acquired, now, transitions));
-    let nodes = shared.counts().nodes.max(1);
+    let nodes = shared.nodes();
     lease.metadata.annotations.get_or_insert_default().insert(annotation(), nodes.to_string());
     lease.metadata.managed_fields = None;
     taken(api.replace(NAME, &PostParams::default(), &lease).await)
@@ -158,7 +207,7 @@ async fn release(api: &Api<Lease>, own: &str) {
         spec.holder_identity = Some(String::new());
         lease.metadata.managed_fields = None;
         if let Err(error) = api.replace(NAME, &PostParams::default(), &lease).await {
-            log::info!("the lease is not given back: {}", words(&error));
+            log::info!("the lease is not given back: {}", with_causes(&error));
         }
     }
 }
@@ -171,23 +220,17 @@ async fn sum_up(client: Client, shared: Arc<Shared>) {
     let mut known: BTreeMap<String, NodeProtectionStatus> = BTreeMap::new();
     let mut listed: Option<BTreeMap<String, NodeProtectionStatus>> = None;
     let mut is_known = false;
-    let mut due: Option<tokio::time::Instant> = None;
+    let mut due: Option<Instant> = None;
     let mut waits = Waits::default();
     loop {
-        let wait = async {
-            match due {
-                Some(at) => tokio::time::sleep_until(at).await,
-                None => std::future::pending().await,
-            }
-        };
         let gather = GATHER + GATHER_PER_NODE * u32::try_from(known.len()).unwrap_or(u32::MAX);
-        let soon = tokio::time::Instant::now() + gather;
+        let soon = Instant::now() + gather;
         tokio::select! {
             event = events.next() => {
                 match event {
                     None => return,
                     Some(Err(error)) => {
-                        shared.trouble("the nodes", &watch_words(&error));
+                        shared.watch_failed("the nodes", &error);
                         continue;
                     }
                     Some(Ok(Event::Init)) => {
@@ -216,15 +259,14 @@ async fn sum_up(client: Client, shared: Arc<Shared>) {
             () = shared.summed.notified() => {
                 due.get_or_insert(soon);
             }
-            () = wait => {
+            () = until(due) => {
                 due = None;
                 if !is_known {
                     continue;
                 }
                 for (name, policy) in shared.seen() {
                     let Some(status) = changed(&policy, &known) else { continue };
-                    let patch = Patch::Merge(json!({ "status": status }));
-                    match policies.patch_status(&name, &PatchParams::default(), &patch).await {
+                    match objects::set_status(&policies, &name, &status).await {
                         Ok(written) => {
                             shared.saw(&written);
                             shared.wrote();
@@ -234,8 +276,8 @@ async fn sum_up(client: Client, shared: Arc<Shared>) {
                         // It was deleted.
                         Err(error) if meaning(&error) == Meaning::Absent => {}
                         Err(error) => {
-                            shared.trouble("the policies' status", &words(&error));
-                            due = Some(tokio::time::Instant::now() + waits.after_failure());
+                            shared.failed("the policies' status", &error);
+                            due = Some(Instant::now() + waits.after_failure());
                         }
                     }
                 }
@@ -249,7 +291,7 @@ fn insert(nodes: &mut BTreeMap<String, NodeProtectionStatus>, object: DynamicObj
     let status = object.data.get("status").cloned().unwrap_or_default();
     // One that has not told of itself yet counts as a node all the same.
     let status = serde_json::from_value(status).unwrap_or(NodeProtectionStatus {
-        state: State::Error,
+        state: NodeState::Error,
         policy_set: None,
         policies: Vec::new(),
         local_policies: Vec::new(),
@@ -292,6 +334,7 @@ fn summed(
         nodes: i64::try_from(nodes.len()).unwrap_or(i64::MAX),
         ..PolicyStatus::default()
     };
+    let mut untold = 0;
     for (node, said) in nodes {
         let own = said.policies.iter().find(|policy| policy.name == name);
         match own.filter(|policy| policy.generation == generation) {
@@ -304,13 +347,15 @@ fn summed(
                     status.failures.push(Failure { node: node.clone(), message });
                 }
             }
-            None => {}
+            None => untold += i64::from(own.is_none() && said.policies.len() >= MAX_LISTED),
         }
     }
-    let (word, reason) = match (status.failing, status.nodes > 0 && status.in_force == status.nodes)
-    {
-        (0, true) => ("True", "InForce"),
-        (0, false) => ("False", "Progressing"),
+    let all = status.nodes > 0 && status.in_force + untold == status.nodes;
+    let (word, reason) = match (status.failing, all, untold) {
+        (0, true, 0) => ("True", "InForce"),
+        // It may be in force, but a node tells of so many only.
+        (0, true, _) => ("Unknown", "TooManyPolicies"),
+        (0, false, _) => ("False", "Progressing"),
         _ => ("False", "Faults"),
     };
     status.conditions.push(Condition {
@@ -328,12 +373,14 @@ fn summed(
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::objects::PolicyOnNode;
 
     fn node(generation: i64, in_force: bool) -> NodeProtectionStatus {
         NodeProtectionStatus {
-            state: State::Protected,
+            state: NodeState::Protected,
             policy_set: None,
             policies: vec![PolicyOnNode {
                 name: "p".to_owned(),
@@ -390,5 +437,25 @@ mod tests {
             (0..5000).map(|number| (format!("n{number}"), node(1, false))).collect();
         let status = summed("p", 1, &nodes);
         assert_eq!((status.failing, status.failures.len()), (5000, MAX_FAILURES));
+    }
+
+    #[test]
+    fn a_lease_is_held_until_it_was_not_renewed_for_its_duration() {
+        let mut seen = Seen::default();
+        let begun = Instant::now();
+        let at = |second| begun + Duration::from_secs(second);
+        // The holder's clock does not matter: it is years behind.
+        let lease = |holder: &str, second| {
+            let time = Timestamp::from_second(second).unwrap();
+            held(holder, time, time, 0)
+        };
+        assert!(seen.is_held(&lease("n2", 7), at(0)));
+        assert!(seen.is_held(&lease("n2", 7), at(299)));
+        assert!(!seen.is_held(&lease("n2", 7), at(300)));
+        assert!(seen.is_held(&lease("n2", 8), at(301)));
+        assert!(seen.is_held(&lease("n3", 8), at(601)));
+        assert!(!seen.is_held(&lease("n3", 8), at(901)));
+        // It was given back.
+        assert!(!seen.is_held(&lease("", 9), at(902)));
     }
 }

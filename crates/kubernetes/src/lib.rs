@@ -22,12 +22,15 @@ mod protection;
 mod removal;
 mod report;
 mod run;
+mod sender;
+mod shared;
 
 pub use client::{Access, ClientError};
 pub use crd::{custom_resources, for_people};
-pub use node::{Applied, Batch, Fault, Node, NodeStatus, NodeStep, Policy, State};
+pub use node::{Applied, Batch, Fault, Node, NodeStep, Policy};
 pub use objects::{
     GROUP, MarkResult, NodeProtectionSpec, NodeProtectionStatus, PolicyOnNode, VERSION, WantedMark,
 };
 pub use pace::Pace;
-pub use run::{Cluster, Counts, Shared, run};
+pub use run::{Cluster, run};
+pub use shared::{Counts, Shared};

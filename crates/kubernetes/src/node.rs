@@ -2,43 +2,17 @@
 
 use std::collections::BTreeMap;
 
+use portcullis_node::NodeStatus;
 use portcullis_types::{Event, Mark};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
-
-/// The states of a node, in the words of `portcullis status`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum State {
-    /// A policy is in force and the door is installed.
-    Protected,
-    /// The door is installed, no policy is in force.
-    EnabledNotConfigured,
-    /// No door is installed on this node.
-    Unprotected,
-    /// Installed, but something is broken.
-    Error,
-}
-
-/// How a node is protected now.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NodeStatus {
-    /// Its state.
-    pub state: State,
-    /// Digest of the set in force.
-    pub policy_set: Option<String>,
-    /// Names of all policies in force.
-    pub policies: Vec<String>,
-    /// What is wrong.
-    pub problems: Vec<String>,
-}
 
 /// A policy of the cluster.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Policy {
     /// Its name.
     pub name: String,
+    /// Tells it from one of the same name that was there before.
+    pub uid: String,
     /// Counts the changes of its spec.
     pub generation: i64,
     /// The spec as the API server has it.
@@ -84,11 +58,10 @@ pub trait Node: Send + Sync + 'static {
     /// The ledger cannot be read now.
     fn events(&self, after: Option<&str>, most: usize) -> Result<Batch, Fault>;
 
-    /// Writes what somebody said of an event into the ledger, unless the ledger says so already.
-    ///
-    /// # Errors
-    /// There is no such event, or nothing took the record.
-    fn mark(&self, event: &str, mark: &Mark) -> Result<(), NodeStep>;
+    /// Writes what somebody said of events, by their ids, into the ledger, unless the ledger says so
+    /// already; and answers for each why it is not there: there is no such event, or nothing took the
+    /// record.
+    fn mark(&self, marks: &BTreeMap<String, Mark>) -> BTreeMap<String, NodeStep>;
 }
 
 /// Why a mark is not in the ledger.

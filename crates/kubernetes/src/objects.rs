@@ -7,13 +7,14 @@
 
 use std::collections::BTreeMap;
 
+use kube::Api;
+use kube::api::{Patch, PatchParams};
 use kube::core::{ApiResource, DynamicObject, GroupVersionKind, ObjectMeta, TypeMeta};
+use portcullis_node::NodeState;
 use portcullis_types::Status as MarkStatus;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
-
-use crate::node::State;
+use serde_json::{Value, json};
 
 /// The group of our resources.
 pub const GROUP: &str = "portcullis.dev";
@@ -96,7 +97,7 @@ enum MarkWord {
 #[serde(rename_all = "camelCase")]
 pub struct NodeProtectionStatus {
     /// protected, enabled-not-configured, unprotected, or error.
-    pub state: State,
+    pub state: NodeState,
     /// Digest of the policy set that decides on the node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy_set: Option<String>,
@@ -188,6 +189,22 @@ pub(crate) struct Condition {
     pub(crate) message: String,
     /// Since when.
     pub(crate) last_transition_time: String,
+}
+
+/// Writes a whole status, so that nothing of an older one stays: a merge would keep what is not named.
+pub(crate) async fn set_status(
+    api: &Api<DynamicObject>,
+    name: &str,
+    status: &impl Serialize,
+) -> Result<DynamicObject, kube::Error> {
+    let patch = json!([{ "op": "add", "path": "/status", "value": status }]);
+    let patch = serde_json::from_value(patch).map_err(kube::Error::SerdeError)?;
+    api.patch_status(name, &PatchParams::default(), &Patch::Json::<()>(patch)).await
+}
+
+/// At most so many of a list.
+pub(crate) fn some<T>(list: impl IntoIterator<Item = T>) -> Vec<T> {
+    list.into_iter().take(MAX_LISTED).collect()
 }
 
 /// A text with at most so many bytes, cut at a character.

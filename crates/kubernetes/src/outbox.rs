@@ -2,10 +2,10 @@
 //! was filled, so that nothing is told twice or forgotten over a restart.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read as _};
 use std::os::unix::fs::DirBuilderExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use portcullis_settings::replace;
@@ -13,6 +13,7 @@ use portcullis_types::{Event, EventKind, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::events::Told;
+use crate::pace::Waits;
 use crate::report::{Row, Wanted};
 
 /// Most Events that are remembered, so that what comes again is counted.
@@ -28,6 +29,8 @@ const TOLD_AGAIN_AFTER: i64 = 600;
 const FORGOTTEN_AFTER: i64 = 3600;
 /// An image's result is confirmed so often, in seconds.
 const CONFIRMED_AFTER: i64 = 86_400;
+/// What was refused is tried again after so long, at most.
+const LONGEST_REST: Duration = Duration::from_secs(600);
 /// Most bytes of the file.
 const MAX_FILE: u64 = 32 << 20;
 
@@ -52,38 +55,37 @@ pub(crate) struct Outbox {
     known: BTreeMap<(String, String), (String, i64)>,
     /// What was refused lately, and until when it is not tried again.
     #[serde(skip)]
-    rests: BTreeMap<String, Instant>,
-    #[serde(skip)]
-    file: PathBuf,
+    rests: BTreeMap<String, (Instant, Waits)>,
+}
+
+/// Saves one that was serialized, whole or not at all.
+pub(crate) fn save(file: &Path, outbox: &[u8]) -> io::Result<()> {
+    if let Some(folder) = file.parent() {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    }
+    replace(file, 0o600, outbox)
 }
 
 impl Outbox {
-    /// What was saved there; empty if nothing was, or nothing that can be read.
-    pub(crate) fn open(file: &Path) -> Self {
-        let read = || -> io::Result<Self> {
-            if fs::metadata(file)?.len() > MAX_FILE {
-                return Err(io::Error::other("it is too large"));
-            }
-            Ok(serde_json::from_slice(&fs::read(file)?)?)
+    /// What was saved there; empty if nothing was, or nothing that can be understood.
+    ///
+    /// # Errors
+    /// The file is there and cannot be read now.
+    pub(crate) fn open(file: &Path) -> io::Result<Self> {
+        let mut bytes = Vec::new();
+        match File::open(file) {
+            Ok(open) => open.take(MAX_FILE + 1).read_to_end(&mut bytes)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(error) => return Err(error),
         };
-        let outbox = match read() {
-            Ok(outbox) => outbox,
-            Err(error) => {
-                if error.kind() != io::ErrorKind::NotFound {
-                    log::warn!("{} is begun anew: {error}", file.display());
-                }
-                Self::default()
-            }
+        let read = match bytes.len() as u64 > MAX_FILE {
+            true => Err("it is too large".to_owned()),
+            false => serde_json::from_slice(&bytes).map_err(|error| error.to_string()),
         };
-        Self { file: file.to_owned(), ..outbox }
-    }
-
-    /// Saves it, whole or not at all.
-    pub(crate) fn save(&self) -> io::Result<()> {
-        if let Some(folder) = self.file.parent() {
-            fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-        }
-        replace(&self.file, 0o600, &serde_json::to_vec(self)?)
+        Ok(read.unwrap_or_else(|why| {
+            log::warn!("{} is begun anew: {why}", file.display());
+            Self::default()
+        }))
     }
 
     /// Takes an event in.
@@ -108,7 +110,7 @@ impl Outbox {
             let report = self.reports.entry(event.request.namespace.clone()).or_default();
             report.marks.insert(decision.clone(), mark.status);
         }
-        self.bound(event.time);
+        self.bound();
     }
 
     fn is_known(&self, namespace: &str, row: &Row) -> bool {
@@ -118,11 +120,15 @@ impl Outbox {
         })
     }
 
-    fn bound(&mut self, now: Timestamp) {
-        if self.told.len() > MAX_TOLD {
-            let forgotten = now.as_second() - FORGOTTEN_AFTER;
-            self.told.retain(|_, told| told.count > told.sent || told.last.as_second() > forgotten);
-        }
+    /// Forgets what was told and did not come again.
+    pub(crate) fn forget(&mut self, now: Timestamp) {
+        let forgotten = now.as_second() - FORGOTTEN_AFTER;
+        self.told.retain(|_, told| told.count > told.sent || told.last.as_second() > forgotten);
+        let at = Instant::now();
+        self.rests.retain(|_, (until, _)| at < *until + LONGEST_REST);
+    }
+
+    fn bound(&mut self) {
         while self.told.len() > MAX_TOLD {
             // What was told goes first, then the oldest that blocks nothing.
             let order = |told: &Told| (told.count > told.sent, told.is_block, told.last);
@@ -155,23 +161,24 @@ impl Outbox {
     }
 
     /// The Event that is to be told next: what blocks first, then the oldest.
-    pub(crate) fn next_event(&self, now: Timestamp) -> Option<(&str, &Told)> {
-        let due = |told: &&Told| match told.sent_at {
+    pub(crate) fn next_event(&self, now: Timestamp) -> Option<(String, Told)> {
+        let due = |told: &Told| match told.sent_at {
             None => true,
             Some(at) => {
-                told.count > told.sent && now.as_second() - at.as_second() >= TOLD_AGAIN_AFTER
+                // A clock that was set back holds nothing up.
+                let passed = now.as_second() - at.as_second();
+                told.count > told.sent && !(0..TOLD_AGAIN_AFTER).contains(&passed)
             }
         };
         let order = |told: &Told| (!told.is_block, told.first);
-        let at = Instant::now();
-        let rests = |key: &String| self.rests.get(key).is_some_and(|until| *until > at);
-        let ready = self.told.iter().filter(|(key, told)| due(told) && !rests(key));
+        let ready = self.told.iter().filter(|(key, told)| due(told) && !self.rests(key));
         let next = ready.min_by_key(|(_, told)| order(told));
-        next.map(|(key, told)| (key.as_str(), told))
+        next.map(|(key, told)| (key.clone(), told.clone()))
     }
 
     /// The API server knows of so many.
     pub(crate) fn told(&mut self, key: &str, count: i32, now: Timestamp) {
+        self.rests.remove(key);
         if let Some(told) = self.told.get_mut(key) {
             told.sent = count;
             told.sent_at = Some(now);
@@ -186,24 +193,26 @@ impl Outbox {
 
     /// A namespace whose report is to be written.
     pub(crate) fn next_report(&self) -> Option<(String, Wanted)> {
-        let now = Instant::now();
-        let rests =
-            |namespace: &String| self.rests.get(namespace).is_some_and(|until| *until > now);
         let mut all = self.reports.iter();
-        let next = all.find(|(namespace, wanted)| !wanted.is_empty() && !rests(namespace));
+        let next = all.find(|(namespace, wanted)| !wanted.is_empty() && !self.rests(namespace));
         next.map(|(namespace, wanted)| (namespace.clone(), wanted.clone()))
     }
 
-    /// An Event, or the report of a namespace, is not taken now, and holds up no other for so long.
-    pub(crate) fn rest(&mut self, what: &str, wait: Duration) {
-        if self.rests.len() > MAX_TOLD {
-            self.rests.clear();
-        }
-        self.rests.insert(what.to_owned(), Instant::now() + wait);
+    /// An Event, or the report of a namespace, is not taken now, and is tried again after a while that
+    /// grows. It holds up no other.
+    pub(crate) fn rest(&mut self, what: &str) {
+        let new = || (Instant::now(), Waits::up_to(LONGEST_REST));
+        let (until, waits) = self.rests.entry(what.to_owned()).or_insert_with(new);
+        *until = Instant::now() + waits.after_failure();
+    }
+
+    fn rests(&self, what: &str) -> bool {
+        self.rests.get(what).is_some_and(|(until, _)| *until > Instant::now())
     }
 
     /// A report says all of this; what has come since remains.
     pub(crate) fn reported(&mut self, namespace: &str, done: &Wanted) {
+        self.rests.remove(namespace);
         let Some(wanted) = self.reports.get_mut(namespace) else { return };
         wanted.rows.retain(|key, row| done.rows.get(key) != Some(row));
         wanted.marks.retain(|id, status| done.marks.get(id) != Some(status));
@@ -251,22 +260,20 @@ mod tests {
     fn a_restart_neither_forgets_nor_repeats() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("agent/cluster.json");
-        let mut outbox = Outbox::open(&file);
+        let mut outbox = Outbox::open(&file).unwrap();
         outbox.take_in(&event(1, "alarm", 1000));
         outbox.take_in(&event(2, "block", 1001));
         outbox.position = Some("here".to_owned());
         // What blocks is told first.
         let (key, told) = outbox.next_event(at(1002)).unwrap();
         assert_eq!((told.pod.as_str(), told.count), ("web-2", 1));
-        let key = key.to_owned();
         outbox.told(&key, 1, at(1002));
-        outbox.save().unwrap();
+        save(&file, &serde_json::to_vec(&outbox).unwrap()).unwrap();
 
-        let mut outbox = Outbox::open(&file);
+        let mut outbox = Outbox::open(&file).unwrap();
         assert_eq!(outbox.position.as_deref(), Some("here"));
         let (key, told) = outbox.next_event(at(1003)).unwrap();
         assert_eq!(told.pod, "web-1");
-        let key = key.to_owned();
         outbox.told(&key, 1, at(1003));
         assert!(outbox.next_event(at(9000)).is_none());
         // One that comes again is told after a while, with its count.
@@ -309,6 +316,31 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("cluster.json");
         fs::write(&file, "{").unwrap();
-        assert_eq!(Outbox::open(&file).waiting(), (0, 0));
+        assert_eq!(Outbox::open(&file).unwrap().waiting(), (0, 0));
+    }
+
+    #[test]
+    fn a_disk_that_fails_makes_nothing_forgotten() {
+        let folder = tempfile::tempdir().unwrap();
+        // Reading a folder fails as a broken disk does.
+        assert!(Outbox::open(folder.path()).is_err());
+    }
+
+    #[test]
+    fn what_is_not_taken_rests_and_holds_up_no_other() {
+        let mut outbox = Outbox::default();
+        outbox.take_in(&event(1, "alarm", 1000));
+        outbox.take_in(&event(2, "block", 1001));
+        let (blocked, told) = outbox.next_event(at(1002)).unwrap();
+        assert_eq!(told.pod, "web-2");
+        outbox.rest(&blocked);
+        assert_eq!(outbox.next_event(at(1002)).unwrap().1.pod, "web-1");
+        outbox.told(&blocked, 1, at(1002));
+        outbox.take_in(&event(2, "block", 1003));
+        // After a clock was set back by an hour.
+        assert_eq!(outbox.next_event(at(1002 - 3600)).unwrap().1.count, 2);
+        outbox.told(&blocked, 2, at(1004));
+        outbox.forget(at(1004 + FORGOTTEN_AFTER));
+        assert_eq!(outbox.told.len(), 1);
     }
 }

@@ -64,17 +64,27 @@ impl Pace {
 
 /// Waits twice as long after each failure, from a second to two minutes, of which a random half is
 /// left out, so that a server that comes back is not met by all nodes at once.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Waits {
+    longest: Duration,
     failures: u32,
     last: Option<Instant>,
 }
 
+impl Default for Waits {
+    fn default() -> Self {
+        Self::up_to(Duration::from_secs(120))
+    }
+}
+
 impl Waits {
-    const LONGEST: Duration = Duration::from_secs(120);
+    /// Waits for so long at most.
+    pub(crate) fn up_to(longest: Duration) -> Self {
+        Self { longest, failures: 0, last: None }
+    }
 
     pub(crate) fn after_failure(&mut self) -> Duration {
-        let whole = Duration::from_secs(1 << self.failures.min(7)).min(Self::LONGEST);
+        let whole = Duration::from_secs(1 << self.failures.min(16)).min(self.longest);
         self.failures = self.failures.saturating_add(1);
         self.last = Some(Instant::now());
         whole.mul_f64(0.5 + fastrand::f64() / 2.0)
@@ -97,9 +107,17 @@ impl Backoff for Waits {
     /// A watch says that all is well before it has asked for anything, so that counts only if nothing
     /// has failed for a while.
     fn reset(&mut self) {
-        if self.last.is_none_or(|last| last.elapsed() > Self::LONGEST) {
+        if self.last.is_none_or(|last| last.elapsed() > self.longest) {
             self.succeeded();
         }
+    }
+}
+
+/// Waits until then, or for ever.
+pub(crate) async fn until(due: Option<tokio::time::Instant>) {
+    match due {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -145,8 +163,9 @@ mod tests {
         let first = waits.after_failure();
         assert!(first >= Duration::from_millis(500) && first <= Duration::from_secs(1));
         let all: Vec<_> = (0..100).map(|_| waits.after_failure()).collect();
-        assert!(all.iter().all(|wait| *wait <= Waits::LONGEST));
-        assert!(all[50..].iter().all(|wait| *wait >= Waits::LONGEST / 2));
+        let longest = Waits::default().longest;
+        assert!(all.iter().all(|wait| *wait <= longest));
+        assert!(all[50..].iter().all(|wait| *wait >= longest / 2));
         waits.succeeded();
         assert!(waits.after_failure() <= Duration::from_secs(1));
     }

@@ -11,16 +11,18 @@ use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{Config, Event, watcher};
 use kube::{Api, Client};
 use serde_json::Value;
+use tokio::time::Instant;
 
-use crate::client::words;
 use crate::node::{Node, Policy};
 use crate::objects;
-use crate::pace::Waits;
-use crate::run::Shared;
+use crate::pace::{Waits, until};
+use crate::shared::Shared;
 
 /// How long a set of changes must have been quiet before it is put into force: `kubectl apply` of a
 /// folder is one change.
 const QUIET: Duration = Duration::from_millis(500);
+/// And how long they may go on.
+const LONGEST: Duration = Duration::from_secs(5);
 /// What was not put into force for a passing reason is tried again.
 const AGAIN: Duration = Duration::from_secs(15);
 /// How long a watch lasts before it is asked for anew, in seconds; below the silence that ends a
@@ -34,20 +36,15 @@ pub(crate) async fn follow(client: Client, node: Arc<dyn Node>, shared: Arc<Shar
     let mut events = pin!(watcher(api, config).backoff(Waits::default()));
     let mut known: BTreeMap<String, Policy> = BTreeMap::new();
     let mut listed: Option<BTreeMap<String, Policy>> = None;
-    let mut due: Option<tokio::time::Instant> = None;
+    let mut begun: Option<Instant> = None;
+    let mut due: Option<Instant> = None;
     loop {
-        let wait = async {
-            match due {
-                Some(at) => tokio::time::sleep_until(at).await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
             event = events.next() => {
                 let changed = match event {
                     None => return,
                     Some(Err(error)) => {
-                        shared.trouble("policies", &watch_words(&error));
+                        shared.watch_failed("policies", &error);
                         false
                     }
                     Some(Ok(Event::Init)) => {
@@ -55,8 +52,13 @@ pub(crate) async fn follow(client: Client, node: Arc<dyn Node>, shared: Arc<Shar
                         false
                     }
                     Some(Ok(Event::InitApply(object))) => {
-                        shared.saw(&object);
                         if let (Some(listed), Some(policy)) = (&mut listed, policy_of(&object)) {
+                            // An API server whose cache is behind takes no change back.
+                            let newer = known.get(&policy.name).filter(|known| known.follows(&policy));
+                            if newer.is_none() {
+                                shared.saw(&object);
+                            }
+                            let policy = newer.cloned().unwrap_or(policy);
                             listed.insert(policy.name.clone(), policy);
                         }
                         false
@@ -87,11 +89,13 @@ pub(crate) async fn follow(client: Client, node: Arc<dyn Node>, shared: Arc<Shar
                     }
                 };
                 if changed {
-                    due = Some(tokio::time::Instant::now() + QUIET);
+                    let now = Instant::now();
+                    due = Some((now + QUIET).min(*begun.get_or_insert(now) + LONGEST));
                 }
             }
-            () = wait => {
+            () = until(due) => {
                 due = None;
+                begun = None;
                 let policies: Vec<Policy> = known.values().cloned().collect();
                 let (node, given) = (node.clone(), policies.clone());
                 let applied = tokio::task::spawn_blocking(move || node.apply(&given)).await;
@@ -99,7 +103,7 @@ pub(crate) async fn follow(client: Client, node: Arc<dyn Node>, shared: Arc<Shar
                     Ok(applied) => {
                         if let Some(why) = &applied.failed {
                             log::warn!("the cluster's policies are not in force: {why}");
-                            due = Some(tokio::time::Instant::now() + AGAIN);
+                            due = Some(Instant::now() + AGAIN);
                         } else {
                             log::info!(
                                 "{} of the cluster: {} with faults",
@@ -111,7 +115,7 @@ pub(crate) async fn follow(client: Client, node: Arc<dyn Node>, shared: Arc<Shar
                     }
                     Err(error) => {
                         log::error!("a bug in portcullis: {error}");
-                        due = Some(tokio::time::Instant::now() + AGAIN);
+                        due = Some(Instant::now() + AGAIN);
                     }
                 }
             }
@@ -130,7 +134,15 @@ fn policy_of(object: &DynamicObject) -> Option<Policy> {
     let name = object.metadata.name.clone()?;
     // One that is being deleted decides until it is gone.
     let spec = object.data.get("spec").cloned().unwrap_or(Value::Null);
-    Some(Policy { name, generation: object.metadata.generation.unwrap_or(0), spec })
+    let uid = object.metadata.uid.clone().unwrap_or_default();
+    Some(Policy { name, uid, generation: object.metadata.generation.unwrap_or(0), spec })
+}
+
+impl Policy {
+    /// Whether this is a later state of the same object.
+    fn follows(&self, other: &Self) -> bool {
+        self.uid == other.uid && self.generation > other.generation
+    }
 }
 
 /// Lists from the API server's cache: what all nodes ask at once must not reach etcd. With pages it
@@ -141,13 +153,21 @@ pub(crate) fn from_cache() -> Config {
     config
 }
 
-/// Why a watch failed.
-pub(crate) fn watch_words(error: &kube::runtime::watcher::Error) -> String {
-    use kube::runtime::watcher::Error;
-    match error {
-        Error::InitialListFailed(error)
-        | Error::WatchStartFailed(error)
-        | Error::WatchFailed(error) => words(error),
-        error => portcullis_types::with_causes(error),
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_older_state_is_not_taken_for_a_change() {
+        let policy = |uid: &str, generation| Policy {
+            name: "p".to_owned(),
+            uid: uid.to_owned(),
+            generation,
+            spec: Value::Null,
+        };
+        assert!(policy("a", 3).follows(&policy("a", 2)));
+        assert!(!policy("a", 3).follows(&policy("a", 3)));
+        // One that was made anew begins again at 1.
+        assert!(!policy("a", 3).follows(&policy("b", 1)));
     }
 }

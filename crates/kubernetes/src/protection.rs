@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use k8s_openapi::api::core::v1::Node as KubeNode;
@@ -13,18 +14,22 @@ use kube::core::DynamicObject;
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{Event, watcher};
 use kube::{Api, Client};
-use portcullis_types::Mark;
+use portcullis_node::{NodeState, NodeStatus};
+use portcullis_types::{Mark, with_causes};
+use serde::de::DeserializeOwned;
 use serde_json::json;
+use tokio::time::Instant;
 
-use crate::client::{Meaning, meaning, words};
-use crate::node::{Node, NodeStatus, NodeStep, State};
+use crate::client::{Meaning, meaning};
+use crate::node::{Node, NodeStep};
 use crate::objects::{
-    self, GROUP, MAX_TEXT, MarkResult, NodeProtectionSpec, NodeProtectionStatus, PolicyOnNode,
-    WantedMark, cut, object,
+    self, GROUP, MAX_LISTED, MAX_TEXT, MarkResult, NodeProtectionSpec, NodeProtectionStatus,
+    PolicyOnNode, WantedMark, cut, object, set_status, some,
 };
-use crate::pace::Waits;
-use crate::policies::{from_cache, watch_words};
-use crate::run::{Cluster, Shared, some};
+use crate::pace::{Waits, until};
+use crate::policies::from_cache;
+use crate::run::Cluster;
+use crate::shared::{Marks, Shared};
 
 /// What the API server has of this node.
 #[derive(Debug, Default)]
@@ -38,11 +43,27 @@ impl Sent {
     pub(crate) fn says(&self, wanted: &NodeProtectionStatus) -> bool {
         self.status.as_ref() == Some(wanted) && self.is_ready == Some(is_ready(wanted.state))
     }
+
+    /// Looks at the node's label, which anybody may take off who may write to nodes.
+    pub(crate) async fn look_again(
+        &mut self,
+        client: &Client,
+        cluster: &Cluster,
+    ) -> Result<(), kube::Error> {
+        let node = Api::<KubeNode>::all(client.clone()).get_metadata(&cluster.node).await?;
+        let label = node.metadata.labels.as_ref().and_then(|labels| labels.get(&ready_label()));
+        self.is_ready = label.and_then(|word| word.parse().ok());
+        Ok(())
+    }
+}
+
+fn ready_label() -> String {
+    format!("{GROUP}/ready")
 }
 
 /// Whether pods that ask for the handler may come.
-fn is_ready(state: State) -> bool {
-    matches!(state, State::Protected | State::EnabledNotConfigured)
+fn is_ready(state: NodeState) -> bool {
+    matches!(state, NodeState::Protected | NodeState::EnabledNotConfigured)
 }
 
 /// What is to be said of the node.
@@ -52,8 +73,15 @@ pub(crate) fn wanted(status: &NodeStatus, shared: &Shared) -> NodeProtectionStat
     let local: Vec<String> =
         status.policies.iter().filter(|name| !is_of_cluster(name)).cloned().collect();
     let mut problems: Vec<String> =
-        status.problems.iter().map(|text| cut(text, MAX_TEXT)).collect();
+        status.problems.iter().map(|problem| cut(&problem.message, MAX_TEXT)).collect();
     problems.extend(applied.failed.as_deref().map(|text| cut(text, MAX_TEXT)));
+    let marks = shared.marks();
+    if marks.beyond > 0 {
+        problems.push(format!(
+            "{} marks in spec are left out, the oldest: a node takes {MAX_LISTED}; take out those that are done",
+            marks.beyond
+        ));
+    }
     NodeProtectionStatus {
         // The set that is in force goes on deciding, so the node is as ready as before.
         state: status.state,
@@ -69,7 +97,7 @@ pub(crate) fn wanted(status: &NodeStatus, shared: &Shared) -> NodeProtectionStat
         })),
         local_policies: some(local),
         problems: some(problems),
-        marks: shared.marks(),
+        marks: marks.done,
         version: env!("CARGO_PKG_VERSION").to_owned(),
     }
 }
@@ -83,24 +111,10 @@ pub(crate) async fn write(
 ) -> Result<(), kube::Error> {
     if sent.status.as_ref() != Some(wanted) {
         let api: Api<DynamicObject> = Api::all_with(client.clone(), &objects::nodes());
-        // A list is replaced whole by a merge, but a map keeps what is not named.
-        let mut status = json!(wanted);
-        if let Some(before) = &sent.status {
-            for gone in before.marks.keys().filter(|id| !wanted.marks.contains_key(*id)) {
-                status["marks"][gone] = json!(null);
-            }
-        }
-        for key in ["policySet", "localPolicies", "problems"] {
-            if status.get(key).is_none() {
-                status[key] = json!(null);
-            }
-        }
-        let patch = Patch::Merge(json!({ "status": status }));
-        let params = PatchParams::default();
-        match api.patch_status(&cluster.node, &params, &patch).await {
+        match set_status(&api, &cluster.node, wanted).await {
             Err(error) if meaning(&error) == Meaning::Absent => {
                 create(client, &api, cluster).await?;
-                api.patch_status(&cluster.node, &params, &patch).await?;
+                set_status(&api, &cluster.node, wanted).await?;
             }
             result => drop(result?),
         }
@@ -138,7 +152,7 @@ async fn create(
 }
 
 async fn label(client: &Client, node: &str, value: serde_json::Value) -> Result<(), kube::Error> {
-    let patch = json!({ "metadata": { "labels": { format!("{GROUP}/ready"): value } } });
+    let patch = json!({ "metadata": { "labels": { ready_label(): value } } });
     let api: Api<KubeNode> = Api::all(client.clone());
     api.patch_metadata(node, &PatchParams::default(), &Patch::Merge(patch)).await.map(drop)
 }
@@ -146,16 +160,19 @@ async fn label(client: &Client, node: &str, value: serde_json::Value) -> Result<
 /// Takes back what was said of the node, as far as it is still allowed to.
 pub(crate) async fn take_back(client: &Client, cluster: &Cluster) {
     if let Err(error) = label(client, &cluster.node, json!(null)).await {
-        log::info!("the label {GROUP}/ready stays on the node: {}", words(&error));
+        log::info!("the label {} stays on the node: {}", ready_label(), with_causes(&error));
     }
     let api: Api<DynamicObject> = Api::all_with(client.clone(), &objects::nodes());
     match api.delete(&cluster.node, &DeleteParams::default()).await {
         Err(error) if meaning(&error) != Meaning::Absent => {
-            log::info!("the node's NodeProtection stays: {}", words(&error));
+            log::info!("the node's NodeProtection stays: {}", with_causes(&error));
         }
         _ => {}
     }
 }
+
+/// What could not be done for a passing reason is tried again.
+const AGAIN: Duration = Duration::from_secs(15);
 
 /// Follows what people want of this node until the end of the agent.
 pub(crate) async fn follow(
@@ -164,57 +181,68 @@ pub(crate) async fn follow(
     node: Arc<dyn Node>,
     shared: Arc<Shared>,
 ) {
+    const PART: &str = "the node's object";
     let api: Api<DynamicObject> = Api::all_with(client, &objects::nodes());
     let one = format!("metadata.name={}", cluster.node);
     let config = from_cache().fields(&one);
     let mut events = pin!(watcher(api, config).backoff(Waits::default()));
-    let mut spec = NodeProtectionSpec::default();
-    let mut later = false;
+    let mut wanted = BTreeMap::new();
+    let mut is_there = false;
+    let mut due: Option<Instant> = None;
     loop {
-        let again = async {
-            match later {
-                true => tokio::time::sleep(std::time::Duration::from_secs(15)).await,
-                false => std::future::pending().await,
-            }
-        };
         tokio::select! {
             event = events.next() => match event {
                 None => return,
                 Some(Err(error)) => {
-                    shared.trouble("the node's object", &watch_words(&error));
+                    shared.watch_failed(PART, &error);
+                    continue;
+                }
+                Some(Ok(Event::Init)) => {
+                    is_there = false;
                     continue;
                 }
                 Some(Ok(Event::InitApply(object) | Event::Apply(object))) => {
-                    shared.works("the node's object");
-                    spec = object.data.get("spec").cloned().map_or_else(
-                        NodeProtectionSpec::default,
-                        |spec| serde_json::from_value(spec).unwrap_or_default(),
-                    );
+                    is_there = true;
+                    shared.works(PART);
+                    if !shared.knows_object() {
+                        // What was done stays done, whatever else was done on the node since then.
+                        let status: Option<NodeProtectionStatus> = part(&object, "status");
+                        let done = status.map(|status| status.marks).unwrap_or_default();
+                        shared.set_marks(Marks { done, beyond: 0 });
+                    }
+                    let spec: NodeProtectionSpec = part(&object, "spec").unwrap_or_default();
+                    wanted = spec.marks;
                 }
                 Some(Ok(Event::InitDone)) => {
-                    shared.works("the node's object");
+                    shared.works(PART);
+                    shared.set_knows_object();
+                    if !is_there {
+                        shared.forget_sent();
+                    }
                     continue;
                 }
-                Some(Ok(Event::Init)) => continue,
                 // By somebody, or with a Node that came back as another one: it is made again.
                 Some(Ok(Event::Delete(_))) => {
                     shared.forget_sent();
                     continue;
                 }
             },
-            () = again => {}
+            () = until(due) => {}
         }
-        let (node, marks) = (node.clone(), std::mem::take(&mut spec.marks));
-        spec.marks = marks.clone();
-        let known = shared.marks();
+        let (node, marks, known) = (node.clone(), wanted.clone(), shared.marks().done);
         match tokio::task::spawn_blocking(move || marked(node.as_ref(), &marks, known)).await {
-            Ok((results, has_later)) => {
-                shared.set_marks(results);
-                later = has_later;
+            Ok((marks, has_later)) => {
+                shared.set_marks(marks);
+                due = has_later.then(|| Instant::now() + AGAIN);
             }
             Err(error) => log::error!("a bug in portcullis: {error}"),
         }
     }
+}
+
+/// A part of an object; `None` if it cannot be understood.
+fn part<T: DeserializeOwned>(object: &DynamicObject, name: &str) -> Option<T> {
+    serde_json::from_value(object.data.get(name)?.clone()).ok()
 }
 
 /// Does what is wanted of events and not done yet; and whether something has to be tried again.
@@ -222,30 +250,93 @@ fn marked(
     node: &dyn Node,
     wanted: &BTreeMap<String, WantedMark>,
     mut known: BTreeMap<String, MarkResult>,
-) -> (BTreeMap<String, MarkResult>, bool) {
+) -> (Marks, bool) {
     let mut results = BTreeMap::new();
-    let mut later = false;
-    for (id, want) in wanted.iter().rev().take(objects::MAX_LISTED) {
-        if let Some(done) = known.remove(id).filter(|result| result.status == Some(want.status)) {
-            results.insert(id.clone(), done);
-            continue;
+    let mut marks = BTreeMap::new();
+    // Ids begin with the time.
+    for (id, want) in wanted.iter().rev().take(MAX_LISTED) {
+        match known.remove(id).filter(|result| result.status == Some(want.status)) {
+            Some(done) => drop(results.insert(id.clone(), done)),
+            None => {
+                let note = want.note.as_deref().map(|note| cut(note, MAX_TEXT));
+                let by = "kubernetes".to_owned();
+                marks.insert(id.clone(), Mark { status: want.status, by, note });
+            }
         }
-        let mark = Mark {
-            status: want.status,
-            by: "kubernetes".to_owned(),
-            note: want.note.as_deref().map(|note| cut(note, MAX_TEXT)),
-        };
-        let result = match node.mark(id, &mark) {
-            Ok(()) => MarkResult { status: Some(want.status), message: None },
-            Err(NodeStep::Never(why)) => {
-                MarkResult { status: None, message: Some(cut(&why, MAX_TEXT)) }
-            }
-            Err(NodeStep::Later(why)) => {
-                later = true;
-                MarkResult { status: None, message: Some(cut(&why, MAX_TEXT)) }
-            }
-        };
-        results.insert(id.clone(), result);
     }
-    (results, later)
+    let mut refused = match marks.is_empty() {
+        true => BTreeMap::new(),
+        false => node.mark(&marks),
+    };
+    let mut later = false;
+    for (id, mark) in marks {
+        let refused = refused.remove(&id);
+        later |= matches!(refused, Some(NodeStep::Later(_)));
+        let result = match refused {
+            None => MarkResult { status: Some(mark.status), message: None },
+            Some(NodeStep::Never(why) | NodeStep::Later(why)) => {
+                MarkResult { status: None, message: Some(cut(&why, MAX_TEXT)) }
+            }
+        };
+        results.insert(id, result);
+    }
+    (Marks { done: results, beyond: wanted.len().saturating_sub(MAX_LISTED) }, later)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use portcullis_types::Status;
+
+    use super::*;
+    use crate::node::{Applied, Batch, Fault, Policy};
+
+    /// A node that takes marks, but of no event whose id begins with a letter.
+    #[derive(Default)]
+    struct Taking(Mutex<Vec<String>>);
+
+    impl Node for Taking {
+        fn status(&self) -> NodeStatus {
+            unreachable!("it is not asked")
+        }
+
+        fn apply(&self, _: &[Policy]) -> Applied {
+            unreachable!("it is not asked")
+        }
+
+        fn events(&self, _: Option<&str>, _: usize) -> Result<Batch, Fault> {
+            unreachable!("it is not asked")
+        }
+
+        fn mark(&self, marks: &BTreeMap<String, Mark>) -> BTreeMap<String, NodeStep> {
+            self.0.lock().unwrap().extend(marks.keys().cloned());
+            let is_wrong = |id: &&String| id.starts_with(char::is_alphabetic);
+            let wrong = marks.keys().filter(is_wrong);
+            wrong.map(|id| (id.clone(), NodeStep::Never("no such event".to_owned()))).collect()
+        }
+    }
+
+    #[test]
+    fn a_mark_is_made_once_and_the_newest_come_first() {
+        let node = Taking::default();
+        let want = || WantedMark { status: Status::Handled, note: None };
+        let wanted: BTreeMap<String, WantedMark> =
+            ["01".to_owned(), "02".to_owned(), "x".to_owned()].map(|id| (id, want())).into();
+        let done = MarkResult { status: Some(Status::Handled), message: None };
+        let known = [("01".to_owned(), done.clone()), ("00".to_owned(), done)].into();
+        let (marks, later) = marked(&node, &wanted, known);
+        assert!(!later);
+        assert_eq!(*node.0.lock().unwrap(), ["02", "x"]);
+        assert_eq!(marks.done.keys().collect::<Vec<_>>(), ["01", "02", "x"]);
+        assert!(marks.done["x"].message.is_some() && marks.done["02"].message.is_none());
+        // Nothing is left to do but what was refused, and a restart changes nothing of that.
+        let again = marked(&node, &wanted, marks.done.clone()).0;
+        assert_eq!((again, node.0.lock().unwrap().len()), (marks, 3));
+
+        let many = (0..MAX_LISTED + 7).map(|id| (format!("{id:05}"), want())).collect();
+        let (marks, _) = marked(&node, &many, BTreeMap::new());
+        assert_eq!((marks.done.len(), marks.beyond), (MAX_LISTED, 7));
+        assert!(!marks.done.contains_key("00006") && marks.done.contains_key("00007"));
+    }
 }

@@ -16,18 +16,22 @@ use kube::core::PartialObjectMeta;
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{Event, watcher};
 use kube::{Api, Client};
+use portcullis_types::with_causes;
 
-use crate::client::words;
 use crate::pace::Waits;
-use crate::policies::{from_cache, watch_words};
-use crate::run::{Cluster, Shared};
+use crate::policies::from_cache;
+use crate::run::Cluster;
+use crate::shared::Shared;
 
 /// How long the API server may take to say whether the DaemonSet is there.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long what is watched may take to tell, of what may not be asked for any more.
+const TELLS: Duration = Duration::from_secs(10);
+
 /// Watches the ConfigMap that bears the DaemonSet's name.
 pub(crate) async fn follow(client: Client, cluster: Arc<Cluster>, shared: Arc<Shared>) {
-    let Some(name) = &cluster.daemonset else { return };
+    let Some(name) = &cluster.daemonset else { return std::future::pending().await };
     let api: Api<PartialObjectMeta<ConfigMap>> = Api::namespaced(client, &cluster.namespace);
     let config = from_cache().fields(&format!("metadata.name={name}"));
     let mut events = pin!(watcher(api, config).backoff(Waits::default()));
@@ -35,7 +39,7 @@ pub(crate) async fn follow(client: Client, cluster: Arc<Cluster>, shared: Arc<Sh
     let mut listed = false;
     while let Some(event) = events.next().await {
         match event {
-            Err(error) => shared.trouble("the installation", &watch_words(&error)),
+            Err(error) => shared.watch_failed("the installation", &error),
             Ok(Event::Init) => listed = false,
             Ok(Event::InitApply(_)) => listed = true,
             Ok(Event::InitDone) => {
@@ -63,8 +67,18 @@ pub(crate) async fn is_removed(client: &Client, cluster: &Cluster, shared: &Shar
         Ok(Err(kube::Error::Api(status))) if status.code == 404 && status.reason == "NotFound" => {
             true
         }
+        // The rights may be removed before the rest.
+        Ok(Err(kube::Error::Api(status))) if matches!(status.code, 401 | 403) => {
+            log::info!("the DaemonSet may not be asked for: {}", status.message);
+            let tells = async {
+                while !shared.is_removed() {
+                    tokio::time::sleep(TELLS / 50).await;
+                }
+            };
+            tokio::time::timeout(TELLS, tells).await.is_ok()
+        }
         Ok(Err(error)) => {
-            log::info!("the DaemonSet cannot be asked for: {}", words(&error));
+            log::info!("the DaemonSet cannot be asked for: {}", with_causes(&error));
             shared.is_removed()
         }
         Err(_) => shared.is_removed(),

@@ -7,11 +7,12 @@
 
 use std::collections::BTreeMap;
 
+use kube::core::DynamicObject;
 use portcullis_types::{Action, Event, EventKind, Kind, Status, Surety, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::objects::{GROUP, cut};
+use crate::objects::{self, GROUP, cut, object};
 
 /// Its name.
 pub(crate) const NAME: &str = "portcullis";
@@ -213,8 +214,28 @@ impl Wanted {
     }
 }
 
+/// The report with what is wanted in it, to be created or, as it has a version, replaced; `None` if it
+/// has all of it. What others wrote into it stays.
+pub(crate) fn with(
+    present: Option<DynamicObject>,
+    wanted: &Wanted,
+    now: Timestamp,
+) -> Option<DynamicObject> {
+    let mut report = present.unwrap_or_else(|| object(&objects::reports(), NAME, json!({})));
+    let results = merged(&report.data, wanted, now)?;
+    if !report.data.is_object() {
+        report.data = json!({});
+    }
+    report.data["summary"] = summary(&results);
+    report.data["results"] = results;
+    let labels = report.metadata.labels.get_or_insert_default();
+    labels.insert("app.kubernetes.io/managed-by".to_owned(), GROUP.to_owned());
+    report.metadata.managed_fields = None;
+    Some(report)
+}
+
 /// The results of a report with what is wanted in them; `None` if they have it already.
-pub(crate) fn merged(present: &Value, wanted: &Wanted, now: Timestamp) -> Option<Value> {
+fn merged(present: &Value, wanted: &Wanted, now: Timestamp) -> Option<Value> {
     let now = now.as_second();
     let empty = Vec::new();
     let mut results = present.get("results").and_then(Value::as_array).unwrap_or(&empty).clone();
@@ -224,7 +245,7 @@ pub(crate) fn merged(present: &Value, wanted: &Wanted, now: Timestamp) -> Option
             results.iter().position(|result| property(result, "imageKey") == Some(&row.key));
         let is_known = place.is_some_and(|place| {
             let result = &results[place];
-            let age = row.time.as_second() - seconds(result);
+            let age = row.time.as_second().saturating_sub(seconds(result));
             property(result, "says") == Some(&row.says()) && age < CONFIRMED_AFTER
                 // What came later counts, and it is not known who is right of two at once.
                 || age < 0
@@ -252,14 +273,14 @@ pub(crate) fn merged(present: &Value, wanted: &Wanted, now: Timestamp) -> Option
     if !changed {
         return None;
     }
-    results.retain(|result| now - seconds(result) < FORGOTTEN_AFTER);
+    results.retain(|result| now.saturating_sub(seconds(result)) < FORGOTTEN_AFTER);
     results.sort_by_key(|result| std::cmp::Reverse(seconds(result)));
     results.truncate(MAX_RESULTS);
     Some(Value::Array(results))
 }
 
 /// The counts that stand beside the results.
-pub(crate) fn summary(results: &Value) -> Value {
+fn summary(results: &Value) -> Value {
     let count = |word: &str| {
         let all = results.as_array().into_iter().flatten();
         all.filter(|result| result.get("result").and_then(Value::as_str) == Some(word)).count()
@@ -268,11 +289,6 @@ pub(crate) fn summary(results: &Value) -> Value {
         "pass": count("pass"), "fail": count("fail"), "warn": count("warn"),
         "error": count("error"), "skip": count("skip"),
     })
-}
-
-/// Labels of a report of ours.
-pub(crate) fn labels() -> BTreeMap<String, String> {
-    [("app.kubernetes.io/managed-by".to_owned(), GROUP.to_owned())].into()
 }
 
 fn property<'r>(result: &'r Value, name: &str) -> Option<&'r str> {
@@ -379,5 +395,28 @@ mod tests {
         let marks =
             Wanted { marks: [("011000".to_owned(), Status::Handled)].into(), ..Wanted::default() };
         assert!(merged(&odd, &marks, at(1000)).is_some());
+    }
+
+    #[test]
+    fn what_others_wrote_into_a_report_stays() {
+        let first = wanted([row('a', "block", 1000)]);
+        let now = Timestamp::from_second(1001).unwrap();
+        let mut report = with(None, &first, now).unwrap();
+        assert_eq!(report.metadata.name.as_deref(), Some(NAME));
+        assert_eq!(report.data["summary"]["fail"], 1);
+        report.metadata.resource_version = Some("7".to_owned());
+        report.metadata.labels.get_or_insert_default().insert("team".to_owned(), "a".to_owned());
+        report.data["scope"] = json!({ "kind": "Namespace", "name": "shop" });
+        // Not even a time that nobody can mean.
+        report.data["results"].as_array_mut().unwrap().push(json!({
+            "policy": "another", "timestamp": { "seconds": i64::MIN },
+        }));
+        assert!(with(Some(report.clone()), &first, now).is_none());
+        let more = wanted([row('b', "alarm", 1002)]);
+        let report = with(Some(report), &more, now).unwrap();
+        assert_eq!(report.metadata.labels.unwrap()["team"], "a");
+        assert_eq!(report.metadata.resource_version.as_deref(), Some("7"));
+        assert_eq!(report.data["scope"]["name"], "shop");
+        assert_eq!(report.data["results"].as_array().unwrap().len(), 2);
     }
 }

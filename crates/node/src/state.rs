@@ -8,7 +8,7 @@ use portcullis_gate::published::{self, LoadError};
 use portcullis_settings::Settings;
 use portcullis_store::{Depth, FileStore, VerdictStore};
 use portcullis_types::{Timestamp, with_causes};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::feeds::{KnownFeeds, Lying};
 use crate::publish::drift;
@@ -32,7 +32,7 @@ fn has_door(root: &Path) -> bool {
 const JOURNAL: &str = "/run/systemd/journal/socket";
 
 /// The states that HSS shows for a node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum NodeState {

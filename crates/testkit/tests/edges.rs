@@ -45,7 +45,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "store",
         ],
     ),
-    ("kubernetes", &["types", "policy", "settings"]),
+    ("kubernetes", &["types", "policy", "settings", "node"]),
     ("node", &["types", "policy", "report", "settings", "store", "audit", "gate"]),
     ("http", &[]),
     ("registry", &["types", "http", "settings", "store"]),

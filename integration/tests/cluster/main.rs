@@ -123,6 +123,8 @@ fn the_same_story_is_told_everywhere(stage: &Stage) {
         let list = stage.portcullis(&["events", "list", "--status", "handled"]);
         Ok(told && list.contains("bad"))
     });
+    // What is said on the node later counts, also when the agent begins anew and sees that mark again.
+    stage.portcullis(&["events", "ignore", &id]);
 
     // Whitelisted, by an edit of the policy: the next start goes well.
     let whitelist = json!({ "spec": { "whitelist": [{ "image": stage.bad.name }] } });
@@ -188,8 +190,18 @@ fn what_is_away_changes_no_start_and_hears_of_it_later(stage: &Stage) {
         assert!(stage.events("shop", &good).is_empty(), "{what}");
         stage.no_static_pods();
     }
-    // Nobody uninstalled anything meanwhile.
+    // Nobody uninstalled anything meanwhile, nor took back what was said on the node.
     assert!(stage.portcullis(&["policy", "list"]).contains("production"));
+    assert!(stage.portcullis(&["events", "list", "--status", "ignored"]).contains("bad"));
+    // What somebody deletes of the node's own words is said again.
+    cluster.kubectl(&["label", "node", NODE, "portcullis.dev/ready-"]).ok().unwrap();
+    cluster.kubectl(&["delete", "nodeprotection", NODE]).ok().unwrap();
+    stage.wait("the node tells of itself again", || {
+        let node = cluster.get(&["node", NODE])?;
+        let protection = cluster.get(&["nodeprotection", NODE])?;
+        Ok(node["metadata"]["labels"]["portcullis.dev/ready"] == "true"
+            && protection["status"]["state"] == "protected")
+    });
 }
 
 fn every_pod_of_a_namespace_goes_through_the_gate(stage: &Stage) {

@@ -1,0 +1,390 @@
+//! Tells the API server what there is to tell, one thing after another: the node's status, Events on
+//! pods, reports.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::core::v1::Event as KubeEvent;
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::core::DynamicObject;
+use kube::{Api, Client};
+use portcullis_types::{Timestamp, with_causes};
+use tokio::sync::watch;
+use tokio::task::spawn_blocking;
+
+use crate::client::{Meaning, meaning};
+use crate::events::Told;
+use crate::node::Node;
+use crate::objects;
+use crate::outbox::{self, Outbox};
+use crate::pace::{Pace, Waits};
+use crate::report::Wanted;
+use crate::run::Cluster;
+use crate::shared::Shared;
+use crate::{protection, report};
+
+/// How often the ledger is looked at.
+const LOOK: Duration = Duration::from_secs(2);
+/// How often the node's own state is looked at, which may change by itself.
+const LOOK_AT_STATE: Duration = Duration::from_secs(30);
+/// How often the node's label is looked at, which somebody may take off, at most.
+const LOOK_AT_LABEL: Duration = Duration::from_secs(1200);
+/// Results are gathered for so long before a report is written.
+const GATHER: Duration = Duration::from_secs(5);
+/// A cluster that has no reports is asked again after so long, at most.
+const NO_REPORTS: Duration = Duration::from_secs(600);
+/// Most events of the ledger that are taken in at once.
+const BATCH: usize = 500;
+/// What a node that begins tells of the time before it, in seconds.
+const BACKLOG: i64 = 3600;
+
+pub(crate) struct Sender {
+    client: Client,
+    cluster: Arc<Cluster>,
+    node: Arc<dyn Node>,
+    shared: Arc<Shared>,
+    outbox: Outbox,
+    pace: Pace,
+    waits: Waits,
+    status_waits: Waits,
+    report_waits: Waits,
+    is_new: bool,
+    is_dirty: bool,
+    status_due: Option<Instant>,
+    label_due: Instant,
+    sent: protection::Sent,
+    reports_due: Option<Instant>,
+}
+
+/// What became of an attempt.
+enum Step {
+    /// It is done, or given up, or tried again later while others are told.
+    Done,
+    /// The server takes nothing now.
+    Failed(kube::Error),
+}
+
+impl Sender {
+    pub(crate) fn new(
+        client: Client,
+        cluster: Arc<Cluster>,
+        node: Arc<dyn Node>,
+        shared: Arc<Shared>,
+    ) -> Self {
+        let now = Instant::now();
+        Self {
+            client,
+            cluster,
+            node,
+            shared,
+            outbox: Outbox::default(),
+            pace: Pace::new(1, now),
+            waits: Waits::default(),
+            status_waits: Waits::default(),
+            report_waits: Waits::up_to(NO_REPORTS),
+            is_new: false,
+            is_dirty: false,
+            status_due: Some(now),
+            label_due: now + label_wait(),
+            sent: protection::Sent::default(),
+            reports_due: None,
+        }
+    }
+
+    /// Goes on until `stop` says so, and saves what it has.
+    pub(crate) async fn run(mut self, mut stop: watch::Receiver<bool>) {
+        if self.open(&mut stop).await.is_none() {
+            return;
+        }
+        let mut looked_at_state = Instant::now();
+        let mut rest_until = Instant::now();
+        loop {
+            self.take_in().await;
+            if looked_at_state.elapsed() >= LOOK_AT_STATE {
+                looked_at_state = Instant::now();
+                self.status_due.get_or_insert_with(Instant::now);
+            }
+            self.pace.resize(self.shared.nodes(), Instant::now());
+            while Instant::now() >= rest_until && !*stop.borrow() {
+                match self.step().await {
+                    None => break,
+                    Some(Step::Done) => {
+                        self.waits.succeeded();
+                    }
+                    Some(Step::Failed(error)) => {
+                        self.shared.failed("telling the cluster", &error);
+                        rest_until = Instant::now() + self.waits.after_failure();
+                    }
+                }
+            }
+            self.save().await;
+            tokio::select! {
+                () = tokio::time::sleep(LOOK) => {}
+                () = self.shared.changed.notified() => {
+                    let after = Duration::from_millis(200) + self.pace.spread();
+                    self.status_due.get_or_insert(Instant::now() + after);
+                }
+                // It changes once, to the end.
+                _ = stop.changed() => {
+                    self.take_in().await;
+                    self.is_dirty = true;
+                    return self.save().await;
+                }
+            }
+        }
+    }
+
+    /// Reads what was saved. A disk that fails for a while makes nothing forgotten; `None` if the end
+    /// comes first.
+    async fn open(&mut self, stop: &mut watch::Receiver<bool>) -> Option<()> {
+        let mut waits = Waits::default();
+        loop {
+            let cluster = self.cluster.clone();
+            match spawn_blocking(move || Outbox::open(&cluster.outbox)).await {
+                Ok(Ok(outbox)) => {
+                    self.shared.works_locally("the outbox");
+                    self.is_new = outbox.position.is_none();
+                    self.outbox = outbox;
+                    return Some(());
+                }
+                Ok(Err(error)) => self.outbox_trouble(&error),
+                Err(error) => self.shared.trouble("the outbox", &error.to_string()),
+            }
+            tokio::select! {
+                () = tokio::time::sleep(waits.after_failure()) => {}
+                _ = stop.changed() => return None,
+            }
+        }
+    }
+
+    /// Takes in what the ledger has.
+    async fn take_in(&mut self) {
+        loop {
+            let (node, from) = (self.node.clone(), self.outbox.position.clone());
+            let batch = match spawn_blocking(move || node.events(from.as_deref(), BATCH)).await {
+                Ok(Ok(batch)) => batch,
+                Ok(Err(why)) => return self.shared.trouble("the ledger", &why),
+                Err(error) => return self.shared.trouble("the ledger", &error.to_string()),
+            };
+            self.shared.works_locally("the ledger");
+            // After a loss of power it may be; what is old was told.
+            self.is_new |= batch.is_another;
+            if self.outbox.position.as_deref() == Some(&*batch.position) && batch.events.is_empty()
+            {
+                return;
+            }
+            let oldest = Timestamp::now().as_second() - BACKLOG;
+            for event in &batch.events {
+                if !self.is_new || event.time.as_second() >= oldest {
+                    self.outbox.take_in(event);
+                }
+            }
+            self.outbox.lost += batch.missed;
+            self.outbox.position = Some(batch.position);
+            self.is_dirty = true;
+            if batch.events.len() < BATCH {
+                self.is_new = false;
+                return;
+            }
+        }
+    }
+
+    async fn save(&mut self) {
+        let (events, results) = self.outbox.waiting();
+        let lost = self.outbox.lost;
+        self.shared.count(|counts| {
+            counts.waiting_events = events;
+            counts.waiting_results = results;
+            counts.lost = lost;
+        });
+        if !std::mem::take(&mut self.is_dirty) {
+            return;
+        }
+        self.outbox.forget(Timestamp::now());
+        let (cluster, bytes) = (self.cluster.clone(), serde_json::to_vec(&self.outbox));
+        let saved = spawn_blocking(move || outbox::save(&cluster.outbox, &bytes?));
+        match saved.await.unwrap_or_else(|error| Err(std::io::Error::other(error))) {
+            Ok(()) => self.shared.works_locally("the outbox"),
+            Err(error) => {
+                self.is_dirty = true;
+                self.outbox_trouble(&error);
+            }
+        }
+    }
+
+    fn outbox_trouble(&self, error: &std::io::Error) {
+        let why = format!("{}: {error}", self.cluster.outbox.display());
+        self.shared.trouble("the outbox", &why);
+    }
+
+    /// Tells the next thing there is; `None` if there is none, or it is too early.
+    async fn step(&mut self) -> Option<Step> {
+        let now = Instant::now();
+        if self.status_due.is_some_and(|due| due <= now) && self.shared.knows_object() {
+            return self.tell_status(now).await;
+        }
+        if let Some((key, told)) = self.outbox.next_event(Timestamp::now()) {
+            self.pace.take(now).ok()?;
+            return Some(self.tell_event(&key, &told).await);
+        }
+        let Some((namespace, wanted)) = self.outbox.next_report() else {
+            self.reports_due = None;
+            return None;
+        };
+        if *self.reports_due.get_or_insert(now + GATHER + self.pace.spread()) > now {
+            return None;
+        }
+        self.pace.take(now).ok()?;
+        Some(self.report(&namespace, &wanted).await)
+    }
+
+    /// Whatever becomes of it, the rest is told all the same.
+    async fn tell_status(&mut self, now: Instant) -> Option<Step> {
+        const STATUS: &str = "the node's status";
+        const LABEL: &str = "the node's label";
+        if self.shared.take_forgotten() {
+            self.sent = protection::Sent::default();
+        }
+        if self.label_due <= now {
+            self.label_due = now + label_wait();
+            match self.sent.look_again(&self.client, &self.cluster).await {
+                Ok(()) => self.shared.works(LABEL),
+                Err(error) => self.shared.failed(LABEL, &error),
+            }
+        }
+        let node = self.node.clone();
+        let status = spawn_blocking(move || node.status()).await.ok()?;
+        let wanted = protection::wanted(&status, &self.shared);
+        if self.sent.says(&wanted) {
+            self.status_due = None;
+            return Some(Step::Done);
+        }
+        self.pace.take(now).ok()?;
+        match protection::write(&self.client, &self.cluster, &wanted, &mut self.sent).await {
+            Ok(()) => {
+                self.status_due = None;
+                self.status_waits.succeeded();
+                self.shared.wrote();
+                self.shared.works(STATUS);
+                self.shared.works(LABEL);
+            }
+            Err(error) => {
+                self.shared.failed(STATUS, &error);
+                self.status_due = Some(now + self.status_waits.after_failure());
+            }
+        }
+        Some(Step::Done)
+    }
+
+    async fn tell_event(&mut self, key: &str, told: &Told) -> Step {
+        const PART: &str = "events on pods";
+        let api: Api<KubeEvent> = Api::namespaced(self.client.clone(), &told.namespace);
+        let name = told.name(key);
+        let create = || async {
+            let object = told.object(key, &self.cluster.node);
+            api.create(&PostParams::default(), &object).await.map(drop)
+        };
+        let patch = || async {
+            api.patch(&name, &PatchParams::default(), &Patch::Merge(told.patch())).await.map(drop)
+        };
+        let mut result = if told.sent > 0 { patch().await } else { create().await };
+        match result.as_ref().map_err(meaning) {
+            // Told before a restart, or by whoever had this state.
+            Err(Meaning::Conflict) if told.sent == 0 => result = patch().await,
+            // The API server forgets Events after a while.
+            Err(Meaning::Absent) if told.sent > 0 => result = create().await,
+            _ => {}
+        }
+        self.is_dirty = true;
+        let error = match result {
+            Ok(()) => {
+                self.outbox.told(key, told.count, Timestamp::now());
+                self.shared.wrote();
+                self.shared.works(PART);
+                self.shared.works("telling the cluster");
+                return Step::Done;
+            }
+            Err(error) => error,
+        };
+        match meaning(&error) {
+            Meaning::Refused | Meaning::Absent | Meaning::NoNamespace => {
+                let why = with_causes(&error);
+                log::info!("no event on the pod {}/{}: {why}", told.namespace, told.pod);
+                self.outbox.give_up(key);
+                Step::Done
+            }
+            Meaning::Conflict | Meaning::NotNow => self.later(PART, key, &error),
+            Meaning::Later => Step::Failed(error),
+        }
+    }
+
+    async fn report(&mut self, namespace: &str, wanted: &Wanted) -> Step {
+        const PART: &str = "policy reports";
+        let resource = objects::reports();
+        let api: Api<DynamicObject> =
+            Api::namespaced_with(self.client.clone(), namespace, &resource);
+        let written = async {
+            let present = api.get_opt(report::NAME).await?;
+            // Another node may have written the same.
+            let Some(new) = report::with(present, wanted, Timestamp::now()) else {
+                return Ok(false);
+            };
+            match new.metadata.resource_version {
+                None => api.create(&PostParams::default(), &new).await?,
+                Some(_) => api.replace(report::NAME, &PostParams::default(), &new).await?,
+            };
+            Ok(true)
+        };
+        let error = match written.await {
+            Ok(written) => {
+                self.reported(namespace, wanted);
+                self.report_waits.succeeded();
+                if written {
+                    self.shared.wrote();
+                }
+                self.shared.works("telling the cluster");
+                self.shared.works(PART);
+                return Step::Done;
+            }
+            Err(error) => error,
+        };
+        match meaning(&error) {
+            // Who was quicker has written it all, maybe.
+            Meaning::Conflict => {
+                let again = Duration::from_secs(1) + self.pace.spread();
+                self.reports_due = Some(Instant::now() + again);
+            }
+            Meaning::NoNamespace => self.reported(namespace, wanted),
+            Meaning::Absent => {
+                let why = "the cluster has no PolicyReport: kubectl apply -k integration/kubernetes/reports";
+                self.shared.trouble(PART, why);
+                self.reports_due = Some(Instant::now() + self.report_waits.after_failure());
+            }
+            Meaning::Refused => {
+                log::warn!("the report of {namespace} is not taken: {}", with_causes(&error));
+                self.outbox.lost += wanted.rows.len() as u64;
+                self.reported(namespace, wanted);
+            }
+            Meaning::NotNow => return self.later(PART, namespace, &error),
+            Meaning::Later => return Step::Failed(error),
+        }
+        Step::Done
+    }
+
+    fn reported(&mut self, namespace: &str, wanted: &Wanted) {
+        self.outbox.reported(namespace, wanted);
+        self.is_dirty = true;
+    }
+
+    /// This one thing is told later, and holds up no other.
+    fn later(&mut self, part: &str, what: &str, error: &kube::Error) -> Step {
+        self.shared.failed(part, error);
+        self.outbox.rest(what);
+        Step::Done
+    }
+}
+
+/// At another time on each node.
+fn label_wait() -> Duration {
+    LOOK_AT_LABEL.mul_f64(0.5 + fastrand::f64() / 2.0)
+}
