@@ -27,7 +27,7 @@ pub const AGENT_IMAGE: &str = "docker.io/library/portcullis:0.1.0";
 pub const VERSION: &str = "1.20";
 
 /// How long pods and objects may take to become what they shall be.
-pub const PATIENCE: Duration = Duration::from_secs(90);
+pub const PATIENCE: Duration = Duration::from_secs(150);
 
 /// A part of the cluster that can be stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -63,14 +63,14 @@ impl<'n> Agent<'n> {
         running.wait().map(drop)
     }
 
-    /// Ends it as systemd does, and takes away what systemd would.
-    pub(crate) fn end(mut self) -> Result<()> {
+    /// Ends it as systemd does, takes away what systemd would, and tells what it said.
+    pub(crate) fn end(mut self) -> Result<String> {
         let running = self.running.take().context("it runs")?;
         signal(running.inner()?, Signal::TERM)?;
         let output = running.wait()?.ok()?;
         ensure!(output.errors().contains("ending"), "{}", output.errors());
         ensure!(!self.outside().exists(), "its socket is left");
-        Ok(())
+        Ok(output.errors().to_owned())
     }
 }
 

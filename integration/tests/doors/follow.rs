@@ -41,7 +41,7 @@ pub(crate) fn cases() -> Vec<Case> {
 }
 
 /// The agent asks the engine, whatever its door: the one that is recommended for it.
-fn own_door(way: &Way) -> Door {
+pub(crate) fn own_door(way: &Way) -> Door {
     match way.engine().starts_with("containerd") {
         true => Door::Portcullis,
         false => Door::Wrapper,
@@ -53,8 +53,8 @@ const LASTING: &[&str] = &["sleep", "1000"];
 /// Longer than all takes on a busy machine: judgements are half a minute apart.
 const LIMIT: Duration = Duration::from_secs(180);
 
-/// The node's settings, with what a case wants of the agent.
-fn write_settings(ctx: &Ctx, agent: &str) -> Result<()> {
+/// The node's settings, with what a case wants of the agent, or in tables of its own.
+pub(crate) fn write_settings(ctx: &Ctx, agent: &str) -> Result<()> {
     let node = ctx.starter.node();
     let tables = match ctx.way.door {
         // The shim is told of the socket by containerd.
@@ -77,7 +77,7 @@ fn fresh(ctx: &Ctx, content: &[u8]) -> Result<BuiltImage> {
 }
 
 /// Whether the store has a verdict about an image.
-fn is_known(rules: &Rules, image: &BuiltImage) -> Result<bool> {
+pub(crate) fn is_known(rules: &Rules, image: &BuiltImage) -> Result<bool> {
     let list = rules.portcullis(&["--output", "json", "verdict", "list"]).output()?;
     Ok(list.text().contains(&image.config_digest))
 }

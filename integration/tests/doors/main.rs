@@ -9,6 +9,7 @@ mod life;
 mod preflight;
 mod refusal;
 mod scan;
+mod share;
 mod table;
 mod users;
 
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
         scan::cases(),
         agent::cases(),
         follow::cases(),
+        share::cases(),
     ];
     let cases: Vec<_> = tables.into_iter().flatten().map(Arc::new).collect();
     let mut trials = Vec::new();
