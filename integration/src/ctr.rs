@@ -102,6 +102,10 @@ impl Starter for Ctr {
         self.engine.import("default", image)
     }
 
+    fn push(&self, name: &str) -> Result<()> {
+        self.ctr(&["images", "push", "--plain-http", name]).ok().map(drop)
+    }
+
     fn forget(&self, name: &str) -> Result<()> {
         self.ctr(&["images", "delete", "--sync", name]).ok().map(drop)
     }

@@ -243,6 +243,10 @@ impl Starter for Docker {
         self.docker(&["load", "--input"]).arg(&image.archive).ok().map(drop)
     }
 
+    fn push(&self, name: &str) -> Result<()> {
+        self.docker(&["push", name]).ok().map(drop)
+    }
+
     fn forget(&self, name: &str) -> Result<()> {
         self.docker(&["image", "rm", "--force", "--no-prune", name]).ok().map(drop)
     }

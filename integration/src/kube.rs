@@ -128,6 +128,11 @@ impl Starter for Kube {
         self.wait_for_image(&image.name, Some(&image.config_digest))
     }
 
+    fn push(&self, name: &str) -> Result<()> {
+        let push = ["images", "push", "--plain-http", name];
+        self.engine.ctr("k8s.io").args(push).ok().map(drop)
+    }
+
     fn forget(&self, name: &str) -> Result<()> {
         let ctr = self.engine.ctr("k8s.io");
         ctr.args(["images", "delete", "--sync", name]).ok()?;

@@ -254,6 +254,10 @@ impl Starter for Podman {
         self.podman(&["load"]).stdin(archive).ok().map(drop)
     }
 
+    fn push(&self, name: &str) -> Result<()> {
+        self.podman(&["push", "--tls-verify=false", name]).ok().map(drop)
+    }
+
     fn forget(&self, name: &str) -> Result<()> {
         self.podman(&["untag", name]).ok().map(drop)
     }

@@ -84,6 +84,12 @@ pub trait Starter: Watched {
     /// When the engine refuses it.
     fn import(&self, image: &BuiltImage) -> Result<()>;
 
+    /// Pushes an image to the registry on the node's loopback that its name says.
+    ///
+    /// # Errors
+    /// When the engine or the registry refuses it.
+    fn push(&self, name: &str) -> Result<()>;
+
     /// Takes a name away from whatever image it stands for.
     ///
     /// # Errors

@@ -14,7 +14,7 @@ use portcullis_settings::Settings;
 use portcullis_store::{Detail, FileStore, VerdictStore};
 use portcullis_types::{Timestamp, with_causes};
 
-use crate::queue::{Outcome, Queue, Scan};
+use crate::queue::{Queue, Scan};
 use crate::shared::Shared;
 
 /// How long an engine may take to say where an image is.
@@ -34,6 +34,14 @@ pub struct Scans {
     /// What other nodes have said of images, and what is said to them.
     shared: Shared,
     is_ending: AtomicBool,
+}
+
+/// Why an image is known in the end.
+enum Known {
+    /// It was scanned.
+    Scanned,
+    /// It was scanned before, or another node has said what there is to say.
+    Otherwise,
 }
 
 impl Scans {
@@ -72,12 +80,13 @@ impl Scans {
             let took = begun.elapsed();
             let seconds = took.as_secs_f32();
             match &outcome {
-                Ok(()) => log::info!("{} is scanned, in {seconds:.1} s", scan.image),
+                Ok(Known::Scanned) => log::info!("{} is scanned, in {seconds:.1} s", scan.image),
+                Ok(Known::Otherwise) => {}
                 Err(why) => {
                     log::warn!("{} is not scanned, after {seconds:.1} s: {why}", scan.image)
                 }
             }
-            queue.done(&scan, outcome, took);
+            queue.done(&scan, outcome.map(drop), took);
         }
     }
 
@@ -87,11 +96,11 @@ impl Scans {
     }
 
     /// What came of it; `None` if it gave way.
-    fn outcome(&self, scan: &Scan) -> Option<Outcome> {
+    fn outcome(&self, scan: &Scan) -> Option<Result<Known, String>> {
         // A bug in a scan must not take the agent along: the next image is another one.
         let scanned = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.scan(scan)));
         Some(match scanned {
-            Ok(Ok(())) => Ok(()),
+            Ok(Ok(known)) => Ok(known),
             Ok(Err(error)) => match error.downcast_ref() {
                 Some(ScanError::Worker(WorkerError::Stopped)) if !self.is_ending() => return None,
                 _ => Err(with_causes(error.as_ref())),
@@ -110,7 +119,7 @@ impl Scans {
         &self.settings
     }
 
-    fn scan(&self, scan: &Scan) -> Result<()> {
+    fn scan(&self, scan: &Scan) -> Result<Known> {
         let paths = self.settings.paths();
         let store = FileStore::open(paths.verdicts());
         // Whoever asked had looked before the last scan of it ended. A store that cannot be read
@@ -119,7 +128,7 @@ impl Scans {
         let is_known =
             known.is_some_and(|verdict| verdict.reports.iter().any(|r| r.says_something()));
         if is_known && !scan.is_again {
-            return Ok(());
+            return Ok(Known::Otherwise);
         }
         let scanner = Scanner {
             program: self.program.clone(),
@@ -141,7 +150,7 @@ impl Scans {
         let engines = !scanner.rules.is_empty() || scanner.clamd.is_some();
         let node = || self.node();
         if self.shared.stands_in(&store, &scan.image, &chosen.source, engines, &node) {
-            return Ok(());
+            return Ok(Known::Otherwise);
         }
         let mut stopping = Stopping { is_ending: &self.is_ending, scan };
         let scanned = scanner.scan(chosen, Wishes::LeftOut, &mut stopping)?;
@@ -154,7 +163,7 @@ impl Scans {
             store.absorb(&facts, report)?;
             if node.is_current(&paths) {
                 self.shared.push(paths.verdicts(), &facts);
-                return Ok(());
+                return Ok(Known::Scanned);
             }
         }
     }

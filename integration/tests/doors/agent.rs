@@ -52,6 +52,11 @@ impl<'n> Agent<'n> {
         Ok(agent)
     }
 
+    /// What it has said so far.
+    pub(crate) fn said(&self) -> String {
+        self.running.as_ref().map(Running::errors_so_far).unwrap_or_default()
+    }
+
     fn outside(&self) -> PathBuf {
         self.node.outside(SOCKET)
     }

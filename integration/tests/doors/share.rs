@@ -1,0 +1,158 @@
+//! What one node has scanned and signed, another node need not scan: its agent takes the verdict from
+//! the registry that the image is from. Without the registry it scans by itself.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use portcullis_integration::evidence::{EICAR, install_rules};
+use portcullis_integration::image::{Entry, ImageBuilder, busybox_layer};
+use portcullis_integration::node::{Node, signal};
+use portcullis_integration::rules::Rules;
+use portcullis_integration::run::Running;
+use portcullis_integration::starter::Start;
+use portcullis_integration::wait_for;
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::agent::Agent;
+use crate::follow::{is_known, own_door, write_settings};
+use crate::{Case, Ctx};
+
+pub(crate) fn cases() -> Vec<Case> {
+    vec![Case {
+        name: "what_another_node_has_scanned_is_taken_over".to_owned(),
+        run: Box::new(shared),
+        // One way of each kind of storage that knows an image's manifest.
+        fits: |way| {
+            let is_one = match way.engine() {
+                "containerd-2.1" => !way.has_pods(),
+                engine => ["podman-4.3-runc", "docker-28"].contains(&engine),
+            };
+            way.door == own_door(way) && !way.is_advisory() && is_one
+        },
+    }]
+}
+
+const ADDRESS: &str = "127.0.0.1:5000";
+const IMAGE: &str = "127.0.0.1:5000/team/bad:1";
+const FOUND: &str = "1 critical malicious file (Eicar_Test_File srv/bad)";
+const POLICY: &str = "unscanned: { action: block }\nrules: [{ class: malware, action: block }]";
+/// Longer than all takes on a busy machine.
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// Debian's registry on the node's loopback.
+struct Registry(Running);
+
+impl Registry {
+    fn start(node: &Node) -> Result<Self> {
+        let config = json!({
+            "version": "0.1",
+            "log": { "level": "error", "accesslog": { "disabled": true } },
+            "storage": { "filesystem": { "rootdirectory": node.folder().join("registry") } },
+            "http": { "addr": ADDRESS },
+        });
+        let file = node.folder().join("registry.yml");
+        fs::write(&file, config.to_string())?;
+        let program = node.inside().daemon("docker-registry").arg("serve").arg(&file);
+        let registry = Self(program.env("OTEL_TRACES_EXPORTER", "none").spawn()?);
+        wait_for("the registry", LIMIT, || Ok(get(node, "/v2/")?.map(drop)))?;
+        Ok(registry)
+    }
+
+    fn end(mut self, node: &Node) -> Result<()> {
+        signal(self.0.inner()?, Signal::KILL)?;
+        while self.0.ended()?.is_none() {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        fs::remove_dir_all(node.folder().join("registry"))?;
+        Ok(())
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        let _it_may_have_ended = self.0.kill();
+    }
+}
+
+/// What the registry answers, if it does.
+fn get(node: &Node, path: &str) -> Result<Option<Value>> {
+    let url = format!("http://{ADDRESS}{path}");
+    let output = node.run("curl").args(["--silent", "--fail", &url]).output()?;
+    Ok(serde_json::from_str(&output.text()).ok().filter(|_| output.code() == 0))
+}
+
+/// A pair of keys, made as the documentation says; the public one alone is on both nodes.
+fn make_keys(node: &Node, folder: &Path) -> Result<()> {
+    let (private, public) = (folder.join("verdicts.key"), folder.join("verdicts.pub"));
+    let (private, public) = (private.display().to_string(), public.display().to_string());
+    let openssl = |args: &[&str]| node.run("openssl").args(args).ok().map(drop);
+    openssl(&["genpkey", "-algorithm", "ed25519", "-out", &private])?;
+    openssl(&["pkey", "-in", &private, "-pubout", "-out", &public])
+}
+
+/// A start that is refused for this reason.
+fn refused(ctx: &Ctx, id: &str, why: &str) -> Result<()> {
+    let told = ctx.starter.run(&Start::new(IMAGE, id, &["true"]))?;
+    ensure!(told.code != 0 && told.errors.contains(why), "{told:?}");
+    Ok(())
+}
+
+fn shared(ctx: &Ctx) -> Result<()> {
+    let (starter, node) = (ctx.starter, ctx.starter.node());
+    let bad = Entry::File("srv/bad".into(), 0o644, EICAR.concat().into());
+    let image =
+        ImageBuilder::new(IMAGE).layer(busybox_layer()?).layer([bad]).build(ctx.images.folder())?;
+    let scanned = format!("{} is scanned, in", image.config_digest);
+    let registry = Registry::start(node)?;
+    let keys = tempfile::tempdir_in(node.folder())?;
+    make_keys(node, keys.path())?;
+    let key = |name: &str| keys.path().join(name).display().to_string();
+
+    // The first node scans, signs and pushes.
+    let rules = Rules::new(node, starter.settings(), POLICY)?;
+    install_rules(&node.etc_portcullis())?;
+    let signs = format!("[registry]\npush = true\nsigningKey = {:?}", key("verdicts.key"));
+    write_settings(ctx, &signs)?;
+    starter.import(&image)?;
+    starter.push(IMAGE)?;
+    let agent = Agent::start(node)?;
+    let pushed = wait_for("a verdict in the registry", LIMIT, || {
+        let tags = get(node, "/v2/team/bad/tags/list")?;
+        // Beside the image's own tag.
+        Ok(tags.filter(|tags| tags["tags"].as_array().is_some_and(|tags| tags.len() == 2)))
+    });
+    pushed.with_context(|| agent.said())?;
+    agent.end()?;
+    drop(rules);
+
+    // The second one trusts the key. It knows nothing of malware itself, so that what it says is from
+    // the first one.
+    let rules = Rules::new(node, starter.settings(), POLICY)?;
+    let trusts = format!("[registry]\ntrustedKeys = [{:?}]", key("verdicts.pub"));
+    write_settings(ctx, &trusts)?;
+    refused(ctx, "unknown", "not scanned")?;
+    let agent = Agent::start(node)?;
+    wait_for("the verdict", LIMIT, || Ok(is_known(&rules, &image)?.then_some(())))?;
+    refused(ctx, "told", FOUND)?;
+    let said = agent.end()?;
+    ensure!(said.contains(&format!("{} has a verdict signed by", image.config_digest)), "{said}");
+    ensure!(said.contains("and needs no scan"), "{said}");
+    ensure!(!said.contains(&scanned), "{said}");
+    drop(rules);
+
+    // Without the registry it scans by itself.
+    registry.end(node)?;
+    let rules = Rules::new(node, starter.settings(), POLICY)?;
+    install_rules(&node.etc_portcullis())?;
+    write_settings(ctx, &trusts)?;
+    let agent = Agent::start(node)?;
+    wait_for("a scan", LIMIT, || Ok(is_known(&rules, &image)?.then_some(())))?;
+    refused(ctx, "scanned", FOUND)?;
+    let said = agent.end()?;
+    ensure!(said.contains(&scanned) && !said.contains("needs no scan"), "{said}");
+    starter.forget(IMAGE)?;
+    starter.tidy()
+}
