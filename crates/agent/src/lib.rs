@@ -19,6 +19,7 @@ mod health;
 mod http;
 mod images;
 mod metrics;
+mod pushes;
 mod queue;
 mod records;
 mod running;

@@ -162,7 +162,7 @@ impl Scans {
             let report = node.report(&scanned, Wishes::LeftOut, Timestamp::now())?;
             store.absorb(&facts, report)?;
             if node.is_current(&paths) {
-                self.shared.push(paths.verdicts(), &facts);
+                self.shared.push(&facts.config);
                 return Ok(Known::Scanned);
             }
         }

@@ -5,32 +5,28 @@
 //! fails is told and left.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use portcullis_inventory::SCANNER;
 use portcullis_inventory::protocol::Source;
 use portcullis_registry::{
-    Belief, Logins, PullError, Pulled, PushError, Registry, RegistryError, SigningKey, TrustedKey,
-    Wanted, candidates, take_in,
+    Belief, Logins, PullError, Pulled, Registry, RegistryError, TrustedKey, Wanted, candidates,
+    take_in,
 };
 use portcullis_scan::Node;
 use portcullis_settings::{RegistrySettings, Settings};
-use portcullis_store::{Detail, FileStore, VerdictStore};
-use portcullis_types::{Binding, Digest, ImageFacts, ScanReport, Timestamp, with_causes};
+use portcullis_store::FileStore;
+use portcullis_types::{Binding, Digest, ScanReport, Timestamp, with_causes};
+
+use crate::pushes::Pushes;
 
 /// How long a pull may take: an engine waits for the image, and the scan comes after.
 const PULLS: Duration = Duration::from_secs(5);
-/// How long a push may take, which nobody waits for.
-const PUSHES: Duration = Duration::from_secs(120);
 /// How long a registry that is out of reach is not asked again.
 const RESTS: Duration = Duration::from_secs(60);
 /// Most registries of which that is remembered.
 const MAX_RESTING: usize = 64;
-/// Most verdicts that wait to be pushed.
-const MAX_WAITING: usize = 64;
 
 /// What other nodes have said of images, and what is said to them.
 pub(crate) struct Shared {
@@ -38,29 +34,18 @@ pub(crate) struct Shared {
     /// Registries that were out of reach, and until when they are left alone.
     resting: Mutex<BTreeMap<String, Instant>>,
     /// What is to be pushed; `None` if nothing is.
-    pushes: Option<SyncSender<Push>>,
-}
-
-/// A verdict that is to be pushed.
-struct Push {
-    verdicts: PathBuf,
-    image: ImageFacts,
+    pushes: Option<Pushes>,
 }
 
 impl Shared {
     /// By the settings of the node.
     pub(crate) fn new(settings: &Settings) -> Self {
-        let settings = settings.registry.clone();
-        let pushes = settings.push.then(|| {
-            let (sender, receiver) = sync_channel(MAX_WAITING);
-            let settings = settings.clone();
-            let thread = std::thread::Builder::new().name("pushes".to_owned());
-            if let Err(error) = thread.spawn(move || push_all(&settings, &receiver)) {
-                log::warn!("verdicts are not pushed: no thread for it: {error}");
-            }
-            sender
+        let pushes = settings.registry.push.then(|| Pushes::begin(settings));
+        let pushes = pushes.and_then(|pushes| {
+            let no_thread = |error| log::warn!("verdicts are not pushed: no thread: {error}");
+            pushes.map_err(no_thread).ok()
         });
-        Self { settings, resting: Mutex::default(), pushes }
+        Self { settings: settings.registry.clone(), resting: Mutex::default(), pushes }
     }
 
     /// Pulls what other nodes have signed about an image, and says whether it makes a scan needless.
@@ -165,59 +150,16 @@ impl Shared {
         }
     }
 
-    /// Pushes what the store knows of an image that was scanned, after a while.
-    pub(crate) fn push(&self, verdicts: PathBuf, image: &ImageFacts) {
-        let Some(pushes) = &self.pushes else { return };
-        match pushes.try_send(Push { verdicts, image: image.clone() }) {
-            Ok(()) => {}
-            Err(TrySendError::Full(_)) => {
-                log::warn!("the verdict of {} is not pushed: too many wait", image.config);
-            }
-            Err(TrySendError::Disconnected(_)) => {}
+    /// Pushes what the store knows of an image that was scanned, after a while, if the settings say so.
+    pub(crate) fn push(&self, image: &Digest) {
+        if let Some(pushes) = &self.pushes {
+            pushes.add(image);
         }
     }
 }
 
-fn push_all(settings: &RegistrySettings, pushes: &Receiver<Push>) {
-    for Push { verdicts, image } in pushes {
-        if let Err(why) = push(settings, &FileStore::open(verdicts), &image) {
-            log::warn!("the verdict of {} is not pushed: {why}", image.config);
-        }
-    }
-}
-
-fn push(settings: &RegistrySettings, store: &FileStore, image: &ImageFacts) -> Result<(), String> {
-    let references = candidates(image.references.iter().map(String::as_str), &image.manifests);
-    if references.is_empty() {
-        return Err("it has no name at a registry".to_owned());
-    }
-    let key = match &settings.signing_key {
-        None => return Err("there is no [registry] signingKey".to_owned()),
-        Some(path) => SigningKey::read(path).map_err(|error| with_causes(&error))?,
-    };
-    let verdict = store.by_config(&image.config, Detail::Full);
-    let Some(verdict) = verdict.map_err(|error| with_causes(&error))? else { return Ok(()) };
-    let registry = registry(settings);
-    let until = Instant::now() + PUSHES;
-    let mut missing = Vec::new();
-    for reference in references {
-        let repository = registry.repository(&reference, until);
-        match portcullis_registry::push(&repository, &reference, &verdict, Some(&key)) {
-            Ok(pushed) => {
-                log::info!("the verdict of {} is pushed to {reference}", image.config);
-                log::debug!("it is the artifact {}", pushed.artifact);
-                return Ok(());
-            }
-            Err(PushError::Registry(error @ RegistryError::Missing(_))) => {
-                missing.push(error.to_string());
-            }
-            Err(error) => return Err(with_causes(&error)),
-        }
-    }
-    Err(missing.join("; "))
-}
-
-fn registry(settings: &RegistrySettings) -> Registry {
+/// Registries, asked as the settings say.
+pub(crate) fn registry(settings: &RegistrySettings) -> Registry {
     let logins = settings.auth_file.as_deref().map_or_else(Logins::none, Logins::of_file);
     Registry::new(settings, logins)
 }

@@ -113,6 +113,16 @@ impl RegistryError {
     pub fn is_out_of_reach(&self) -> bool {
         matches!(self, Self::Deadline(_) | Self::Unreachable { .. })
     }
+
+    /// Whether the same may be taken later, without anything of this node being another.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Status { status, .. } => *status == 429 || *status >= 500,
+            // Rights are given, and logins renewed.
+            Self::Denied { .. } | Self::Login { .. } | Self::Contended(_) => true,
+            _ => self.is_out_of_reach(),
+        }
+    }
 }
 
 /// A stranger's text in a line.

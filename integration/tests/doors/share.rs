@@ -1,5 +1,6 @@
 //! What one node has scanned and signed, another node need not scan: its agent takes the verdict from
-//! the registry that the image is from. Without the registry it scans by itself.
+//! the registry that the image is from. Without the registry it scans by itself, starts are decided as
+//! before, and what is to be pushed is pushed later, once.
 
 use std::fs;
 use std::path::Path;
@@ -63,10 +64,8 @@ impl Registry {
 
     fn end(mut self, node: &Node) -> Result<()> {
         signal(self.0.inner()?, Signal::KILL)?;
-        while self.0.ended()?.is_none() {
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        fs::remove_dir_all(node.folder().join("registry"))?;
+        wait_for("its end", LIMIT, || self.0.ended())?;
+        ensure!(get(node, "/v2/")?.is_none(), "it answers still");
         Ok(())
     }
 }
@@ -80,7 +79,8 @@ impl Drop for Registry {
 /// What the registry answers, if it does.
 fn get(node: &Node, path: &str) -> Result<Option<Value>> {
     let url = format!("http://{ADDRESS}{path}");
-    let output = node.run("curl").args(["--silent", "--fail", &url]).output()?;
+    let index = "Accept: application/vnd.oci.image.index.v1+json";
+    let output = node.run("curl").args(["--silent", "--fail", "--header", index, &url]).output()?;
     Ok(serde_json::from_str(&output.text()).ok().filter(|_| output.code() == 0))
 }
 
@@ -118,13 +118,22 @@ fn shared(ctx: &Ctx) -> Result<()> {
     write_settings(ctx, &signs)?;
     starter.import(&image)?;
     starter.push(IMAGE)?;
+    registry.end(node)?;
     let agent = Agent::start(node)?;
-    let pushed = wait_for("a verdict in the registry", LIMIT, || {
-        let tags = get(node, "/v2/team/bad/tags/list")?;
-        // Beside the image's own tag.
-        Ok(tags.filter(|tags| tags["tags"].as_array().is_some_and(|tags| tags.len() == 2)))
+    wait_for("a scan", LIMIT, || Ok(is_known(&rules, &image)?.then_some(())))?;
+    refused(ctx, "alone", FOUND)?;
+    wait_for("an attempt", LIMIT, || Ok(agent.said().contains("is pushed later").then_some(())))?;
+    let registry = Registry::start(node)?;
+    let index = wait_for("a verdict in the registry", LIMIT, || {
+        let tags = get(node, "/v2/team/bad/tags/list")?.unwrap_or_default();
+        let mut tags = tags["tags"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        let Some(tag) = tags.find(|tag| tag.starts_with("sha256-")) else {
+            return Ok(None);
+        };
+        get(node, &format!("/v2/team/bad/manifests/{tag}"))
     });
-    pushed.with_context(|| agent.said())?;
+    let index = index.with_context(|| agent.said())?;
+    ensure!(index["manifests"].as_array().is_some_and(|all| all.len() == 1), "{index:#}");
     agent.end()?;
     drop(rules);
 
@@ -153,6 +162,7 @@ fn shared(ctx: &Ctx) -> Result<()> {
     refused(ctx, "scanned", FOUND)?;
     let said = agent.end()?;
     ensure!(said.contains(&scanned) && !said.contains("needs no scan"), "{said}");
+    fs::remove_dir_all(node.folder().join("registry"))?;
     starter.forget(IMAGE)?;
     starter.tidy()
 }

@@ -2,9 +2,13 @@ use std::cell::Cell;
 use std::process::Command;
 
 use portcullis_osv::database::{Progress, update};
+use portcullis_registry::SigningKey;
 use portcullis_settings::Paths;
+use portcullis_store::{Detail, VerdictStore as _};
 use portcullis_testkit::registry::{Access, DebianRegistry, Fake, PushedImage, Reply, push_image};
-use portcullis_types::{Class, Coverage, Finding, ImageRef, Scanner, Severity, Verdict};
+use portcullis_types::{
+    Class, Coverage, Finding, ImageFacts, ImageRef, Scanner, Severity, Verdict,
+};
 use serde_json::json;
 
 use super::*;
@@ -251,35 +255,81 @@ fn a_registry_out_of_reach_is_left_alone_for_a_while() {
     assert!(!shared.is_resting("another.example.com"));
 }
 
+/// What a node knows of an image that it has scanned.
+fn known(scene: &Scene, image: &PushedImage, references: &[&str]) {
+    let facts = ImageFacts {
+        config: image.config.clone(),
+        chain_id: None,
+        manifests: BTreeSet::new(),
+        references: references.iter().map(|name| (*name).to_owned()).collect(),
+    };
+    scene.store().absorb(&facts, report(1)).unwrap();
+}
+
+/// A node that believes the first one.
+fn other(scene: &Scene) -> Scene {
+    let other = Scene::new();
+    std::fs::copy(scene.root.path().join("own.pub"), other.root.path().join("own.pub")).unwrap();
+    other
+}
+
+fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < MINUTE, "waited in vain: {what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
 #[test]
 fn what_was_scanned_here_is_pushed_for_others() {
     let (registry, mut scene) = (DebianRegistry::start(Access::Open), Scene::new());
     let host = &registry.address;
     let image = push_image(host, "web", "1", "amd64", "x");
+    let nameless = push_image(host, "nameless", "1", "amd64", "y");
     let name = format!("{host}/web:1");
-    let facts = ImageFacts {
-        config: image.config.clone(),
-        chain_id: None,
-        manifests: BTreeSet::new(),
-        references: [name.clone()].into(),
-    };
-    scene.store().absorb(&facts, report(1)).unwrap();
-    let other = Scene::new();
-    std::fs::copy(scene.root.path().join("own.pub"), other.root.path().join("own.pub")).unwrap();
-    let verdicts = scene.paths().verdicts();
+    known(&scene, &image, &[&name]);
+    known(&scene, &nameless, &[]);
+    let other = other(&scene);
     // Nothing, unless the settings say so.
-    scene.shared().push(verdicts.clone(), &facts);
+    scene.shared().push(&image.config);
     assert!(scene.shared().pushes.is_none());
     scene.settings.push = true;
     let shared = scene.shared();
     // One that cannot be pushed keeps none from it.
-    let nameless = ImageFacts { references: BTreeSet::new(), ..facts.clone() };
-    shared.push(verdicts.clone(), &nameless);
-    shared.push(verdicts, &facts);
-    let begun = Instant::now();
-    while !other.stands_in(&other.shared(), &image, &name) {
-        assert!(begun.elapsed() < MINUTE, "it is not pushed");
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    shared.push(&nameless.config);
+    shared.push(&image.config);
+    wait_until("a push", || other.stands_in(&other.shared(), &image, &name));
     assert_eq!(other.stored(&image).unwrap().reports[0].findings.len(), 1);
+    // Nothing is left to do.
+    let file = scene.root.path().join("var/lib/portcullis/agent/pushes.json");
+    wait_until("the file", || std::fs::read_to_string(&file).unwrap() == "[]");
+}
+
+#[test]
+fn what_could_not_be_pushed_is_pushed_later_and_after_a_restart() {
+    let (fake, mut scene) = (Fake::start(), Scene::new());
+    let image = push_image(&fake.address, "web", "1", "amd64", "x");
+    let name = format!("{}/web:1", fake.address);
+    known(&scene, &image, &[&name]);
+    scene.settings.push = true;
+    let manifest = format!("/v2/web/manifests/{}", image.manifest);
+    let tag = "/v2/web/manifests/1";
+    let gone = || [Reply::Raw(Vec::new())];
+    fake.set(&manifest, gone());
+    fake.set(tag, gone());
+    fake.asked();
+    let shared = scene.shared();
+    shared.push(&image.config);
+    wait_until("an attempt", || !fake.asked().is_empty());
+    // It ends before it could be told.
+    drop(shared);
+    let file = scene.root.path().join("var/lib/portcullis/agent/pushes.json");
+    assert!(std::fs::read_to_string(&file).unwrap().contains(&image.config.to_string()));
+    fake.unset(&manifest);
+    fake.unset(tag);
+    let _shared = scene.shared();
+    let other = other(&scene);
+    wait_until("a push", || other.stands_in(&other.shared(), &image, &name));
+    wait_until("the file", || std::fs::read_to_string(&file).unwrap() == "[]");
 }

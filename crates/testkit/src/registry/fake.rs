@@ -78,6 +78,11 @@ impl Fake {
         self.state.lock().unwrap().replies.insert(path.to_owned(), replies);
     }
 
+    /// Answers again as a registry does.
+    pub fn unset(&self, path: &str) {
+        self.state.lock().unwrap().replies.remove(path);
+    }
+
     /// Puts other bytes in the place of what has a digest.
     pub fn replace(&self, digest: &Digest, bytes: &[u8]) {
         let mut state = self.state.lock().unwrap();
