@@ -78,7 +78,7 @@ pub fn apply_remote(
     let lock = lock(paths)?;
     let folder = paths.policies();
     let (theirs, local): (Vec<PathBuf>, Vec<PathBuf>) =
-        yaml_files(&folder)?.into_iter().partition(|file| is_remote(file));
+        yaml_files(&folder)?.into_iter().partition(|file| is_remote_policy(file));
     let stage = Stage::new(paths)?;
     let mut candidates: BTreeMap<PathBuf, Candidate<'_>> = BTreeMap::new();
     for policy in policies {
@@ -174,8 +174,10 @@ enum State {
     Neither,
 }
 
-/// Whether a file of the policies' folder is one of these.
-fn is_remote(file: &Path) -> bool {
+/// Whether a file of the policies' folder is one of these, by its name: `kubernetes.NAME.yaml`. The
+/// agent writes and removes such files as the cluster says, so nobody else may change one: it would
+/// be as it was at the next change in the cluster.
+pub fn is_remote_policy(file: &Path) -> bool {
     file.file_name().is_some_and(|name| name.to_string_lossy().starts_with(PREFIX))
 }
 
@@ -332,6 +334,11 @@ mod tests {
         for name in ["a".repeat(253), "../../etc/passwd".to_owned(), String::new()] {
             let file = file_name(&name);
             assert!(file.len() < 100 && !file.contains('/'), "{file}");
+            assert!(is_remote_policy(&Path::new("/etc/portcullis/policies").join(file)));
+        }
+        for own in ["own.yaml", "kubernetes.yaml.d/own.yaml", "kubernetes", "my.kubernetes.a.yaml"]
+        {
+            assert!(!is_remote_policy(Path::new(own)), "{own}");
         }
     }
 }
