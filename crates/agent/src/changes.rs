@@ -15,9 +15,7 @@ use rustix::fs::inotify;
 
 use crate::backoff::Backoff;
 use crate::bell::Bell;
-
-/// How long containerd may take for one answer.
-const PATIENCE: Duration = Duration::from_secs(3);
+use crate::follow::PATIENCE;
 
 /// A connection that stood so long was a good one.
 const STOOD: Duration = Duration::from_secs(60);

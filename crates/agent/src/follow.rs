@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crate::bell::Bell;
 use crate::health::Health;
@@ -10,6 +11,9 @@ use crate::images::{Follower, InUse};
 use crate::queue::Queue;
 use crate::running::Judge;
 use crate::scans::Scans;
+
+/// How long an engine may take for one answer: the agent ends within five seconds.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Follows the images of a node, and judges again what runs on it.
 #[derive(Debug)]

@@ -1,11 +1,12 @@
 //! The ledger passed on, record by record, as JSON lines on standard output, which in a cluster is where
 //! collectors of logs read.
 //!
-//! The place is kept, so that a restart goes on behind the last record. A reader that stands still
-//! stops only this.
+//! The place is kept after each batch, so each record is passed on at least once: exactly once over
+//! orderly restarts, while a kill may repeat up to 500 records, and a loss of power some more of those
+//! before the ones that it took from the ledger. A reader that stands still stops only this.
 
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,7 @@ use portcullis_settings::Settings;
 use portcullis_types::with_causes;
 
 use crate::bell::Bell;
-use crate::records::{Cursor, Records};
+use crate::records::{Cursor, CursorError, Records};
 
 /// How often the ledger is looked at.
 const LOOK: Duration = Duration::from_secs(1);
@@ -35,12 +36,11 @@ impl Forward {
     /// There is no thread or descriptor for it.
     pub fn begin(settings: &Settings, out: impl Write + Send + 'static) -> io::Result<Self> {
         let bell = Bell::new()?;
-        let ledger = Ledger::new(settings.paths().events(), settings.max_event_bytes);
-        let place = settings.paths().root().join("var/lib/portcullis/agent/forwarded");
+        let passing = Passing::new(settings, out);
         let own = bell.clone();
         let thread = std::thread::Builder::new()
             .name("forward".to_owned())
-            .spawn(move || run(&ledger, &place, &own, out))?;
+            .spawn(move || run(passing, &own))?;
         Ok(Self { bell, thread })
     }
 
@@ -55,43 +55,14 @@ impl Forward {
     }
 }
 
-fn run(ledger: &Ledger, place: &Path, bell: &Bell, mut out: impl Write) {
-    let mut records = match begin(ledger, place) {
-        Ok(records) => records,
-        Err(why) => {
-            log::error!("the ledger is not passed on: {why}");
-            return;
-        }
-    };
-    let mut missed = 0;
-    let mut said = String::new();
+fn run(mut passing: Passing<impl Write>, bell: &Bell) {
     loop {
-        match pass_on(&mut records, &mut out) {
-            Ok(0) => {}
-            Ok(_) => {
-                said.clear();
-                if let Some(cursor) = records.cursor()
-                    && let Err(error) = keep(&cursor, place)
-                {
-                    log::warn!("the place in the ledger is not kept: {error}");
-                }
-            }
-            Err(Stop::Out(error)) => {
+        match passing.look() {
+            Ok(says) => says.iter().for_each(|what| log::warn!("{what}")),
+            Err(error) => {
                 log::error!("the ledger is not passed on any more: nobody takes it: {error}");
                 return;
             }
-            Err(Stop::Ledger(why)) if why != said => {
-                log::warn!("the ledger is passed on later: {why}");
-                said = why;
-            }
-            Err(Stop::Ledger(_)) => {}
-        }
-        if records.missed() > missed {
-            log::warn!(
-                "{} records were gone before they were passed on",
-                records.missed() - missed
-            );
-            missed = records.missed();
         }
         if bell.is_ending() {
             return;
@@ -100,14 +71,123 @@ fn run(ledger: &Ledger, place: &Path, bell: &Bell, mut out: impl Write) {
     }
 }
 
-fn begin(ledger: &Ledger, place: &Path) -> Result<Records, String> {
-    let Some(cursor) = Cursor::load(place).map_err(|error| with_causes(&error))? else {
-        return Ok(Records::from_beginning(ledger.clone()));
+/// The ledger on its way to its reader.
+struct Passing<W> {
+    ledger: Ledger,
+    place: PathBuf,
+    out: W,
+    /// None until it could be begun.
+    records: Option<Records>,
+    /// The place that is kept is behind what was passed on.
+    is_ahead: bool,
+    missed: u64,
+    /// What keeps it from going on, as it was said last.
+    said: String,
+}
+
+/// What ends a look.
+enum Stop {
+    Out(io::Error),
+    Ledger(String),
+}
+
+impl<W: Write> Passing<W> {
+    fn new(settings: &Settings, out: W) -> Self {
+        Self {
+            ledger: Ledger::new(settings.paths().events(), settings.max_event_bytes),
+            place: settings.paths().root().join("var/lib/portcullis/agent/forwarded"),
+            out,
+            records: None,
+            is_ahead: false,
+            missed: 0,
+            said: String::new(),
+        }
+    }
+
+    /// Passes on what there is, a bounded number, and keeps the place; and tells what is to be said.
+    /// What goes wrong with the ledger or the place may pass: it is said once, and the next look
+    /// tries again.
+    ///
+    /// # Errors
+    /// Nobody takes it.
+    fn look(&mut self) -> io::Result<Vec<String>> {
+        let mut says = Vec::new();
+        match self.pass_on(&mut says) {
+            Ok(()) => {}
+            Err(Stop::Out(error)) => return Err(error),
+            Err(Stop::Ledger(why)) => {
+                self.once(&mut says, format!("the ledger is passed on later: {why}"));
+            }
+        }
+        self.out.flush()?;
+        if self.is_ahead
+            && let Some(cursor) = self.records.as_ref().and_then(Records::cursor)
+        {
+            match keep(&cursor, &self.place) {
+                Ok(()) => self.is_ahead = false,
+                Err(error) => {
+                    self.once(&mut says, format!("the place in the ledger is not kept: {error}"));
+                }
+            }
+        }
+        let missed = self.records.as_ref().map_or(0, Records::missed);
+        if missed > self.missed {
+            says.push(format!(
+                "{} records were gone before they were passed on",
+                missed - self.missed
+            ));
+            self.missed = missed;
+        }
+        Ok(says)
+    }
+
+    fn once(&mut self, says: &mut Vec<String>, what: String) {
+        if self.said != what {
+            says.push(what.clone());
+            self.said = what;
+        }
+    }
+
+    fn pass_on(&mut self, says: &mut Vec<String>) -> Result<(), Stop> {
+        let failed = |error: &dyn std::error::Error| Stop::Ledger(with_causes(error));
+        let records = match &mut self.records {
+            Some(records) => records,
+            None => self.records.insert(begin(&self.ledger, &self.place, says)?),
+        };
+        for _ in 0..KEEP {
+            let Some(entry) = records.next_record().map_err(|error| failed(&error))? else { break };
+            let mut line = serde_json::to_vec(&entry.event).map_err(|error| failed(&error))?;
+            line.push(b'\n');
+            self.out.write_all(&line).map_err(Stop::Out)?;
+            self.is_ahead = true;
+            self.said.clear();
+        }
+        Ok(())
+    }
+}
+
+fn begin(ledger: &Ledger, place: &Path, says: &mut Vec<String>) -> Result<Records, Stop> {
+    let beginning = || Ok(Records::from_beginning(ledger.clone()));
+    let cursor = match Cursor::load(place) {
+        Ok(Some(cursor)) => cursor,
+        Ok(None) => return beginning(),
+        Err(error @ CursorError::Damaged { .. }) => {
+            let why = with_causes(&error);
+            says.push(format!("the ledger is passed on from its beginning: {why}"));
+            return beginning();
+        }
+        Err(error) => return Err(Stop::Ledger(with_causes(&error))),
     };
-    let (records, resumed) =
-        Records::resume(ledger.clone(), &cursor).map_err(|error| with_causes(&error))?;
-    if resumed == Resumed::Another {
-        log::warn!("the ledger is another one than before: it is passed on from its beginning");
+    let (records, resumed) = Records::resume(ledger.clone(), &cursor)
+        .map_err(|error| Stop::Ledger(with_causes(&error)))?;
+    match resumed {
+        Resumed::Another => says.push(
+            "the ledger is another one than before: it is passed on from its beginning".to_owned(),
+        ),
+        Resumed::Earlier => says.push(
+            "the end of the ledger is lost: some records before it are passed on again".to_owned(),
+        ),
+        Resumed::Behind | Resumed::Later => {}
     }
     Ok(records)
 }
@@ -120,32 +200,12 @@ fn keep(cursor: &Cursor, place: &Path) -> io::Result<()> {
     cursor.save(place).map_err(|error| io::Error::other(with_causes(&error)))
 }
 
-enum Stop {
-    Out(io::Error),
-    Ledger(String),
-}
-
-/// Passes on what there is, a bounded number; and tells how many.
-fn pass_on(records: &mut Records, out: &mut impl Write) -> Result<usize, Stop> {
-    let mut passed = 0;
-    while passed < KEEP {
-        let entry = records.next_record().map_err(|error| Stop::Ledger(with_causes(&error)))?;
-        let Some(entry) = entry else { break };
-        let mut line =
-            serde_json::to_vec(&entry.event).map_err(|error| Stop::Ledger(error.to_string()))?;
-        line.push(b'\n');
-        out.write_all(&line).map_err(Stop::Out)?;
-        passed += 1;
-    }
-    out.flush().map_err(Stop::Out)?;
-    Ok(passed)
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::{Arc, Mutex};
 
-    use portcullis_types::{Action, Engine, Event, EventKind, Identity, Request, Timestamp};
+    use portcullis_testkit::events::decision;
+    use portcullis_types::Event;
 
     use super::*;
 
@@ -180,30 +240,115 @@ mod tests {
         out.ids()
     }
 
-    #[test]
-    fn each_record_is_passed_on_once_over_restarts() {
+    /// A node whose ledger has these records.
+    fn node(ids: &[&str]) -> (tempfile::TempDir, Settings, Ledger) {
         let root = tempfile::tempdir().unwrap();
         let settings = Settings::default().below(root.path());
         let ledger = Ledger::new(settings.paths().events(), settings.max_event_bytes);
-        let append = |id: &str| {
-            let event = Event::new(
-                id.to_owned(),
-                Timestamp::now(),
-                EventKind::Decision,
-                Action::Allow,
-                String::new(),
-                Request::new(Engine::Containerd, "n", "c"),
-                Identity::unknown("a test"),
-            );
-            ledger.append(&event).unwrap();
-        };
+        ids.iter().for_each(|id| append(&ledger, id));
+        (root, settings, ledger)
+    }
+
+    fn append(ledger: &Ledger, id: &str) {
+        ledger.append(&decision(id)).unwrap();
+    }
+
+    /// What one look says, and what is passed on by then.
+    fn looked(passing: &mut Passing<Out>) -> (Vec<String>, Vec<String>) {
+        let says = passing.look().unwrap();
+        (says, passing.out.ids())
+    }
+
+    #[test]
+    fn each_record_is_passed_on_once_over_restarts() {
+        let (_root, settings, ledger) = node(&[]);
         assert!(forwarded(&settings).is_empty());
-        append("1");
-        append("2");
+        append(&ledger, "1");
+        append(&ledger, "2");
         assert_eq!(forwarded(&settings), ["1", "2"]);
-        append("3");
+        append(&ledger, "3");
         assert_eq!(forwarded(&settings), ["3"]);
         assert!(forwarded(&settings).is_empty());
+    }
+
+    #[test]
+    fn a_damaged_place_is_named_and_all_is_passed_on_again() {
+        let (_root, settings, _) = node(&["1", "2"]);
+        let mut passing = Passing::new(&settings, Out::default());
+        assert_eq!(looked(&mut passing), (vec![], vec!["1".to_owned(), "2".to_owned()]));
+        for garbage in ["", "{\"seq\":1}", "\0\0\0\0"] {
+            std::fs::write(&passing.place, garbage).unwrap();
+            let mut again = Passing::new(&settings, Out::default());
+            let (says, ids) = looked(&mut again);
+            assert_eq!(ids, ["1", "2"], "{garbage:?}");
+            let [said] = says.as_slice() else { panic!("{says:?}") };
+            assert!(said.contains("from its beginning"), "{said}");
+            assert!(said.contains(&passing.place.display().to_string()), "{said}");
+            // The place is a good one again.
+            assert!(forwarded(&settings).is_empty());
+        }
+    }
+
+    #[test]
+    fn what_goes_wrong_at_the_beginning_is_said_once_and_passes() {
+        let (_root, settings, ledger) = node(&["1"]);
+        assert_eq!(forwarded(&settings), ["1"]);
+        append(&ledger, "2");
+        let place = Passing::new(&settings, Out::default()).place;
+        let kept = std::fs::read(&place).unwrap();
+        let aside = settings.paths().root().join("aside");
+        for broken in [ledger.path(), place] {
+            std::fs::rename(&broken, &aside).unwrap();
+            std::fs::create_dir(&broken).unwrap();
+            let mut passing = Passing::new(&settings, Out::default());
+            let (says, ids) = looked(&mut passing);
+            let [said] = says.as_slice() else { panic!("{says:?}") };
+            assert!(
+                said.contains("later") && said.contains(&broken.display().to_string()),
+                "{said}"
+            );
+            assert!(ids.is_empty());
+            assert_eq!(looked(&mut passing), (vec![], vec![]));
+            std::fs::remove_dir(&broken).unwrap();
+            std::fs::rename(&aside, &broken).unwrap();
+            assert_eq!(looked(&mut passing), (vec![], vec!["2".to_owned()]));
+            // The next time it is to go on from here, too.
+            std::fs::write(&passing.place, &kept).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_ledger_that_fails_within_a_batch_repeats_nothing_later() {
+        let (_root, settings, ledger) = node(&["1"]);
+        let mut passing = Passing::new(&settings, Out::default());
+        passing.look().unwrap();
+        append(&ledger, "2");
+        let aside = ledger.folder().join(format!("events-{:020}.jsonl", 1));
+        std::fs::rename(ledger.path(), aside).unwrap();
+        std::fs::create_dir(ledger.path()).unwrap();
+        let (says, ids) = looked(&mut passing);
+        assert_eq!((says.len(), ids), (1, vec!["1".to_owned(), "2".to_owned()]), "{says:?}");
+        std::fs::remove_dir(ledger.path()).unwrap();
+        append(&ledger, "3");
+        assert_eq!(forwarded(&settings), ["3"]);
+    }
+
+    #[test]
+    fn what_is_written_after_a_loss_of_power_is_passed_on() {
+        let (_root, settings, ledger) = node(&["1", "2", "3"]);
+        let files = [ledger.path(), ledger.folder().join("head")];
+        let on_disk = files.each_ref().map(|file| std::fs::read(file).unwrap());
+        append(&ledger, "4");
+        assert_eq!(forwarded(&settings), ["1", "2", "3", "4"]);
+        for (file, bytes) in files.iter().zip(on_disk) {
+            std::fs::write(file, bytes).unwrap();
+        }
+        // Under the number of the one that is lost.
+        append(&ledger, "5");
+        let mut passing = Passing::new(&settings, Out::default());
+        let (says, ids) = looked(&mut passing);
+        assert_eq!(ids, ["5"]);
+        assert!(says.len() == 1 && says[0].contains("is lost"), "{says:?}");
     }
 
     #[test]
@@ -218,8 +363,7 @@ mod tests {
                 Err(io::ErrorKind::BrokenPipe.into())
             }
         }
-        let root = tempfile::tempdir().unwrap();
-        let settings = Settings::default().below(root.path());
+        let (_root, settings, _) = node(&[]);
         let forward = Forward::begin(&settings, Gone).unwrap();
         forward.thread.join().unwrap();
     }

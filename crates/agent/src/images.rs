@@ -14,12 +14,10 @@ use portcullis_types::{Binding, Cause, Digest, Engine, Place, Timestamp, with_ca
 use crate::backoff::Backoff;
 use crate::bell::Bell;
 use crate::changes::{Events, Folders};
+use crate::follow::PATIENCE;
 use crate::queue::{Queue, Scan};
 use crate::scans::{Scans, be_nice};
 use crate::state::{self, Memory};
-
-/// How long an engine may take for one answer: the agent ends within five seconds.
-const PATIENCE: Duration = Duration::from_secs(3);
 
 /// How often engines are looked for.
 const LOOK: Duration = Duration::from_secs(60);

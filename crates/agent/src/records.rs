@@ -6,8 +6,9 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use portcullis_audit::{Entry, Followed, Head, Ledger, LedgerError, Resumed};
+use portcullis_audit::{Entry, Followed, Head, Ledger, LedgerError, Resumed, Trail};
 use portcullis_settings::replace;
+use serde::{Deserialize, Serialize};
 
 /// More than a cursor takes.
 const MAX_CURSOR: u64 = 4096;
@@ -35,12 +36,13 @@ impl Records {
     }
 
     /// Those behind a cursor; and whether its record was found. Records that were written behind it
-    /// and are not kept any more count as [missed](Self::missed).
+    /// and are not kept any more count as [missed](Self::missed). If the record was lost with the power,
+    /// some that were read before it may come again.
     ///
     /// # Errors
     /// [`LedgerError`] if a file exists and cannot be read.
     pub fn resume(ledger: Ledger, cursor: &Cursor) -> Result<(Self, Resumed), LedgerError> {
-        let (followed, resumed) = ledger.follow_from(cursor.0)?;
+        let (followed, resumed) = ledger.follow_from(&cursor.0)?;
         Ok((Self { ledger, followed }, resumed))
     }
 
@@ -55,7 +57,7 @@ impl Records {
 
     /// Behind the last record that was given; none before the first.
     pub fn cursor(&self) -> Option<Cursor> {
-        self.followed.last().map(Cursor)
+        self.followed.last().map(|_| Cursor(self.followed.trail().clone()))
     }
 
     /// How many records were deleted, damaged or lost before they were read.
@@ -74,23 +76,59 @@ impl Records {
     }
 }
 
-/// A place behind a record, which survives the agent: number and hash of the record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Cursor(Head);
+/// A place behind a record, which survives the agent: number and hash of the record, and in a file
+/// those of some before it, to go on from where the last ones are lost with the power.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cursor(Trail);
+
+/// A cursor in its file. One that was written before there were trails has the last record alone.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    #[serde(flatten)]
+    last: Head,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    before: Vec<Head>,
+}
 
 /// Why a cursor cannot be read or kept.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot {doing} {path}")]
-pub struct CursorError {
-    doing: &'static str,
-    path: PathBuf,
-    #[source]
-    source: io::Error,
+#[non_exhaustive]
+pub enum CursorError {
+    /// Its file cannot be read.
+    #[error("cannot read {path}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Its file holds something else.
+    #[error("{path} holds no place in the ledger")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// Its file cannot be written.
+    #[error("cannot write {path}")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
 }
 
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.0.seq, self.0.hash)
+        match self.0.last() {
+            Some(Head { seq, hash }) => write!(f, "{seq} {hash}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -101,7 +139,9 @@ impl FromStr for Cursor {
         let parts = text.split_once(' ').and_then(|(seq, hash)| {
             Some(Head { seq: seq.parse().ok()?, hash: hash.parse().ok()? })
         });
-        parts.map(Self).ok_or_else(|| format!("\"{text}\" is no place in the ledger"))
+        parts
+            .map(|head| Self(head.into()))
+            .ok_or_else(|| format!("\"{text}\" is no place in the ledger"))
     }
 }
 
@@ -109,9 +149,9 @@ impl Cursor {
     /// Reads what [`save`](Self::save) has written; none if there is no such file.
     ///
     /// # Errors
-    /// [`CursorError`]: it cannot be read, or holds something else.
+    /// [`CursorError::Read`], which may pass, or [`CursorError::Damaged`], which does not.
     pub fn load(path: &Path) -> Result<Option<Self>, CursorError> {
-        let failed = |source| CursorError { doing: "read", path: path.to_owned(), source };
+        let failed = |source| CursorError::Read { path: path.to_owned(), source };
         let file = match File::open(path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -119,41 +159,34 @@ impl Cursor {
         };
         let mut json = Vec::new();
         file.take(MAX_CURSOR).read_to_end(&mut json).map_err(failed)?;
-        let head = serde_json::from_slice(&json).map_err(|error| failed(error.into()))?;
-        Ok(Some(Self(head)))
+        let Kept { last, before } = serde_json::from_slice(&json)
+            .map_err(|source| CursorError::Damaged { path: path.to_owned(), source })?;
+        Ok(Some(Self(Trail::new(last, before))))
     }
 
     /// Keeps it in a file.
     ///
     /// # Errors
-    /// [`CursorError`].
+    /// [`CursorError::Write`].
     pub fn save(&self, path: &Path) -> Result<(), CursorError> {
-        let failed = |source| CursorError { doing: "write", path: path.to_owned(), source };
-        let json = serde_json::to_vec(&self.0).map_err(|error| failed(error.into()))?;
+        let failed = |source| CursorError::Write { path: path.to_owned(), source };
+        let Some(last) = self.0.last() else { return Ok(()) };
+        let kept = Kept { last, before: self.0.before().collect() };
+        let json = serde_json::to_vec(&kept).map_err(|error| failed(error.into()))?;
         replace(path, 0o600, &json).map_err(failed)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use portcullis_types::{Action, Engine, Event, EventKind, Identity, Request, Timestamp};
     use std::fs;
+
+    use portcullis_testkit::events::decision;
 
     use super::*;
 
     fn append(ledger: &Ledger, id: &str) {
-        let request = Request::new(Engine::Containerd, "n", "c");
-        let (time, image) = (Timestamp::UNIX_EPOCH, Identity::unknown("a test"));
-        let event = Event::new(
-            id.into(),
-            time,
-            EventKind::Decision,
-            Action::Allow,
-            String::new(),
-            request,
-            image,
-        );
-        ledger.append(&event).unwrap();
+        ledger.append(&decision(id)).unwrap();
     }
 
     fn rest(records: &mut Records) -> Vec<String> {
@@ -180,7 +213,34 @@ mod tests {
         assert_eq!(rest(&mut Records::from_beginning(ledger)), ["1", "2", "3"]);
         for garbage in ["", "{}", "{\"seq\":1,\"hash\":\"x\"}"] {
             fs::write(&file, garbage).unwrap();
-            assert!(Cursor::load(&file).unwrap_err().to_string().contains("cannot read"));
+            let error = Cursor::load(&file).unwrap_err();
+            assert!(matches!(&error, CursorError::Damaged { path, .. } if *path == file));
         }
+        // What is no file now may be one later.
+        let error = Cursor::load(folder.path()).unwrap_err();
+        assert!(matches!(error, CursorError::Read { .. }), "{error:?}");
+    }
+
+    #[test]
+    fn a_cursor_has_a_trail_in_its_file_and_none_in_words() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("cursor");
+        let ledger = Ledger::new(folder.path().join("events"), 1 << 20);
+        let hash = ledger.append(&decision("1")).unwrap().hash;
+        // As many as there can be, with the longest numbers.
+        let last = (1 << 53) - 1;
+        let before = (0..52).flat_map(|bit| {
+            [1, 2, 3].map(|n: u64| Head { seq: ((last >> bit) - n.min(last >> bit)) << bit, hash })
+        });
+        let cursor = Cursor(Trail::new(Head { seq: last, hash }, before));
+        assert!(cursor.0.before().count() > 20);
+        cursor.save(&file).unwrap();
+        assert_eq!(Cursor::load(&file).unwrap().unwrap(), cursor);
+        assert_eq!(cursor.to_string(), format!("{last} {hash}"));
+        let in_words: Cursor = cursor.to_string().parse().unwrap();
+        assert_eq!(in_words, Cursor(Head { seq: last, hash }.into()));
+        // As it was kept before there were trails.
+        fs::write(&file, format!("{{\"seq\":{last},\"hash\":\"{hash}\"}}")).unwrap();
+        assert_eq!(Cursor::load(&file).unwrap().unwrap(), in_words);
     }
 }

@@ -19,6 +19,7 @@ use portcullis_types::{
 
 use crate::backoff::Backoff;
 use crate::bell::Bell;
+use crate::follow::PATIENCE;
 use crate::images::InUse;
 use crate::queue::Queue;
 use crate::scans::{Scans, be_nice};
@@ -34,9 +35,6 @@ const APART: Duration = Duration::from_secs(30);
 
 /// How often what runs is judged though nothing has changed: graces and exceptions end by themselves.
 const AT_LEAST: Duration = Duration::from_secs(3600);
-
-/// How long an engine may take for one answer: the agent ends within five seconds.
-const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Most containers that are judged. A node of Kubernetes has some hundred.
 const MAX_CONTAINERS: usize = 10_000;

@@ -14,7 +14,7 @@ mod tail;
 mod verify;
 
 pub use error::LedgerError;
-pub use follow::{Entry, Followed, Resumed};
+pub use follow::{Entry, Followed, Resumed, Trail};
 pub use read::{Read, Records};
 pub use record::{Head, NotAHash, RecordHash};
 pub use verify::{Closed, Fault, FaultKind, Known, Place, Verification};
@@ -170,13 +170,14 @@ impl Ledger {
         Followed::from_end(&self.folder)
     }
 
-    /// Goes on following behind a record that was read before, or, if that is not kept any more, at
-    /// the first one that was written after it.
+    /// Goes on following behind the last record that was read before; or, if that is not kept any
+    /// more, at the first one that was written after it; or, if it was lost, behind the last one of
+    /// the trail that is still there. None that was written later is left out.
     ///
     /// # Errors
     /// [`LedgerError`] if a file exists and cannot be read.
-    pub fn follow_from(&self, head: Head) -> Result<(Followed, Resumed), LedgerError> {
-        Followed::from(&self.folder, head)
+    pub fn follow_from(&self, trail: &Trail) -> Result<(Followed, Resumed), LedgerError> {
+        Followed::from(&self.folder, trail)
     }
 
     /// The next record of what is followed, if there is one by now. Costs two looks at files if

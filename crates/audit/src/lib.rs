@@ -15,7 +15,7 @@ pub use journal::{
 };
 pub use ledger::{
     Closed, Entry, Fault, FaultKind, Followed, Head, Known, Ledger, LedgerError, NotAHash, Place,
-    Read, RecordHash, Records, Resumed, Verification,
+    Read, RecordHash, Records, Resumed, Trail, Verification,
 };
 pub use repeats::{Repeated, fold};
 pub use unhandled::Unhandled;

@@ -660,7 +660,9 @@ pub(crate) enum Events {
         portcullis events whitelist 01JD3V8Q2M --policy production --note 'OPS-112' --yes\n\n\
         The entry is written into the policy's file, which stays as it is otherwise, and the\n\
         policies are put into force. A whitelist takes vulnerabilities, baseline findings and\n\
-        secrets out of the count; a failure cause or an image that is not authorized stays.")]
+        secrets out of the count; a failure cause or an image that is not authorized stays.\n\n\
+        A policy that the cluster keeps, in a file kubernetes.NAME.yaml, is not changed here: the\n\
+        command says what to do with kubectl instead.")]
     Whitelist(Whitelist),
 }
 

@@ -708,6 +708,49 @@ fn policies_in_several_files_are_changed_together_or_not_at_all() {
 }
 
 #[test]
+fn a_policy_of_the_cluster_is_changed_in_the_cluster_alone() {
+    let web = named("web", BLOCK);
+    let (node, path) = guarded(&web);
+    // Blocks, too, and is written by the agent.
+    let cluster = node.path(POLICIES).join("kubernetes.prod.web.yaml");
+    let refused = |spec: &str, said: &[&str]| {
+        fs::write(&cluster, named("prod.web", spec)).unwrap();
+        fs::set_permissions(&cluster, PermissionsExt::from_mode(0o644)).unwrap();
+        node.succeeds(&["policy", "apply"]);
+        let old = contents(node.root.path());
+        for more in [&["--yes"][..], &["--dry-run"], &["--yes", "--policy", "web"]] {
+            let all = ["events", "whitelist", "A1", "--policy", "prod.web"];
+            let heard = node.fails(&[&all[..], more].concat());
+            assert_says(&heard, &[&format!("nothing is changed: {}", cluster.display())]);
+            assert_says(&heard, said);
+            assert_eq!(heard.contains("kubectl patch"), spec.contains("whitelist"), "{heard}");
+            assert_eq!(contents(node.root.path()), old);
+        }
+    };
+    let edit = "kubectl edit protectionpolicy prod.web";
+    let snippet = format!("spec:\n  whitelist:\n    {}  # event A1\n", entry());
+    refused(BLOCK, &[edit, &snippet]);
+    // Where there is a whitelist, the command that appends to it is told.
+    let more = format!("{BLOCK}  whitelist: [{{ image: a/b }}]\n");
+    let value = format!("{{\"image\":\"registry.example.com/web:1.4@{}\"}}", digest(1));
+    let patch = format!(
+        "kubectl patch protectionpolicy prod.web --type=json -p \
+         '[{{\"op\":\"add\",\"path\":\"/spec/whitelist/-\",\"value\":{value}}}]'"
+    );
+    refused(&more, &[edit, &snippet, &patch]);
+
+    // The node's own is changed as ever, and one of the cluster that has the entry is no obstacle.
+    let has = format!("{BLOCK}  whitelist: [{value}]\n");
+    fs::write(&cluster, named("prod.web", &has)).unwrap();
+    node.succeeds(&["policy", "apply"]);
+    let both = ["events", "whitelist", "A1", "--yes", "--policy", "web", "--policy", "prod.web"];
+    let said = node.succeeds(&both);
+    assert_says(&said, &["policy prod.web has such an entry already", "event A1: whitelisted"]);
+    assert!(fs::read_to_string(&path).unwrap().contains(&entry()));
+    assert_eq!(fs::read_to_string(&cluster).unwrap(), named("prod.web", &has));
+}
+
+#[test]
 fn two_policies_of_one_file_are_changed_together() {
     let elsewhere = "  scope: { namespaces: { include: [elsewhere] } }\n";
     let text = |first: &str, second: &str| {

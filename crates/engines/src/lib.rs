@@ -261,7 +261,9 @@ mod tests {
 
     use super::*;
 
-    const PATIENCE: Patience<'_> = Patience { each: Duration::from_secs(5), goes_on: &|| true };
+    /// What is asked for is wanted to its end.
+    const WANTED: &dyn Fn() -> bool = &|| true;
+    const PATIENCE: Patience<'_> = Patience { each: Duration::from_secs(5), goes_on: WANTED };
 
     fn settings(root: &Path) -> Settings {
         let at = |name: &str| root.join(name).display().to_string();

@@ -121,13 +121,16 @@ pub fn publish(folder: &Path, set: &PolicySet) -> Result<(), PublishError> {
         file.sync_all()?;
         std::fs::rename(&temporary, &path)?;
         std::os::unix::fs::symlink(&name, &temporary)?;
-        std::fs::rename(&temporary, folder.join(CURRENT))?;
-        File::open(folder)?.sync_all()
+        std::fs::rename(&temporary, folder.join(CURRENT))
     })();
     written.map_err(|source| {
         let _first_error_counts = std::fs::remove_file(&temporary);
         PublishError { doing: "publish", path: path.clone(), source }
     })?;
+    // It decides by now, so this is no failure.
+    if let Err(error) = File::open(folder).and_then(|folder| folder.sync_all()) {
+        log::warn!("a loss of power may bring back the set before: {}: {error}", folder.display());
+    }
     remove_others(folder, &name);
     Ok(())
 }

@@ -14,7 +14,7 @@ use portcullis_policy::Fault;
 use portcullis_settings::{Paths, replace};
 use portcullis_types::Digest;
 
-use crate::publish::{LockError, PublishError, lock, publish};
+use crate::publish::{LockError, PoliciesLock, PublishError, lock, publish};
 use crate::sources::{SourceError, node_set, yaml_files};
 
 /// What the names of these files begin with, in the folder of the policies.
@@ -33,7 +33,8 @@ pub struct RemotePolicy {
     pub text: String,
 }
 
-/// Why none of them could be put into force. What was in force stays so.
+/// Why none of them could be put into force. What was in force stays so, and the files are as they
+/// were before, but for those that [`RemoteError::NotPutBack`] names.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RemoteError {
@@ -49,6 +50,15 @@ pub enum RemoteError {
     /// The files of people have faults.
     #[error("the node's own policy files have faults, mend them first: {0}")]
     Local(String),
+    /// A file of the cluster cannot be read, so it could not be put back.
+    #[error("cannot read {path}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// A file cannot be written.
     #[error("cannot write {path}")]
     Write {
@@ -57,6 +67,25 @@ pub enum RemoteError {
         /// Why.
         #[source]
         source: io::Error,
+    },
+    /// A file cannot be removed.
+    #[error("cannot remove {path}")]
+    Remove {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Some files were changed before something else went wrong, and cannot be put back: they say
+    /// something else than what is in force. The next time that all goes well mends it.
+    #[error("not all policy files are put back ({failed})")]
+    NotPutBack {
+        /// Which, each with the reason.
+        failed: String,
+        /// What went wrong first.
+        #[source]
+        source: Box<RemoteError>,
     },
 }
 
@@ -69,8 +98,11 @@ pub struct RemoteApplied {
 
 /// Puts exactly these policies into force beside those in people's files.
 ///
+/// If something goes wrong, files that were changed already are put back. Who is killed on the way
+/// leaves files that are not in force yet, which the next call puts into force.
+///
 /// # Errors
-/// [`RemoteError`]: nothing has changed then. A fault of one of these policies is no error.
+/// [`RemoteError`], which says what is changed then. A fault of one of these policies is no error.
 pub fn apply_remote(
     paths: &Paths,
     policies: &[RemotePolicy],
@@ -78,7 +110,7 @@ pub fn apply_remote(
     let lock = lock(paths)?;
     let folder = paths.policies();
     let (theirs, local): (Vec<PathBuf>, Vec<PathBuf>) =
-        yaml_files(&folder)?.into_iter().partition(|file| is_remote(file));
+        yaml_files(&folder)?.into_iter().partition(|file| is_remote_policy(file));
     let stage = Stage::new(paths)?;
     let mut candidates: BTreeMap<PathBuf, Candidate<'_>> = BTreeMap::new();
     for policy in policies {
@@ -129,12 +161,27 @@ pub fn apply_remote(
         }
     }
     // All is well with them together, so each file may be put in its place.
+    let mut changes = Changes::default();
+    match carry_out(paths, &lock, &candidates, &theirs, &mut changes) {
+        Ok(()) => Ok(RemoteApplied { faults }),
+        Err(error) => Err(changes.take_back(error)),
+    }
+}
+
+/// Writes the files, removes those that are not wanted any more, and puts all into force.
+fn carry_out(
+    paths: &Paths,
+    lock: &PoliciesLock,
+    candidates: &BTreeMap<PathBuf, Candidate<'_>>,
+    theirs: &[PathBuf],
+    changes: &mut Changes,
+) -> Result<(), RemoteError> {
     let mut kept = BTreeSet::new();
     for candidate in candidates.values() {
-        let place = folder.join(&candidate.name);
+        let place = paths.policies().join(&candidate.name);
         match candidate.state {
             State::New => {
-                put(&place, candidate.policy.text.as_bytes())?;
+                changes.put(&place, candidate.policy.text.as_bytes())?;
                 kept.insert(place);
             }
             State::Before => {
@@ -144,12 +191,10 @@ pub fn apply_remote(
         }
     }
     for gone in theirs.iter().filter(|file| !kept.contains(*file)) {
-        fs::remove_file(gone)
-            .map_err(|source| RemoteError::Write { path: gone.clone(), source })?;
+        changes.remove(gone)?;
     }
-    let published = publish(paths, &lock)?;
-    match published.compiled {
-        Ok(_) => Ok(RemoteApplied { faults }),
+    match publish(paths, lock)?.compiled {
+        Ok(_) => Ok(()),
         // Somebody edited a file between the two looks.
         Err(found) => {
             Err(RemoteError::Local(found.first().map(ToString::to_string).unwrap_or_default()))
@@ -174,8 +219,10 @@ enum State {
     Neither,
 }
 
-/// Whether a file of the policies' folder is one of these.
-fn is_remote(file: &Path) -> bool {
+/// Whether a file of the policies' folder is one of these, by its name: `kubernetes.NAME.yaml`. The
+/// agent writes and removes such files as the cluster says, so nobody else may change one: it would
+/// be as it was at the next change in the cluster.
+pub fn is_remote_policy(file: &Path) -> bool {
     file.file_name().is_some_and(|name| name.to_string_lossy().starts_with(PREFIX))
 }
 
@@ -236,13 +283,59 @@ impl Drop for Stage {
     }
 }
 
-/// Puts a file in its place, unless it stands there already.
-fn put(place: &Path, text: &[u8]) -> Result<(), RemoteError> {
-    if fs::read(place).is_ok_and(|present| present == text) {
-        return Ok(());
+/// Files of the policies' folder that were changed, each with what it held before.
+#[derive(Default)]
+struct Changes(Vec<(PathBuf, Option<Vec<u8>>)>);
+
+impl Changes {
+    /// Puts a file in its place, unless it stands there already.
+    fn put(&mut self, place: &Path, text: &[u8]) -> Result<(), RemoteError> {
+        let before = before(place)?;
+        if before.as_deref() == Some(text) {
+            return Ok(());
+        }
+        replace(place, 0o644, text)
+            .map_err(|source| RemoteError::Write { path: place.to_owned(), source })?;
+        self.0.push((place.to_owned(), before));
+        Ok(())
     }
-    replace(place, 0o644, text)
-        .map_err(|source| RemoteError::Write { path: place.to_owned(), source })
+
+    fn remove(&mut self, place: &Path) -> Result<(), RemoteError> {
+        let before = before(place)?;
+        portcullis_settings::remove(place)
+            .map_err(|source| RemoteError::Remove { path: place.to_owned(), source })?;
+        self.0.push((place.to_owned(), before));
+        Ok(())
+    }
+
+    /// Makes all as it was before, the last change first; and what is to be said then.
+    fn take_back(self, error: RemoteError) -> RemoteError {
+        let failed: Vec<String> = self
+            .0
+            .into_iter()
+            .rev()
+            .filter_map(|(place, before)| {
+                let back = match before {
+                    Some(text) => replace(&place, 0o644, &text),
+                    None => portcullis_settings::remove(&place),
+                };
+                Some(format!("{}: {}", place.display(), back.err()?))
+            })
+            .collect();
+        match failed.is_empty() {
+            true => error,
+            false => RemoteError::NotPutBack { failed: failed.join(", "), source: Box::new(error) },
+        }
+    }
+}
+
+/// What a file holds, if it is there.
+fn before(place: &Path) -> Result<Option<Vec<u8>>, RemoteError> {
+    match fs::read(place) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(RemoteError::Read { path: place.to_owned(), source }),
+    }
 }
 
 #[cfg(test)]
@@ -326,12 +419,104 @@ mod tests {
         assert_eq!(in_force(&paths), ["a block", "own alarm"]);
     }
 
+    /// The files of the policies' folder with what they hold, hidden ones too.
+    fn files(paths: &Paths) -> BTreeMap<String, String> {
+        let entries = fs::read_dir(paths.policies()).unwrap().map(|entry| entry.unwrap());
+        let files = entries.filter(|entry| entry.path().is_file());
+        files
+            .map(|entry| {
+                let name = entry.file_name().into_string().unwrap();
+                (name, fs::read_to_string(entry.path()).unwrap())
+            })
+            .collect()
+    }
+
+    /// Makes a folder where a file would be prepared, so that not even root can write it.
+    fn block(paths: &Paths, name: &str) -> PathBuf {
+        let folder = paths.policies().join(format!(".{name}.new"));
+        fs::create_dir_all(folder.join("in the way")).unwrap();
+        folder
+    }
+
+    /// One that is changed, one that comes and one that goes.
+    fn others() -> [RemotePolicy; 3] {
+        [policy("a", "alarm"), policy("c", "alarm"), policy("d", "block")]
+    }
+
+    #[test]
+    fn what_cannot_be_published_leaves_the_files_as_they_were() {
+        let (_root, paths) = installation();
+        apply_remote(&paths, &[policy("a", "block"), policy("b", "block")]).unwrap();
+        let old = files(&paths);
+        let aside = paths.root().join("aside");
+        fs::rename(paths.published(), &aside).unwrap();
+        fs::write(paths.published(), "a file").unwrap();
+        let error = apply_remote(&paths, &others()).unwrap_err();
+        assert!(matches!(error, RemoteError::Publish(_)), "{error:?}");
+        assert_eq!(files(&paths), old);
+        fs::remove_file(paths.published()).unwrap();
+        fs::rename(&aside, paths.published()).unwrap();
+        assert_eq!(in_force(&paths), ["a block", "b block", "own alarm"]);
+        apply_remote(&paths, &others()).unwrap();
+        assert_eq!(in_force(&paths), ["a alarm", "c alarm", "d block", "own alarm"]);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_written_or_read_leaves_the_others_as_they_were() {
+        let (_root, paths) = installation();
+        apply_remote(&paths, &[policy("a", "block"), policy("b", "block")]).unwrap();
+        let old = files(&paths);
+        let obstacle = block(&paths, "kubernetes.c.yaml");
+        let error = apply_remote(&paths, &others()).unwrap_err();
+        assert!(
+            matches!(&error, RemoteError::Write { path, .. } if path.ends_with("kubernetes.c.yaml"))
+        );
+        assert_eq!(files(&paths), old);
+        fs::remove_dir_all(obstacle).unwrap();
+        let folder = paths.policies().join("kubernetes.c.yaml");
+        fs::create_dir(&folder).unwrap();
+        let error = apply_remote(&paths, &others()).unwrap_err();
+        assert!(matches!(&error, RemoteError::Read { path, .. } if *path == folder), "{error:?}");
+        assert_eq!(files(&paths), old);
+        assert_eq!(in_force(&paths), ["a block", "b block", "own alarm"]);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_put_back_is_named_with_what_went_wrong_first() {
+        let (_root, paths) = installation();
+        apply_remote(&paths, &[policy("a", "block"), policy("b", "block")]).unwrap();
+        let old = files(&paths);
+        let aside = paths.root().join("aside");
+        fs::rename(paths.published(), &aside).unwrap();
+        fs::write(paths.published(), "a file").unwrap();
+        // It can be removed, and not be written again.
+        let obstacle = block(&paths, "kubernetes.b.yaml");
+        let error = apply_remote(&paths, &others()).unwrap_err();
+        let said = portcullis_types::with_causes(&error);
+        assert!(said.contains("kubernetes.b.yaml: ") && said.contains("cannot create"), "{said}");
+        assert!(!said.contains("kubernetes.a.yaml"), "{said}");
+        let mut left = old.clone();
+        left.remove("kubernetes.b.yaml");
+        assert_eq!(files(&paths), left);
+        // Mended by itself, once it can be.
+        fs::remove_file(paths.published()).unwrap();
+        fs::rename(&aside, paths.published()).unwrap();
+        fs::remove_dir_all(obstacle).unwrap();
+        apply_remote(&paths, &[policy("a", "block"), policy("b", "block")]).unwrap();
+        assert_eq!(files(&paths), old);
+    }
+
     #[test]
     fn every_name_of_kubernetes_has_a_file() {
         assert_eq!(file_name("prod.web-1"), "kubernetes.prod.web-1.yaml");
         for name in ["a".repeat(253), "../../etc/passwd".to_owned(), String::new()] {
             let file = file_name(&name);
             assert!(file.len() < 100 && !file.contains('/'), "{file}");
+            assert!(is_remote_policy(&Path::new("/etc/portcullis/policies").join(file)));
+        }
+        for own in ["own.yaml", "kubernetes.yaml.d/own.yaml", "kubernetes", "my.kubernetes.a.yaml"]
+        {
+            assert!(!is_remote_policy(Path::new(own)), "{own}");
         }
     }
 }

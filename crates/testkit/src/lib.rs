@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod clamd;
+pub mod events;
 pub mod image;
 pub mod promtool;
 pub mod registry;

@@ -1,4 +1,9 @@
 //! Following a ledger: each record once, across files that are moved aside, and from a known one on.
+//!
+//! What is known may be further than the ledger: a loss of power takes the last seconds of it, and
+//! leaves what a reader has put on the disk by then. The chain may then go on from an earlier record,
+//! under numbers that were in use. So a place is never an offset or a number alone, and a [`Trail`]
+//! knows earlier records to go on from.
 
 use std::fs::File;
 use std::io::{BufReader, Take};
@@ -9,16 +14,20 @@ use portcullis_types::Event;
 
 use super::error::{LedgerError, failed};
 use super::folder::{self, Part};
+use super::head::{self, Found};
 use super::lines::{Lines, Raw};
 use super::read::Read;
-use super::record::{self, Head, Line};
+use super::record::{self, Head, Line, Record};
 use super::tail;
 
 /// A place in the ledger from which to go on reading; the default one is its beginning.
 #[derive(Debug, Default)]
 pub struct Followed {
     held: Option<Held>,
-    last: Option<Head>,
+    trail: Trail,
+    /// Number of the last record that was read before this began. Those up to it may be read again,
+    /// and none of them was missed.
+    read_before: u64,
     missed: u64,
     damaged: u64,
     closed: u64,
@@ -43,8 +52,73 @@ pub enum Resumed {
     /// That record is not kept any more: at the first one that was written later. Those between
     /// count as missed.
     Later,
-    /// That record is not of this ledger, or was cut off: at the beginning of all that is kept.
+    /// That record is not there, as after a loss of power, but an earlier one that was read: behind
+    /// it. What was read behind it and is still there is given again.
+    Earlier,
+    /// No record that is known to have been read is in this ledger, so it is another one: at the
+    /// beginning of all that is kept.
     Another,
+}
+
+/// Records that were read: the last one, and ever fewer of those before it, 28 at most.
+///
+/// If the last `n` of them are lost, 8,192 at most, one of the last `4 n` is here that is not: to go on
+/// behind it gives fewer than `3 n` records again, and leaves out none. A ledger that has no more than
+/// these is given from its beginning.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Trail {
+    /// The last one first.
+    heads: Vec<Head>,
+}
+
+/// Numbers that can be halved more often count as if they could be halved so often.
+const MOST_HALVED: usize = 13;
+
+impl Trail {
+    /// The last record that was read, and what is known of those before it.
+    pub fn new(last: Head, before: impl IntoIterator<Item = Head>) -> Self {
+        let mut heads: Vec<Head> =
+            before.into_iter().filter(|head| head.seq < last.seq).chain([last]).collect();
+        heads.sort_unstable_by_key(|head| head.seq);
+        let mut trail = Self::default();
+        heads.into_iter().for_each(|head| trail.push(head));
+        trail
+    }
+
+    /// The last one.
+    pub fn last(&self) -> Option<Head> {
+        self.heads.first().copied()
+    }
+
+    /// Those before it, the later ones first.
+    pub fn before(&self) -> impl Iterator<Item = Head> {
+        self.heads.iter().skip(1).copied()
+    }
+
+    /// One more was read. Numbers that can be halved equally often stand equally far from each other,
+    /// so the last two of each kind are kept.
+    pub(super) fn push(&mut self, head: Head) {
+        // Those with its number or a later one are not in the ledger any more.
+        self.heads.retain(|known| known.seq < head.seq);
+        self.heads.insert(0, head);
+        let mut kept = [0; MOST_HALVED + 1];
+        self.heads.retain(|known| {
+            let alike = &mut kept[(known.seq.trailing_zeros() as usize).min(MOST_HALVED)];
+            *alike += 1;
+            *alike <= 2
+        });
+    }
+
+    /// What was known when this one was the last.
+    fn up_to(&self, last: Head) -> Self {
+        Self::new(last, self.heads.iter().copied())
+    }
+}
+
+impl From<Head> for Trail {
+    fn from(last: Head) -> Self {
+        Self::new(last, [])
+    }
 }
 
 struct Held {
@@ -86,44 +160,81 @@ impl Followed {
         let Some(part) = folder::snapshot(folder)?.pop() else { return Ok(followed) };
         let length = part.length();
         let tail = tail::tail(&part.file, length).map_err(failed("read", &part.path))?;
-        followed.last = tail.last.map(|record| record.head);
+        if let Some(last) = tail.last {
+            followed.trail.push(last.head);
+        }
         followed.held = Some(Held::new(part, length));
         Ok(followed)
     }
 
-    /// From behind a record that was read before, as far as it can be found.
-    pub(super) fn from(folder: &Path, head: Head) -> Result<(Self, Resumed), LedgerError> {
-        let mut parts = folder::snapshot(folder)?;
-        // The newest file whose first record is not later than that one has it, if it is kept.
-        let mut later = None;
-        while let Some(part) = parts.pop() {
-            let again = part.again()?;
-            let Some((_, first)) = first_record(&part)? else { continue };
-            if first.seq > head.seq {
-                later = Some(again);
-                continue;
+    /// From behind the last record of a trail, as far as it can be found.
+    pub(super) fn from(folder: &Path, trail: &Trail) -> Result<(Self, Resumed), LedgerError> {
+        let (Some(last), Some(oldest)) = (trail.last(), trail.heads.last()) else {
+            return Ok((Self::default(), Resumed::Another));
+        };
+        let lock = folder::lock_to_read(folder);
+        let mut parts = folder::parts(folder)?;
+        let remembered = head::read(folder);
+        drop(lock);
+        let (mut later, mut end, mut earlier) = (None, None, None);
+        let mut has_another = false;
+        // The newest file whose first record is not later than the last one of the trail has that,
+        // if it is kept; those before may have others.
+        for (index, part) in parts.iter().enumerate().rev() {
+            let Some(looked) = look(part.again()?, trail, last)? else { continue };
+            match looked.known {
+                Some((known, at)) if known == last => {
+                    let part = parts.swap_remove(index);
+                    return Ok((Self::at(part, at, trail.clone(), last), Resumed::Behind));
+                }
+                Some((known, at)) => earlier = Some((index, at, known)),
+                None => {}
             }
-            let place = place_behind(part, head)?;
-            return Ok(match (place, later) {
-                (Place::Behind(at), _) => (Self::at(again, at, head), Resumed::Behind),
-                (Place::Before(at), _) => (Self::at(again, at, head), Resumed::Later),
-                (Place::Nowhere, Some(later)) => (Self::at(later, 0, head), Resumed::Later),
-                (Place::Nowhere | Place::Another, _) => (Self::default(), Resumed::Another),
-            });
+            if end.is_none() {
+                later = looked.later.map(|at| (index, at)).or(later);
+                has_another |= looked.has_another;
+                if looked.first <= last.seq {
+                    end = Some((index, looked.end));
+                }
+            }
+            if earlier.is_some() || looked.first <= oldest.seq {
+                break;
+            }
         }
-        Ok(match later {
-            Some(later) => (Self::at(later, 0, head), Resumed::Later),
-            None => (Self::default(), Resumed::Another),
-        })
+        // Whoever writes next goes on behind what is remembered, if that is further than the records.
+        // Then none that is there was written after it, but for those with a later number.
+        let is_the_end = matches!(remembered, Ok(Found::Remembered(end)) if end.head() == last);
+        if !is_the_end && let Some((index, at, known)) = earlier {
+            let followed = Self::at(parts.swap_remove(index), at, trail.up_to(known), last);
+            return Ok((followed, Resumed::Earlier));
+        }
+        let (place, resumed) = match later {
+            _ if has_another => return Ok((Self::default(), Resumed::Another)),
+            Some(later) => (Some(later), Resumed::Later),
+            None if is_the_end => (end, Resumed::Behind),
+            None => return Ok((Self::default(), Resumed::Another)),
+        };
+        let held = place.map(|(index, at)| Held::new(parts.swap_remove(index), at));
+        let followed =
+            Self { held, trail: trail.clone(), read_before: last.seq, ..Self::default() };
+        Ok((followed, resumed))
     }
 
-    fn at(part: Part, at: u64, last: Head) -> Self {
-        Self { held: Some(Held::new(part, at)), last: Some(last), ..Self::default() }
+    fn at(part: Part, at: u64, trail: Trail, read_before: Head) -> Self {
+        let held = Some(Held::new(part, at));
+        Self { held, trail, read_before: read_before.seq, ..Self::default() }
     }
 
     /// The last record that was read, or behind which it began.
     pub fn last(&self) -> Option<Head> {
-        self.last
+        self.trail.last()
+    }
+
+    /// That record and some before it, from which another one can go on with [`Ledger::follow_from`].
+    ///
+    /// [`Ledger::follow_from`]: super::Ledger::follow_from
+    pub fn trail(&self) -> &Trail {
+        &self.trail
     }
 
     /// How many records there were, by their numbers, that could not be read: their files were
@@ -186,10 +297,11 @@ impl Followed {
 
     fn count(&mut self, head: Option<Head>) {
         let Some(head) = head else { return };
-        let expected = self.last.map_or(head.seq, |last| last.seq + 1);
+        let expected =
+            self.trail.last().map_or(head.seq, |last| last.seq.max(self.read_before) + 1);
         // An earlier number is that of a ledger that began anew.
         self.missed += head.seq.saturating_sub(expected);
-        self.last = Some(head);
+        self.trail.push(head);
     }
 }
 
@@ -272,51 +384,55 @@ fn taken(line: &Raw<'_>) -> Option<Option<Taken>> {
     Some(event.map(|event| Taken { entry: Entry { head, event }, closes }))
 }
 
-/// Where a record is in a file.
-enum Place {
-    /// Its line ends here.
-    Behind(u64),
-    /// It is not there, and a later one begins here.
-    Before(u64),
-    /// All that are there are earlier.
-    Nowhere,
-    /// Another one has its number.
-    Another,
+/// What a file has of a trail.
+struct Looked {
+    /// Number of its first record.
+    first: u64,
+    /// The last record of the trail that it has, and where its line ends.
+    known: Option<(Head, u64)>,
+    /// Where the first one begins that is later than the trail's last; for a file of such records,
+    /// its beginning.
+    later: Option<u64>,
+    /// It has another record with the number of the trail's last.
+    has_another: bool,
+    /// Where the line of its last record ends that is not later.
+    end: u64,
 }
 
-fn place_behind(part: Part, head: Head) -> Result<Place, LedgerError> {
+/// Looks for the records of a trail, up to the first one that is later; a file without records is
+/// `None`.
+fn look(part: Part, trail: &Trail, last: Head) -> Result<Option<Looked>, LedgerError> {
     let wrong = failed("read", &part.path);
     let length = part.length();
     let mut lines = Lines::of(part.file, 0, length).map_err(&wrong)?;
+    let mut looked: Option<Looked> = None;
     while let Some(line) = lines.next().map_err(&wrong)? {
         if line.is_too_long() {
             continue;
         }
-        let Line::Record(record) = record::line(line.bytes) else { continue };
-        if record.head == head {
-            return Ok(Place::Behind(line.next_offset()));
+        let Line::Record(Record { head, .. }) = record::line(line.bytes) else { continue };
+        let is_first = looked.is_none();
+        let looked = looked.get_or_insert(Looked {
+            first: head.seq,
+            known: None,
+            later: None,
+            has_another: false,
+            end: 0,
+        });
+        if head.seq > last.seq {
+            looked.later = Some(if is_first { 0 } else { line.offset });
+            break;
         }
-        if record.head.seq == head.seq {
-            return Ok(Place::Another);
+        looked.end = line.next_offset();
+        if trail.heads.contains(&head) {
+            looked.known = Some((head, looked.end));
         }
-        if record.head.seq > head.seq {
-            return Ok(Place::Before(line.offset));
-        }
-    }
-    Ok(Place::Nowhere)
-}
-
-/// The first record of a file, and where it begins.
-fn first_record(part: &Part) -> Result<Option<(u64, Head)>, LedgerError> {
-    let wrong = failed("read", &part.path);
-    let file = part.file.try_clone().map_err(&wrong)?;
-    let mut lines = Lines::of(file, 0, part.length()).map_err(&wrong)?;
-    while let Some(line) = lines.next().map_err(&wrong)? {
-        if let Line::Record(record) = record::line(line.bytes) {
-            return Ok(Some((line.offset, record.head)));
+        if head.seq == last.seq {
+            looked.has_another |= head != last;
+            break;
         }
     }
-    Ok(None)
+    Ok(looked)
 }
 
 impl Part {

@@ -642,20 +642,20 @@ fn following_goes_on_where_it_stopped() {
     let node = Node::of_events_per_file(3);
     let heads = node.append(1..=8);
     for (at, head) in heads.iter().enumerate() {
-        let (mut followed, resumed) = node.ledger.follow_from(*head).unwrap();
+        let (mut followed, resumed) = node.ledger.follow_from(&Trail::from(*head)).unwrap();
         assert_eq!(resumed, Resumed::Behind, "{at}");
         let wanted = u32::try_from(at).unwrap() + 2..=8;
         assert_eq!(next_ids(&node, &mut followed), numbers(wanted));
         assert_eq!((followed.last(), followed.missed()), (Some(heads[7]), 0));
     }
-    let (mut followed, _) = node.ledger.follow_from(heads[7]).unwrap();
+    let (mut followed, _) = node.ledger.follow_from(&heads[7].into()).unwrap();
     node.append(9..=10);
     assert_eq!(next_ids(&node, &mut followed), numbers(9..=10));
     // What is not kept any more was missed.
     node.append(11..=40);
     let kept: u64 = node.ids()[0].parse().unwrap();
     let first = u32::try_from(kept).unwrap();
-    let (mut followed, resumed) = node.ledger.follow_from(heads[3]).unwrap();
+    let (mut followed, resumed) = node.ledger.follow_from(&heads[3].into()).unwrap();
     assert_eq!(resumed, Resumed::Later);
     assert_eq!(next_ids(&node, &mut followed), numbers(first..=40));
     assert_eq!(followed.missed(), kept - heads[3].seq - 1);
@@ -670,16 +670,147 @@ fn following_of_another_ledger_begins_at_its_beginning() {
     other.append(6..=7);
     // A number that it has, one that it has not, and one of nothing.
     for (node, head) in [(&other, heads[1]), (&other, heads[4])] {
-        let (mut followed, resumed) = node.ledger.follow_from(head).unwrap();
+        let (mut followed, resumed) = node.ledger.follow_from(&head.into()).unwrap();
         assert_eq!(resumed, Resumed::Another);
         assert_eq!(next_ids(node, &mut followed), numbers(6..=7));
         assert_eq!(followed.missed(), 0);
     }
     let none = Node::new(1 << 20);
-    let (mut followed, resumed) = none.ledger.follow_from(heads[0]).unwrap();
+    let (mut followed, resumed) = none.ledger.follow_from(&heads[0].into()).unwrap();
     assert_eq!(resumed, Resumed::Another);
     none.append(1..=1);
     assert_eq!(next_ids(&none, &mut followed), numbers(1..=1));
+}
+
+/// The files of a ledger at some time, to which a loss of power brings it back.
+struct OnDisk(Vec<(PathBuf, Vec<u8>)>);
+
+impl OnDisk {
+    fn of(node: &Node) -> Self {
+        let files = fs::read_dir(node.folder.path()).unwrap().map(|entry| entry.unwrap().path());
+        Self(files.map(|path| (path.clone(), fs::read(path).unwrap())).collect())
+    }
+
+    /// Of what was written later, some bytes of the first line are there.
+    fn bring_back(&self, node: &Node, torn: &[u8]) {
+        for entry in fs::read_dir(node.folder.path()).unwrap() {
+            fs::remove_file(entry.unwrap().path()).unwrap();
+        }
+        for (path, bytes) in &self.0 {
+            fs::write(path, bytes).unwrap();
+        }
+        if !torn.is_empty() {
+            node.extend(CURRENT, torn);
+        }
+    }
+}
+
+/// All that is there is read, and this is what was read last.
+fn trail_of(node: &Node) -> Trail {
+    let mut followed = Followed::default();
+    while node.ledger.next(&mut followed).unwrap().is_some() {}
+    followed.trail().clone()
+}
+
+#[test]
+fn a_trail_has_a_record_not_far_before_what_may_be_lost() {
+    let head = |seq: u64| Head { seq, hash: RecordHash::of(&seq.to_le_bytes()) };
+    let mut trail = Trail::default();
+    let read = 40_000;
+    for seq in 1..=read {
+        trail.push(head(seq));
+        assert!(trail.before().count() < 28, "{trail:?}");
+        if seq < 300 || seq > read - 8 {
+            assert_eq!(trail.last(), Some(head(seq)));
+            for lost in 1..=(seq / 4).min(8192) {
+                let left = trail.before().find(|known| known.seq <= seq - lost).unwrap();
+                assert!(seq - left.seq < 4 * lost, "{lost} of {seq}: {}", left.seq);
+            }
+        }
+    }
+    assert_eq!(Trail::new(head(read), trail.before()), trail);
+    // A ledger that begins anew has none of these.
+    trail.push(head(3));
+    assert_eq!(trail, head(3).into());
+}
+
+#[test]
+fn records_that_are_lost_with_the_power_are_neither_waited_for_nor_passed_over() {
+    // In one file, and in several.
+    for (per_file, all) in [(100, &[1, 2, 16, 17][..]), (6, &[5, 9])] {
+        for &read in all {
+            for kept in 0..read {
+                for (torn, more) in [(0, 0), (0, 1), (40, 3), (usize::MAX, 3), (0, 9)] {
+                    let node = Node::of_events_per_file(per_file);
+                    node.append(1..=kept);
+                    let on_disk = OnDisk::of(&node);
+                    node.append(kept + 1..=read);
+                    let lines = node.ledger.read().unwrap().events.len();
+                    assert_eq!(lines, read as usize, "nothing was deleted");
+                    let trail = trail_of(&node);
+                    // The line that was being written, up to some byte, or to its last one.
+                    let last = node.files().pop().unwrap();
+                    let line =
+                        fs::read(last).unwrap().split(|b| *b == b'\n').next().unwrap().to_vec();
+                    on_disk.bring_back(&node, &line[..torn.min(line.len() - 1)]);
+                    let new = 101..=100 + more;
+                    node.append(new.clone());
+
+                    let (mut followed, resumed) = node.ledger.follow_from(&trail).unwrap();
+                    let mut told = next_ids(&node, &mut followed);
+                    node.append(201..=202);
+                    told.extend(next_ids(&node, &mut followed));
+                    told.retain(|id| id.len() < 10);
+                    let case = format!("{kept} of {read}, {torn}, {more}: {resumed:?}, {told:?}");
+                    let new = [numbers(new), numbers(201..=202)].concat();
+                    assert!(told.ends_with(&new), "{case}");
+                    let again = told.len() - new.len();
+                    // What is told again is the end of what is left, and not much.
+                    let lost = (read - kept) as usize;
+                    assert!(again <= (3 * lost).min(kept as usize), "{case}");
+                    let first = kept - u32::try_from(again).unwrap() + 1;
+                    assert_eq!(told[..again], numbers(first..=kept), "{case}");
+                    let known = trail.before().any(|head| head.seq <= kept.into());
+                    let wanted = if known { Resumed::Earlier } else { Resumed::Another };
+                    assert_eq!((resumed, followed.missed()), (wanted, 0), "{case}");
+                    assert_eq!(followed.damaged(), 0, "{case}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn nothing_is_told_again_if_the_ledger_remembers_what_was_lost() {
+    for per_file in [100, 6] {
+        for kept in [0, 1, 6, 7, 8] {
+            for more in [0, 1, 9] {
+                let node = Node::of_events_per_file(per_file);
+                node.append(1..=kept);
+                let on_disk = OnDisk::of(&node);
+                node.append(kept + 1..=9);
+                let trail = trail_of(&node);
+                let head = fs::read(node.path("head")).unwrap();
+                on_disk.bring_back(&node, b"");
+                fs::write(node.path("head"), head).unwrap();
+                // By the last record alone, too.
+                for trail in [trail.clone(), trail.last().unwrap().into()] {
+                    let (mut followed, resumed) = node.ledger.follow_from(&trail).unwrap();
+                    assert_eq!(resumed, Resumed::Behind, "{kept} of 9");
+                    assert_eq!(next_ids(&node, &mut followed), Vec::<String>::new());
+                }
+                let (mut waiting, _) = node.ledger.follow_from(&trail).unwrap();
+                node.append(101..=100 + more);
+                let (mut followed, resumed) = node.ledger.follow_from(&trail).unwrap();
+                for followed in [&mut waiting, &mut followed] {
+                    let mut told = next_ids(&node, followed);
+                    told.retain(|id| id.len() < 10);
+                    assert_eq!(told, numbers(101..=100 + more), "{kept} of 9, {more}: {resumed:?}");
+                    assert_eq!(followed.missed(), 0);
+                }
+            }
+        }
+    }
 }
 
 #[test]

@@ -2,11 +2,11 @@
 //! blocked it, by editing their files and putting them into force.
 
 use std::io::{self, BufRead, IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use portcullis_gate::published;
-use portcullis_node::PoliciesLock;
+use portcullis_node::{PoliciesLock, is_remote_policy};
 use portcullis_policy::document::WhitelistEntry;
 use portcullis_policy::yaml::{self, SourceFile};
 use portcullis_policy::{Fault, ImagePattern, PolicySet, ProtectionPolicy};
@@ -223,11 +223,15 @@ fn plan(
             already.push(policy.clone());
             continue;
         }
+        let is_first = whitelist.is_empty();
         whitelist.push(entry.clone());
         let Some(source) = sources.iter_mut().find(|source| source.policies.contains(policy))
         else {
             bail!("no policy file has the policy {policy}");
         };
+        if is_remote_policy(&source.path) {
+            return Err(in_the_cluster(&source.path, policy, entry, is_first, &written));
+        }
         let by_hand = |why: &str| {
             anyhow!(
                 "{} is not changed: {why}. Add this to the policy {policy} by hand, and run \
@@ -255,6 +259,34 @@ fn plan(
     }
     let set = PolicySet::compile(new).map_err(|faults| faulty(&faults))?;
     Ok(Plan { sources, changes, already, set })
+}
+
+/// Refuses to change a file that the agent writes, and says how the cluster's policy is changed.
+fn in_the_cluster(
+    file: &Path,
+    policy: &str,
+    entry: &WhitelistEntry,
+    is_first: bool,
+    written: &Entry<'_>,
+) -> anyhow::Error {
+    let file = file.display();
+    let snippet = written.snippet();
+    let mut by_hand = format!(
+        "nothing is changed: {file} is written by portcullisd, which puts back what the cluster says. \
+         Change the cluster's policy with kubectl edit protectionpolicy {policy}, so that it has this:\
+         \n\n{snippet}"
+    );
+    // What only appends takes nothing away that the cluster's policy has by now.
+    if !is_first && let Ok(value) = serde_json::to_string(entry) {
+        by_hand.push_str(&format!(
+            "\nor at once with\n\nkubectl patch protectionpolicy {policy} --type=json -p \
+             '[{{\"op\":\"add\",\"path\":\"/spec/whitelist/-\",\"value\":{value}}}]'\n"
+        ));
+    }
+    by_hand.push_str(
+        "\nThe agents put it into force on all nodes; the same command then marks the event.",
+    );
+    anyhow!(by_hand)
 }
 
 /// Whether a document that was read is the one that is meant. One that a later edit is still to

@@ -9,6 +9,8 @@ use crate::containerd::api::{CONTENT_READ, EVENTS_SUBSCRIBE, IMAGES_LIST};
 use crate::{ImageHad, Patience, StoredError};
 
 const EACH: Duration = Duration::from_secs(5);
+/// What is asked for is wanted to its end.
+const WANTED: &dyn Fn() -> bool = &|| true;
 
 fn list(
     world: &World,
@@ -50,7 +52,7 @@ fn images_of_this_platform_that_are_there() {
     ] {
         world.record(name, kind, target);
     }
-    let (found, calls) = list(&world, &BTreeMap::new(), EACH, &|| true);
+    let (found, calls) = list(&world, &BTreeMap::new(), EACH, WANTED);
     let found = found.unwrap();
     let wanted = [
         ImageHad { config: ours.config.clone(), asked: index.clone() },
@@ -63,7 +65,7 @@ fn images_of_this_platform_that_are_there() {
     world.faults.insert(CONTENT_READ, Fault::Hang);
     world.images.retain(|_, (_, target)| *target == index);
     let known = found.into_iter().map(|had| (had.asked, had.config)).collect();
-    assert_eq!(list(&world, &known, EACH, &|| true).0.unwrap(), wanted[..1]);
+    assert_eq!(list(&world, &known, EACH, WANTED).0.unwrap(), wanted[..1]);
 }
 
 #[test]
@@ -72,7 +74,7 @@ fn namespaces_that_are_not_wanted_are_not_looked_into() {
     let image = of(&mut world, "amd64");
     world.record("registry.example.com/a:1", MANIFEST, &image.asked);
     let (found, calls) = world.serve_seen(|socket| {
-        let patience = Patience { each: EACH, goes_on: &|| true };
+        let patience = Patience { each: EACH, goes_on: WANTED };
         let wanted = |namespace: &str| namespace != "k8s.io";
         ContainerdResolver::new(socket).images(&wanted, "linux/amd64", &BTreeMap::new(), patience)
     });
@@ -87,7 +89,7 @@ fn a_containerd_that_hangs_is_given_up_and_nothing_is_listed() {
     for hanging in [IMAGES_LIST, CONTENT_READ] {
         let mut world = world.clone();
         world.faults.insert(hanging, Fault::Hang);
-        let (found, _) = list(&world, &BTreeMap::new(), Duration::from_millis(50), &|| true);
+        let (found, _) = list(&world, &BTreeMap::new(), Duration::from_millis(50), WANTED);
         assert!(matches!(found, Err(StoredError::Call { .. })), "{hanging}: {found:?}");
     }
     let (found, calls) = list(&world, &BTreeMap::new(), EACH, &|| false);
@@ -112,16 +114,16 @@ fn each_change_is_told_until_the_end() {
         ("default", "/images/delete"),
     ];
     let world = World { events, ..World::default() };
-    let (ended, told) = changes(world.clone(), &|| true);
+    let (ended, told) = changes(world.clone(), WANTED);
     ended.unwrap();
     assert_eq!(told, ["k8s.io", "default"]);
 
     let mut broken = world.clone();
     broken.faults.insert(EVENTS_SUBSCRIBE, Fault::Close);
-    assert!(matches!(changes(broken, &|| true).0, Err(StoredError::Call { .. })));
+    assert!(matches!(changes(broken, WANTED).0, Err(StoredError::Call { .. })));
     let mut flood = world;
     flood.faults.insert(EVENTS_SUBSCRIBE, Fault::Flood);
-    let error = changes(flood, &|| true).0.unwrap_err();
+    let error = changes(flood, WANTED).0.unwrap_err();
     let causes = portcullis_types::with_causes(&error);
     assert!(causes.contains("larger than 1048576 bytes"), "{causes}");
 }
