@@ -210,7 +210,8 @@ mod tests {
     use super::*;
     use portcullis_audit::Audit;
     use portcullis_settings::Paths;
-    use portcullis_types::{Action, Engine, Event, Identity, Request, Status, Timestamp};
+    use portcullis_testkit::events::decision;
+    use portcullis_types::Status;
 
     fn node() -> (tempfile::TempDir, OfCluster, Audit) {
         let root = tempfile::tempdir().unwrap();
@@ -220,24 +221,12 @@ mod tests {
         (root, OfCluster::new(settings), audit)
     }
 
-    fn event(id: &str) -> Event {
-        Event::new(
-            id.to_owned(),
-            Timestamp::now(),
-            EventKind::Decision,
-            Action::Allow,
-            String::new(),
-            Request::new(Engine::Containerd, "n", "c"),
-            Identity::unknown("test"),
-        )
-    }
-
     #[test]
     fn the_ledger_is_read_once_over_restarts() {
         let (root, node, audit) = node();
         assert_eq!(node.events(None, 10), Ok(Batch::default()));
         for id in ["1", "2", "3"] {
-            audit.ledger().append(&event(id)).unwrap();
+            audit.ledger().append(&decision(id)).unwrap();
         }
         let ids = |batch: &Batch| batch.events.iter().map(|e| e.id.clone()).collect::<Vec<_>>();
         let first = node.events(None, 2).unwrap();
@@ -248,7 +237,7 @@ mod tests {
         let second = again.events(Some(&first.position), 2).unwrap();
         assert_eq!(ids(&second), ["3"]);
         assert!(again.events(Some(&second.position), 2).unwrap().events.is_empty());
-        audit.ledger().append(&event("4")).unwrap();
+        audit.ledger().append(&decision("4")).unwrap();
         assert_eq!(ids(&again.events(Some(&second.position), 2).unwrap()), ["4"]);
         assert!(node.events(Some("garbage"), 2).is_err());
     }
@@ -256,7 +245,7 @@ mod tests {
     #[test]
     fn a_mark_is_recorded_once() {
         let (_root, node, audit) = node();
-        audit.ledger().append(&event("01A")).unwrap();
+        audit.ledger().append(&decision("01A")).unwrap();
         let marks = |ids: &[&str], status| {
             let mark = Mark { status, by: "kubernetes".to_owned(), note: None };
             ids.iter().map(|id| ((*id).to_owned(), mark.clone())).collect()

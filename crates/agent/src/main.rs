@@ -41,7 +41,8 @@ struct Args {
     #[command(flatten)]
     cluster: ClusterArgs,
 
-    /// Pass the ledger's records on as JSON lines on standard output, each once
+    /// Pass the ledger's records on as JSON lines on standard output: each at least once, and exactly
+    /// once over orderly restarts; a kill may repeat up to 500
     #[arg(long)]
     forward_events: bool,
 
