@@ -711,15 +711,19 @@ install_documentation() {
     done
 }
 
-# Before an engine learns of us, so that there is no start without a policy.
+# Before an engine learns of us, so that there is no start without a policy. An update goes on with
+# the set that is in force: in a cluster it brings the agent that brings the mended policy.
 apply_policies() {
+    local folder=$root$settings_folder/policies
     if $dry_run; then
-        step "put the policies in $root$settings_folder/policies into force: portcullis policy apply"
+        step "put the policies in $folder into force: portcullis policy apply"
         return 0
     fi
-    "$bin_dir/portcullis" --root "${root:-/}" policy apply ||
-        die "the policies in $root$settings_folder/policies have faults, and no engine's configuration is touched" \
+    if "$bin_dir/portcullis" --root "${root:-/}" policy apply; then return 0; fi
+    "$bin_dir/portcullis" --root "${root:-/}" policy list >/dev/null 2>&1 ||
+        die "the policies in $folder cannot be put into force, nor are any yet, and no engine's configuration is touched" \
             "mend them, see: portcullis policy check; then run install.sh again"
+    warn "the policies in $folder cannot be put into force, and the set that is in force goes on deciding: mend them, see: portcullis policy check; then: portcullis policy apply"
 }
 
 # Nothing waits for it: without it, images that nobody has scanned are unscanned. One that is as it
