@@ -1036,7 +1036,7 @@ fn shellcheck_has_nothing_to_say() {
         .current_dir(project())
         .args(["install.sh", "integration/packages.sh", "integration/src/node.sh"])
         .args(
-            ["podman", "docker", "pod"]
+            ["podman", "docker", "restart", "pod"]
                 .map(|name| format!("integration/tests/install/{name}.sh")),
         )
         .output()
