@@ -96,7 +96,8 @@ Puts Portcullis onto this machine: a gate that decides, image by image, what may
   --restart          restart containerd and CRI-O afterwards; running containers go on. Docker is
                      told to read its file anew; with --uninstall it is restarted, which stops its
                      containers unless it has "live-restore". Podman needs none
-  --restart-changed  the same, but only those whose configuration is newer than they are
+  --restart-changed  the same, but only those that began before install.sh last changed their
+                     configuration, in this run or in an earlier one
   --no-service       leave portcullisd alone: a cluster runs it in a DaemonSet
   --dry-run          say what would be done, with each edit as a diff, and change nothing
   --uninstall        put back every file that was edited, byte for byte, and remove what was
@@ -519,7 +520,6 @@ install() {
 
     make_folders
     lock
-    $dry_run || rm -f -- "$root$record/unconfigured"*
     install_files
     if ((${#tables[@]})); then change_settings; fi
     apply_policies
@@ -711,15 +711,19 @@ install_documentation() {
     done
 }
 
-# Before an engine learns of us, so that there is no start without a policy.
+# Before an engine learns of us, so that there is no start without a policy. An update goes on with
+# the set that is in force: in a cluster it brings the agent that brings the mended policy.
 apply_policies() {
+    local folder=$root$settings_folder/policies
     if $dry_run; then
-        step "put the policies in $root$settings_folder/policies into force: portcullis policy apply"
+        step "put the policies in $folder into force: portcullis policy apply"
         return 0
     fi
-    "$bin_dir/portcullis" --root "${root:-/}" policy apply ||
-        die "the policies in $root$settings_folder/policies have faults, and no engine's configuration is touched" \
+    if "$bin_dir/portcullis" --root "${root:-/}" policy apply; then return 0; fi
+    "$bin_dir/portcullis" --root "${root:-/}" policy list >/dev/null 2>&1 ||
+        die "the policies in $folder cannot be put into force, nor are any yet, and no engine's configuration is touched" \
             "mend them, see: portcullis policy check; then run install.sh again"
+    warn "the policies in $folder cannot be put into force, and the set that is in force goes on deciding: mend them, see: portcullis policy check; then: portcullis policy apply"
 }
 
 # Nothing waits for it: without it, images that nobody has scanned are unscanned. One that is as it
@@ -765,28 +769,75 @@ restart_engines() {
         case $engine in
             containerd) restart_service containerd restart ;;
             crio) restart_service crio restart ;;
-            # Docker reads new runtimes anew, but forgets none.
-            docker) if [[ $action == install ]]; then restart_service docker reload; else restart_service docker restart; fi ;;
+            docker) if [[ $action == install ]]; then reload_docker; else restart_service docker restart; fi ;;
         esac
     done
 }
 
+# Docker reads new runtimes and the default anew, but forgets no runtime.
+reload_docker() {
+    restart_service docker reload
+    # It is the same process, and not an outdated one any more.
+    $dry_run || rm -f -- "$record/outdated-docker"
+}
+
 restart_service() {
-    local name=$1 verb=$2 undo='to undo: install.sh --uninstall'
+    local name=$1 verb=$2 undo='to undo: install.sh --uninstall' pids
     step "$verb $name"
     $dry_run && return 0
-    # A daemon that is started from here must not inherit the lock (9), which it would hold for ever.
     if [[ -d /run/systemd/system ]]; then
         systemctl daemon-reload || warn "systemd did not read its units again: $name may start without what was just installed"
         systemctl "$verb" "$name" || die "$name did not $verb" "see: journalctl -u $name; $undo"
+    elif [[ $verb == reload ]]; then
+        # As its unit does; not every init script knows the word.
+        mapfile -t pids < <(daemons_of "$name")
+        ((${#pids[@]} == 0)) || kill -HUP "${pids[@]}" || die "$name did not $verb" "$undo"
     elif command -v rc-service >/dev/null; then
-        rc-service "$name" "$verb" 9>&- || die "$name did not $verb" "$undo"
+        by_init_script rc-service "$name" "$verb" || die "$name did not $verb" "$undo"
     elif command -v service >/dev/null; then
-        service "$name" "$verb" 9>&- || die "$name did not $verb" "$undo"
+        by_init_script service "$name" "$verb" || die "$name did not $verb" "$undo"
     else
         die "there is neither systemd nor another service manager here: all is in place, but $name did not $verb" \
             "do it yourself"
     fi
+}
+
+# A daemon that is started from here must not inherit the lock (9), which it would hold for ever,
+# nor our cgroups, with which it would end: those of a pod, or of somebody's session.
+by_init_script() {
+    (
+        exec 9>&-
+        join_first_process
+        "$@"
+    )
+}
+
+# Puts this shell into the cgroups of the first process.
+join_first_process() {
+    local controllers path top
+    while IFS=: read -r _ controllers path; do
+        top=$(cgroup_top "${controllers%%,*}")
+        # A hierarchy that is mounted nowhere holds nobody back.
+        [[ -n $top ]] || continue
+        { echo "$BASHPID" >"$top${path%/}/cgroup.procs"; } 2>/dev/null ||
+            warn "what is restarted stays in the cgroup below $top that install.sh runs in, and ends with it"
+    done </proc/1/cgroup
+}
+
+# Where the hierarchy with controller $1 is mounted, or that of version 2 if it is empty.
+cgroup_top() {
+    awk -v controller="$1" '
+        {
+            for (n = 7; n < NF && $n != "-"; n++);
+            type = $(n + 1)
+            options = "," $(n + 3) ","
+        }
+        $4 != "/" { next }
+        controller == "" ? type == "cgroup2" : type == "cgroup" && index(options, "," controller ",") {
+            print $5
+            exit
+        }
+    ' /proc/self/mountinfo
 }
 
 next_steps() {
@@ -937,6 +988,7 @@ take_off() {
             remove_file "${kinds[$path]}" "${sums[$path]}" "$path"
             $dry_run || drop_record "$path"
         done < <(paths_of "$engine")
+        $dry_run || rm -f -- "$root$record/outdated-$engine"
     done
     $dry_run && return 0
     while IFS= read -r path; do
@@ -946,12 +998,12 @@ take_off() {
 }
 
 unconfigure_containerd() {
-    local path changed=false
+    local path
+    changed=false
     for path in "$containerd_config" "$drop_in" "$containerd_unit"; do
         revert_if_ours "$path"
     done
     if ! $changed || $dry_run; then return 0; fi
-    mark_unconfigured containerd
     if [[ -n $containerd ]] || command -v containerd >/dev/null; then
         find_containerd
         [[ ! -e $root$containerd_config ]] || dump "$root$containerd_config" '' "$work/after" ||
@@ -966,7 +1018,7 @@ unconfigure_docker() { unconfigure docker "$docker_config"; }
 # Takes engine $1's file at path $2 back. Containers that were made with our runtime can do nothing
 # without it: as long as there are any, only the default is taken back.
 unconfigure() {
-    local engine=$1 path=$2 changed=false users=()
+    local engine=$1 path=$2 users=()
     mapfile -t users < <("${engine}_users")
     if ((${#users[@]})) && [[ -e $root$path ]] && is_marked "$root$path"; then
         warn "${#users[@]} container(s) of $engine were made with Portcullis as their runtime:"
@@ -976,15 +1028,10 @@ unconfigure() {
         return 0
     fi
     revert_if_ours "$path"
-    if $changed && ! $dry_run; then mark_unconfigured "$engine"; fi
 }
 
 # What keeps the uninstall from its end.
 held=()
-
-mark_unconfigured() {
-    if [[ -d $root$record ]]; then : >"$root$record/unconfigured-$1"; fi
-}
 
 # A shim outlives its binary, but containerd runs the binary again to clean up after its
 # containers, and to start more of them in the same pod. And a containerd that was not restarted
@@ -1001,8 +1048,8 @@ hold_if_needed() {
         fi
     fi
     for engine in containerd crio docker; do
-        if wants "$engine" && still_configured "$engine"; then
-            held+=("restart $engine (systemctl restart $engine), which still knows the handler")
+        if wants "$engine" && is_outdated "$engine"; then
+            held+=("restart $engine (systemctl restart $engine), which may still know the handler")
         fi
     done
     ((${#held[@]})) || return 0
@@ -1036,34 +1083,52 @@ running_wrappers() {
     done
 }
 
-# Whether engine $1 runs and has read the configuration with our handler.
-still_configured() {
-    local pid since=$record/unconfigured-$1
-    if [[ -n $root || ! -e $since ]]; then return 1; fi
-    for pid in $(daemons_of "$1"); do
-        began_after "$pid" "$since" || return 0
-    done
-    return 1
+# Before the file at path $1 is changed: notes which processes of its engine run. What it will say
+# they have not read, so they are to be restarted, by this run or by a later one. The note of one
+# that has ended means nothing.
+note_readers() {
+    local path=$1 engine pid
+    if $dry_run || [[ -n $root || ! -d $record ]]; then return 0; fi
+    case $path in
+        "$containerd_config" | "$drop_in" | "$containerd_unit") engine=containerd ;;
+        "$crio_drop_in") engine=crio ;;
+        "$docker_config") engine=docker ;;
+        *) return 0 ;;
+    esac
+    pending=$record/outdated-$engine.new
+    for pid in $(daemons_of "$engine"); do identity_of "$pid"; done >"$pending"
+    mv -- "$pending" "$record/outdated-$engine"
+    pending=''
 }
 
-# Whether engine $1 runs and its configuration is newer than it is.
+# Whether a process of engine $1 runs that has read another configuration than we left.
 is_outdated() {
-    local pid path
+    local noted=$record/outdated-$1 pid
+    if [[ -n $root || ! -s $noted ]]; then return 1; fi
     for pid in $(daemons_of "$1"); do
-        for path in $(paths_of "$1"); do
-            if [[ $path == /etc/* && -e $path ]] && ! began_after "$pid" "$path"; then return 0; fi
-        done
+        if grep -qxF -e "$(identity_of "$pid")" -- "$noted"; then return 0; fi
     done
     return 1
 }
 
-# The processes of engine $1 that read the configuration which we change.
+# What process $1 has for itself, whatever the clock is set to: the boot, its number, and when it
+# began in ticks since the boot (proc_pid_stat(5)). Nothing, if it has ended.
+identity_of() {
+    local stat fields
+    stat=$(cat "/proc/$1/stat" 2>/dev/null) || return 0
+    # Its name may hold anything.
+    read -ra fields <<<"${stat##*) }"
+    printf '%s %s %s\n' "$(</proc/sys/kernel/random/boot_id)" "$1" "${fields[19]}"
+}
+
+# The processes of engine $1 that read the configuration which we change: not those in containers.
 daemons_of() {
-    local place line daemon=$1
+    local place exe line daemon=$1
     [[ $daemon != docker ]] || daemon=dockerd
     for place in /proc/[0-9]*; do
         # A process may end while it is looked at: then it is none.
-        [[ $(readlink "$place/exe" 2>/dev/null || true) == */"$daemon" ]] || continue
+        exe=$(readlink "$place/exe" 2>/dev/null) || continue
+        [[ ${exe% (deleted)} == */"$daemon" && $place/ns/pid -ef /proc/self/ns/pid ]] || continue
         line=$(tr '\0' ' ' <"$place/cmdline" 2>/dev/null || true)
         # Docker's own containerd, and engines of tests, read another file.
         if [[ $line =~ [[:space:]](-c|-d|--config|--config-file|--config-dir)[=[:space:]]([^[:space:]]+) ]] &&
@@ -1072,17 +1137,6 @@ daemons_of() {
         fi
         printf '%s\n' "${place#/proc/}"
     done
-}
-
-# Whether process $1 began after file $2 was written. The times of /proc/PID itself are those of a
-# first look at it, so its stat (proc_pid_stat(5)) is asked; one that has ended began early.
-began_after() {
-    [[ -r /proc/$1/stat ]] || return 0
-    awk -v now="$(date +%s.%N)" -v hertz="$(getconf CLK_TCK)" -v written="$(stat -c %.Y -- "$2")" '
-        FNR == NR { uptime = $1; next }
-        { sub(/^.*[)] /, ""); later = now - uptime + $20 / hertz > written + 0 }
-        END { exit !later }
-    ' /proc/uptime "/proc/$1/stat"
 }
 
 is_read_by_default() {

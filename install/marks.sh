@@ -54,6 +54,7 @@ edit() {
         if [[ -e $file ]]; then show_change "$file" "$text" "$path"; else show_change /dev/null "$text" "$path"; fi
         return 0
     fi
+    note_readers "$path"
     sum=$(checksum "$text")
     if [[ ! -e $file ]]; then
         remember made "$sum" "$path"
@@ -84,6 +85,7 @@ edit() {
 # Makes the file at path $1 what it was, or, if somebody changed it since, takes out what is ours.
 revert() {
     local path=$1 file=$root$1 kind
+    note_readers "$path"
     kind=${kinds[$path]:-}
     if [[ -n $kind ]] && is_as_recorded "$path"; then
         if [[ $kind == over ]]; then
@@ -117,6 +119,9 @@ take_ours_out() {
 }
 
 is_our_drop_in() { [[ $1 == "$crio_drop_in" || $1 == "$podman_drop_in" || $1 == "$containerd_unit" ]]; }
+
+# Whether revert_if_ours has taken anything back.
+changed=false
 
 # As revert, if there is anything to take back at path $1, and what a run left that was cut short.
 revert_if_ours() {

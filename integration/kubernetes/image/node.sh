@@ -7,20 +7,23 @@
 #   node.sh remove     what the agent does at its end when all of it is deleted from the cluster
 #
 # The pod is privileged and sees the node's processes (hostPID): the node is reached through its
-# first process. Settings are those of the ConfigMap, mounted at /etc/portcullis-cluster.
+# first process. Its files are read and written by programs of its own, so that a link there leads
+# where it leads on the node, and not into the pod. Settings are those of the ConfigMap, mounted at
+# /etc/portcullis-cluster.
 
 set -euo pipefail
+umask 022
 
 readonly here=/opt/portcullis
 readonly given=/etc/portcullis-cluster
-readonly node=/proc/1/root
 readonly data=/var/lib/portcullis
 readonly setup=$data/setup
 readonly settings=/etc/portcullis/portcullis.toml
 readonly mark='# From the ConfigMap portcullis of the cluster; edit it there.'
 
 main() {
-    [[ -d $node/etc ]] || die "the node's first process is not seen: the pod needs hostPID and privileged"
+    [[ -e /proc/1/ns/mnt && ! /proc/1/ns/mnt -ef /proc/self/ns/mnt ]] ||
+        die "the node's first process is not seen: the pod needs hostPID and privileged"
     case ${1:-} in
         install) install_node ;;
         remove) remove_node ;;
@@ -44,10 +47,15 @@ on_node() {
 
 # The node needs the files at a place of its own to run them there.
 bring_files() {
-    on_node bash -c true || die "the node has no bash: install Portcullis in its image, see docs/kubernetes.md"
-    rm -rf "$node$setup"
-    mkdir -p "$node$setup"
-    cp -a "$here/install.sh" "$here/install" "$here/config" "$here/bin" "$node$setup/"
+    local tool
+    for tool in bash tar; do
+        on_node "$tool" --version >/dev/null ||
+            die "the node has no $tool: install Portcullis in its image, see docs/kubernetes.md"
+    done
+    on_node rm -rf "$setup"
+    on_node mkdir -p "$setup"
+    tar -c -f - -C "$here" install.sh install config bin | on_node tar -x -f - -C "$setup" ||
+        die "the installer cannot be written to $setup on the node"
 }
 
 install_node() {
@@ -59,7 +67,7 @@ install_node() {
     bring_files
     write_settings
     on_node bash "$setup/install.sh" "${options[@]}"
-    rm -rf "$node$setup"
+    on_node rm -rf "$setup"
 }
 
 # A file that somebody wrote on the node stays. The node's name in the cluster is its name in events.
@@ -68,18 +76,19 @@ write_settings() {
     text=$(setting portcullis.toml '')
     name=$(on_node hostname)
     [[ ${NODE_NAME:-$name} == "$name" || $text =~ (^|$'\n')[[:space:]]*node[[:space:]]*= ]] || text="node = \"$NODE_NAME\""$'\n'"$text"
-    if [[ -e $node$settings ]] && ! grep -qxF "$mark" "$node$settings" &&
-        ! cmp -s "$here/config/portcullis.toml" "$node$settings"; then
+    if on_node test -e "$settings" && ! on_node grep -qxF "$mark" "$settings" &&
+        ! on_node cmp -s - "$settings" <"$here/config/portcullis.toml"; then
         [[ -z $text ]] || printf '%s\n' "node.sh: left as it is, since it was written on the node: $settings"
         return 0
     fi
     if [[ -z $text ]]; then
-        rm -f "$node$settings"
+        on_node rm -f "$settings"
         return 0
     fi
-    mkdir -p "$node${settings%/*}"
-    printf '%s\n%s\n' "$mark" "$text" >"$node$settings.new"
-    mv "$node$settings.new" "$node$settings"
+    on_node mkdir -p "${settings%/*}"
+    # The node's shell shall expand it.
+    # shellcheck disable=SC2016
+    printf '%s\n%s\n' "$mark" "$text" | on_node bash -c 'cat >"$1.new" && mv "$1.new" "$1"' bash "$settings"
 }
 
 remove_node() {
@@ -93,8 +102,8 @@ remove_node() {
         ((tries < 10)) || die 'the node is not restored whole: stop what runs there under the handler, and run install.sh --uninstall'
         sleep 5
     done
-    rm -rf "$node$setup"
-    rmdir "$node$data" 2>/dev/null || true
+    on_node rm -rf "$setup"
+    on_node rmdir "$data" 2>/dev/null || true
 }
 
 main "$@"

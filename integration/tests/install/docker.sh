@@ -10,33 +10,61 @@ engines=${PORTCULLIS_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/portcullis}/engines/
 export PATH=$engines/bin:$engines/sbin:$PATH
 readonly docker=(docker --host unix:///run/docker.sock)
 
-# A daemon that is started anew each time, as by a restart. Leaves what it says about its runtimes
-# in $said.
-ask() {
+start() {
     dockerd --iptables=false --ip6tables=false --bridge=none --storage-driver=vfs \
         >>"$FOLDER/dockerd.log" 2>&1 &
-    local pid=$!
+    pid=$!
     for _ in {1..300}; do
         "${docker[@]}" version >/dev/null 2>&1 && break
         sleep 0.2
     done
-    said=$("${docker[@]}" info --format '{{.DefaultRuntime}} {{with index .Runtimes "portcullis"}}{{.Path}}{{end}}')
+}
+
+# Leaves what the daemon says about its runtimes in $said.
+ask() { said=$("${docker[@]}" info --format '{{.DefaultRuntime}} {{with index .Runtimes "portcullis"}}{{.Path}}{{end}}'); }
+
+stop() {
     kill "$pid"
     # Its code tells of the signal; that it has ended is all that counts.
     wait "$pid" || true
+}
+
+# As by a restart.
+ask_anew() {
+    start
+    ask
+    stop
 }
 
 mkdir -p /etc/docker
 printf '{\n    "log-driver": "json-file",\n    "runtimes": {\n        "other": {"path": "/usr/sbin/runc"}\n    }\n}\n' >/etc/docker/daemon.json
 files >"$FOLDER/before"
 "$INSTALL" --engine docker --bin-dir "$BINARIES"
-ask
+ask_anew
 check "$said" 'runc /usr/local/bin/portcullis-runc-docker'
+# One that runs is told, once, even if the run that changed the file did not.
+start
 "$INSTALL" --engine docker --default-runtime --bin-dir "$BINARIES"
 ask
+check "$said" 'runc /usr/local/bin/portcullis-runc-docker'
+"$INSTALL" --engine docker --restart-changed --bin-dir "$BINARIES" >"$FOLDER/said"
+grep -qx 'reload docker' "$FOLDER/said"
+for _ in {1..300}; do
+    ask
+    [[ $said != portcullis* ]] || break
+    sleep 0.2
+done
 check "$said" 'portcullis /usr/local/bin/portcullis-runc-docker'
+"$INSTALL" --engine docker --restart-changed --bin-dir "$BINARIES" >"$FOLDER/said"
+[[ $(grep -c 'reload docker' "$FOLDER/said") == 0 ]]
+# It forgets no runtime until it is restarted.
+code=0
+"$INSTALL" --uninstall --purge 2>"$FOLDER/said" || code=$?
+check "$code" 1
+grep -q 'restart docker' "$FOLDER/said"
+stop
 "$INSTALL" --uninstall --purge
 files >"$FOLDER/after"
 diff "$FOLDER/before" "$FOLDER/after"
-ask
+ask_anew
 check "$said" 'runc '

@@ -744,6 +744,31 @@ fn folders_have_the_modes_that_their_readers_expect() {
     assert_eq!(fs::read_link(wanted).unwrap(), Path::new("../portcullisd.service"));
 }
 
+/// In a cluster an update brings the agent that brings the mended policy.
+#[test]
+fn a_faulty_policy_stops_a_first_install_and_no_later_one() {
+    let faulty = "etc/portcullis/policies/kubernetes.production.yaml";
+    let node = Node::new(&Engine::of_this_machine(), Some(DEBIAN));
+    node.write(faulty, "apiVersion: portcullis.dev/v1alpha1\nkind: Other\n");
+    let said = node.refused(&[]);
+    assert!(said.contains("nor are any yet"), "{said}");
+    assert_eq!(node.read(CONFIG), DEBIAN);
+
+    fs::remove_file(node.path(faulty)).unwrap();
+    node.run(&[]);
+    let current = node.path("var/lib/portcullis/policy/current");
+    let in_force = fs::read_link(&current).unwrap();
+    node.write(faulty, "apiVersion: portcullis.dev/v1alpha1\nkind: Other\n");
+    let output = node.script(&["--default-runtime"]).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let said = text(&output.stdout) + &text(&output.stderr);
+    for words in ["kubernetes.production.yaml", "warning", "the set that is in force goes on"] {
+        assert!(said.contains(words), "{words} is not in {said}");
+    }
+    assert_eq!(node.default_handler(), "portcullis");
+    assert_eq!(fs::read_link(&current).unwrap(), in_force);
+}
+
 #[test]
 fn templates_can_be_picked_and_are_not_in_force() {
     let node = Node::new(&Engine::of_this_machine(), Some(DEBIAN));
@@ -1010,7 +1035,10 @@ fn shellcheck_has_nothing_to_say() {
     let output = Command::new("shellcheck")
         .current_dir(project())
         .args(["install.sh", "integration/packages.sh", "integration/src/node.sh"])
-        .args(["podman", "docker"].map(|name| format!("integration/tests/install/{name}.sh")))
+        .args(
+            ["podman", "docker", "restart", "pod"]
+                .map(|name| format!("integration/tests/install/{name}.sh")),
+        )
         .output()
         .unwrap_or_else(|e| panic!("shellcheck does not run ({e}): apt-get install shellcheck"));
     assert!(output.status.success(), "{}", text(&output.stdout));

@@ -628,3 +628,13 @@ fn podman_sees_its_runtime_and_containers_go_on() {
 fn docker_sees_its_runtime() {
     on_the_real_one("docker.sh");
 }
+
+#[test]
+fn containerd_is_restarted_when_what_it_read_is_outdated() {
+    on_the_real_one("restart.sh");
+}
+
+#[test]
+fn a_pod_writes_where_the_links_of_its_node_lead() {
+    on_the_real_one("pod.sh");
+}
