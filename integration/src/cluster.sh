@@ -51,10 +51,6 @@ cat >/etc/init.d/containerd <<END
 #!/bin/sh
 # As containerd's unit, for a machine without systemd.
 start() {
-    # A service belongs to no pod, whoever starts it.
-    for top in \$(findmnt -rn -t cgroup,cgroup2 -o TARGET); do
-        echo \$\$ >"\$top/node/cgroup.procs"
-    done
     export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
     setsid /usr/bin/containerd >>"$FOLDER/containerd.log" 2>&1 </dev/null &
     echo \$! >/run/containerd.pid

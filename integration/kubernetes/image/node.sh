@@ -47,11 +47,8 @@ on_node() {
 
 # The node needs the files at a place of its own to run them there.
 bring_files() {
-    local tool
-    for tool in bash tar; do
-        on_node "$tool" --version >/dev/null ||
-            die "the node has no $tool: install Portcullis in its image, see docs/kubernetes.md"
-    done
+    on_node bash -c 'type tar' >/dev/null ||
+        die "the node has no bash or no tar: install Portcullis in its image, see docs/kubernetes.md"
     on_node rm -rf "$setup"
     on_node mkdir -p "$setup"
     tar -c -f - -C "$here" install.sh install config bin | on_node tar -x -f - -C "$setup" ||
