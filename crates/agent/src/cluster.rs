@@ -100,12 +100,20 @@ impl OfCluster {
         Self { settings, ledger, feeds: Mutex::default(), followed: Mutex::default() }
     }
 
-    /// From behind a position, and how many records were gone before.
+    /// From behind a position, and whether the ledger is another one, which is read from its beginning.
     fn from(&self, position: Option<&str>) -> Result<(Records, bool), Fault> {
         let Some(position) = position.filter(|position| !position.is_empty()) else {
             return Ok((Records::from_beginning(self.ledger.clone()), false));
         };
-        let cursor: Cursor = position.parse()?;
+        let cursor: Cursor = match position.parse() {
+            Ok(cursor) => cursor,
+            Err(error) => {
+                log::warn!(
+                    "the place in the ledger cannot be understood, its last hour is told: {error}"
+                );
+                return Ok((Records::from_beginning(self.ledger.clone()), true));
+            }
+        };
         let (followed, resumed) =
             Records::resume(self.ledger.clone(), &cursor).map_err(|error| with_causes(&error))?;
         let is_another = resumed == Resumed::Another;
@@ -239,7 +247,9 @@ mod tests {
         assert!(again.events(Some(&second.position), 2).unwrap().events.is_empty());
         audit.ledger().append(&decision("4")).unwrap();
         assert_eq!(ids(&again.events(Some(&second.position), 2).unwrap()), ["4"]);
-        assert!(node.events(Some("garbage"), 2).is_err());
+        // A place that nobody understands stops nothing.
+        let anew = node.events(Some("garbage"), 9).unwrap();
+        assert!(anew.is_another && anew.events.len() == 4);
     }
 
     #[test]

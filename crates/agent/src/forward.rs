@@ -81,8 +81,24 @@ struct Passing<W> {
     /// The place that is kept is behind what was passed on.
     is_ahead: bool,
     missed: u64,
-    /// What keeps it from going on, as it was said last.
-    said: String,
+    /// What keeps it from going on, and the place from being kept, as it was said last.
+    said: Said,
+    said_of_place: Said,
+}
+
+/// A fault that is said once, as long as it lasts.
+#[derive(Default)]
+struct Said(String);
+
+impl Said {
+    fn once(&mut self, what: String) -> Option<String> {
+        let before = std::mem::replace(&mut self.0, what);
+        (before != self.0).then(|| self.0.clone())
+    }
+
+    fn passed(&mut self) {
+        self.0.clear();
+    }
 }
 
 /// What ends a look.
@@ -100,7 +116,8 @@ impl<W: Write> Passing<W> {
             records: None,
             is_ahead: false,
             missed: 0,
-            said: String::new(),
+            said: Said::default(),
+            said_of_place: Said::default(),
         }
     }
 
@@ -113,10 +130,10 @@ impl<W: Write> Passing<W> {
     fn look(&mut self) -> io::Result<Vec<String>> {
         let mut says = Vec::new();
         match self.pass_on(&mut says) {
-            Ok(()) => {}
+            Ok(()) => self.said.passed(),
             Err(Stop::Out(error)) => return Err(error),
             Err(Stop::Ledger(why)) => {
-                self.once(&mut says, format!("the ledger is passed on later: {why}"));
+                says.extend(self.said.once(format!("the ledger is passed on later: {why}")));
             }
         }
         self.out.flush()?;
@@ -124,9 +141,13 @@ impl<W: Write> Passing<W> {
             && let Some(cursor) = self.records.as_ref().and_then(Records::cursor)
         {
             match keep(&cursor, &self.place) {
-                Ok(()) => self.is_ahead = false,
+                Ok(()) => {
+                    self.is_ahead = false;
+                    self.said_of_place.passed();
+                }
                 Err(error) => {
-                    self.once(&mut says, format!("the place in the ledger is not kept: {error}"));
+                    let what = format!("the place in the ledger is not kept: {error}");
+                    says.extend(self.said_of_place.once(what));
                 }
             }
         }
@@ -141,13 +162,6 @@ impl<W: Write> Passing<W> {
         Ok(says)
     }
 
-    fn once(&mut self, says: &mut Vec<String>, what: String) {
-        if self.said != what {
-            says.push(what.clone());
-            self.said = what;
-        }
-    }
-
     fn pass_on(&mut self, says: &mut Vec<String>) -> Result<(), Stop> {
         let failed = |error: &dyn std::error::Error| Stop::Ledger(with_causes(error));
         let records = match &mut self.records {
@@ -160,7 +174,6 @@ impl<W: Write> Passing<W> {
             line.push(b'\n');
             self.out.write_all(&line).map_err(Stop::Out)?;
             self.is_ahead = true;
-            self.said.clear();
         }
         Ok(())
     }

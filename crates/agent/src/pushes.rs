@@ -2,27 +2,25 @@
 //! away for a while, or the agent is restarted meanwhile.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{DirBuilder, File};
-use std::io::{self, Read as _};
-use std::os::unix::fs::DirBuilderExt as _;
-use std::path::{Path, PathBuf};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use portcullis_registry::{PushError, RegistryError, SigningKey, candidates};
-use portcullis_settings::{RegistrySettings, Settings, replace};
+use portcullis_settings::{RegistrySettings, Settings};
 use portcullis_store::{Detail, FileStore, VerdictStore};
-use portcullis_types::{Digest, ImageRef, with_causes};
+use portcullis_types::{Digest, with_causes};
 
 use crate::backoff::Backoff;
 use crate::shared::registry;
+use crate::state::Memory;
 
 /// How long a push may take, which nobody waits for.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Most verdicts that wait.
 const MAX_WAITING: usize = 5000;
-/// Most bytes of the file that has them.
-const MAX_FILE: u64 = 1 << 20;
 /// Most registries and repositories that are left alone for a while.
 const MAX_RESTS: usize = 1000;
 
@@ -32,24 +30,38 @@ pub(crate) struct Pushes(Arc<Inner>);
 struct Inner {
     settings: RegistrySettings,
     verdicts: PathBuf,
-    file: PathBuf,
+    memory: Memory,
     waiting: Mutex<Waiting>,
     changed: Condvar,
 }
 
 #[derive(Default)]
 struct Waiting {
-    /// Images by their configurations, and until when each is left alone.
-    images: BTreeMap<Digest, Instant>,
+    /// Images by their configurations.
+    images: BTreeMap<Digest, Wait>,
     /// The one that is being pushed; it may come to wait again meanwhile.
     current: Option<Digest>,
     is_ending: bool,
 }
 
+/// Until when a verdict is left alone, and for whose sake: a registry's, a repository's, or the node's
+/// own, which is the empty one.
+#[derive(Debug, Clone)]
+struct Wait {
+    until: Instant,
+    place: String,
+}
+
+impl Default for Wait {
+    fn default() -> Self {
+        Self { until: Instant::now(), place: String::new() }
+    }
+}
+
 /// Why a verdict is not pushed.
 enum Fault {
-    /// It may be from then on.
-    Later(Instant),
+    /// It may be later.
+    Later(Wait),
     /// It never will be.
     Never(String),
 }
@@ -60,17 +72,15 @@ impl Pushes {
     /// # Errors
     /// There is no thread for it.
     pub(crate) fn begin(settings: &Settings) -> io::Result<Self> {
-        let file = settings.paths().root().join("var/lib/portcullis/agent/pushes.json");
-        let images = open(&file).unwrap_or_else(|error| {
-            log::warn!("{} is begun anew: {error}", file.display());
-            Vec::new()
-        });
-        let now = Instant::now();
-        let images = images.into_iter().take(MAX_WAITING).map(|image| (image, now)).collect();
+        let folder = settings.paths().root().join("var/lib/portcullis/agent");
+        let memory = Memory::new(&folder, "pushes.json");
+        let images: BTreeSet<Digest> = memory.recall();
+        let images =
+            images.into_iter().take(MAX_WAITING).map(|image| (image, Wait::default())).collect();
         let inner = Arc::new(Inner {
             settings: settings.registry.clone(),
             verdicts: settings.paths().verdicts(),
-            file,
+            memory,
             waiting: Mutex::new(Waiting { images, ..Waiting::default() }),
             changed: Condvar::new(),
         });
@@ -86,7 +96,7 @@ impl Pushes {
             log::warn!("the verdict of {image} is not pushed: {MAX_WAITING} others wait");
             return;
         }
-        waiting.images.insert(image.clone(), Instant::now());
+        waiting.images.insert(image.clone(), Wait::default());
         self.0.save(&waiting);
         self.0.changed.notify_one();
     }
@@ -107,7 +117,11 @@ impl Inner {
     fn run(&self) {
         let mut rests = Rests::default();
         while let Some(image) = self.next() {
-            let pushed = self.push(&image, &mut rests);
+            // A bug in it must not take the rest along.
+            let push = AssertUnwindSafe(|| self.push(&image, &mut rests));
+            let pushed = catch_unwind(push).unwrap_or_else(|_| {
+                Err(Fault::Never("a bug in portcullis: it panicked".to_owned()))
+            });
             let mut waiting = self.held();
             waiting.current = None;
             match pushed {
@@ -115,8 +129,12 @@ impl Inner {
                 Err(Fault::Never(why)) => {
                     log::warn!("the verdict of {image} is not pushed: {why}");
                 }
-                Err(Fault::Later(until)) => {
-                    waiting.images.entry(image).or_insert(until);
+                Err(Fault::Later(wait)) => {
+                    // All that wait for the same are left alone as long.
+                    for other in waiting.images.values_mut().filter(|w| w.place == wait.place) {
+                        other.until = wait.until.max(other.until);
+                    }
+                    waiting.images.entry(image).or_insert(wait);
                     // The file has it.
                     continue;
                 }
@@ -133,29 +151,31 @@ impl Inner {
                 return None;
             }
             let now = Instant::now();
-            let next = waiting.images.iter().min_by_key(|(_, until)| **until);
-            let Some((image, until)) = next else {
+            let next = waiting.images.iter().min_by_key(|(_, wait)| wait.until);
+            let Some((image, wait)) = next else {
                 waiting = self.changed.wait(waiting).unwrap_or_else(PoisonError::into_inner);
                 continue;
             };
-            if *until <= now {
+            if wait.until <= now {
                 let image = image.clone();
                 waiting.images.remove(&image);
                 waiting.current = Some(image.clone());
                 return Some(image);
             }
-            let rest = until.duration_since(now);
+            let rest = wait.until.duration_since(now);
             let woken = self.changed.wait_timeout(waiting, rest);
             waiting = woken.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
     fn push(&self, image: &Digest, rests: &mut Rests) -> Result<(), Fault> {
-        let never = |error: &dyn std::error::Error| Fault::Never(with_causes(error));
         let store = FileStore::open(&self.verdicts);
-        let verdict = store.by_config(image, Detail::Full).map_err(|error| never(&error))?;
-        // The node has it no more.
-        let Some(verdict) = verdict else { return Ok(()) };
+        let verdict = match store.by_config(image, Detail::Full) {
+            Ok(Some(verdict)) => verdict,
+            // The node has it no more.
+            Ok(None) => return Ok(()),
+            Err(error) => return Err(rests.failed("", &with_causes(&error))),
+        };
         let facts = &verdict.image;
         let references = candidates(facts.references.iter().map(String::as_str), &facts.manifests);
         if references.is_empty() {
@@ -164,20 +184,24 @@ impl Inner {
         let key = self.settings.signing_key.as_deref();
         let key =
             key.ok_or_else(|| Fault::Never("there is no [registry] signingKey".to_owned()))?;
-        let key = SigningKey::read(key).map_err(|error| never(&error))?;
+        // It may be put there later, as on a node that is being set up.
+        let key = SigningKey::read(key).map_err(|error| rests.failed("", &with_causes(&error)))?;
+        rests.answered("");
         let registry = registry(&self.settings);
         let until = Instant::now() + PATIENCE;
         let mut missing = Vec::new();
         let mut later = None;
         for reference in references {
-            if let Some(until) = rests.until(&reference) {
-                later = Some(later.map_or(until, |later: Instant| later.min(until)));
+            let (host, place) = (reference.host(), reference.repository());
+            if let Some(rest) = rests.of(host).or_else(|| rests.of(&place)) {
+                later = Some(rest);
                 continue;
             }
             let repository = registry.repository(&reference, until);
             match portcullis_registry::push(&repository, &reference, &verdict, Some(&key)) {
                 Ok(pushed) => {
-                    rests.answered(&reference);
+                    rests.answered(host);
+                    rests.answered(&place);
                     log::info!("the verdict of {image} is pushed to {reference}");
                     log::debug!("it is the artifact {}", pushed.artifact);
                     return Ok(());
@@ -186,74 +210,60 @@ impl Inner {
                     missing.push(error.to_string());
                 }
                 Err(PushError::Registry(error)) if error.may_pass() => {
-                    let until = rests.failed(&reference, &error);
-                    log::warn!("the verdict of {image} is pushed later: {}", with_causes(&error));
-                    later = Some(later.map_or(until, |later: Instant| later.min(until)));
+                    let place = if error.is_out_of_reach() { host } else { &place };
+                    later = Some(rests.failed(place, &with_causes(&error)));
                 }
-                Err(error) => return Err(never(&error)),
+                Err(error) => return Err(Fault::Never(with_causes(&error))),
             }
         }
-        Err(later.map_or_else(|| Fault::Never(missing.join("; ")), Fault::Later))
+        Err(later.unwrap_or_else(|| Fault::Never(missing.join("; "))))
     }
 
     /// Whoever waits is pushed again after a restart at worst, which changes nothing at the registry.
     fn save(&self, waiting: &Waiting) {
         let images: BTreeSet<&Digest> =
             waiting.images.keys().chain(waiting.current.as_ref()).collect();
-        let save = || {
-            if let Some(folder) = self.file.parent() {
-                DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-            }
-            replace(&self.file, 0o600, &serde_json::to_vec(&images)?)
-        };
-        if let Err(error) = save() {
-            log::warn!("{} is not written: {error}", self.file.display());
-        }
+        self.memory.keep(&images);
     }
 }
 
-/// What was saved; nothing if nothing was.
-fn open(file: &Path) -> io::Result<Vec<Digest>> {
-    let mut bytes = Vec::new();
-    match File::open(file) {
-        Ok(open) => open.take(MAX_FILE + 1).read_to_end(&mut bytes)?,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error),
-    };
-    if bytes.len() as u64 > MAX_FILE {
-        return Err(io::Error::other("it is too large"));
-    }
-    Ok(serde_json::from_slice(&bytes)?)
-}
-
-/// Registries that are out of reach, and repositories that do not take what is pushed: each is left
-/// alone longer after each failure.
+/// What is left alone for a while, longer after each failure: registries that are out of reach,
+/// repositories that take nothing now, and the node itself if it lacks something.
 #[derive(Default)]
-struct Rests(BTreeMap<String, (Instant, Backoff)>);
+struct Rests(BTreeMap<String, Rest>);
+
+struct Rest {
+    until: Instant,
+    backoff: Backoff,
+    said: String,
+}
 
 impl Rests {
-    /// Until when nothing is to be pushed there.
-    fn until(&self, reference: &ImageRef) -> Option<Instant> {
-        let until = |key: &str| self.0.get(key).map(|(until, _)| *until);
-        let until = until(reference.host()).max(until(&reference.repository()));
-        until.filter(|until| *until > Instant::now())
+    /// Whether a place is left alone now.
+    fn of(&self, place: &str) -> Option<Fault> {
+        let rest = self.0.get(place).filter(|rest| rest.until > Instant::now())?;
+        Some(Fault::Later(Wait { until: rest.until, place: place.to_owned() }))
     }
 
-    fn failed(&mut self, reference: &ImageRef, error: &RegistryError) -> Instant {
-        let key = match error.is_out_of_reach() {
-            true => reference.host().to_owned(),
-            false => reference.repository(),
-        };
-        if self.0.len() >= MAX_RESTS && !self.0.contains_key(&key) {
+    /// A place is left alone from now on, for a reason that is said once.
+    fn failed(&mut self, place: &str, why: &str) -> Fault {
+        if self.0.len() >= MAX_RESTS && !self.0.contains_key(place) {
             self.0.clear();
         }
-        let (until, backoff) = self.0.entry(key).or_insert((Instant::now(), Backoff::default()));
-        *until = Instant::now() + backoff.failed();
-        *until
+        let rest = self.0.entry(place.to_owned()).or_insert_with(|| Rest {
+            until: Instant::now(),
+            backoff: Backoff::default(),
+            said: String::new(),
+        });
+        if rest.said != why {
+            log::warn!("verdicts are pushed later: {why}");
+            why.clone_into(&mut rest.said);
+        }
+        rest.until = Instant::now() + rest.backoff.failed();
+        Fault::Later(Wait { until: rest.until, place: place.to_owned() })
     }
 
-    fn answered(&mut self, reference: &ImageRef) {
-        self.0.remove(reference.host());
-        self.0.remove(&reference.repository());
+    fn answered(&mut self, place: &str) {
+        self.0.remove(place);
     }
 }

@@ -125,23 +125,18 @@ pub enum CursorError {
 
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.last() {
-            Some(Head { seq, hash }) => write!(f, "{seq} {hash}"),
-            None => Ok(()),
-        }
+        let Some(last) = self.0.last() else { return Ok(()) };
+        let kept = Kept { last, before: self.0.before().collect() };
+        f.write_str(&serde_json::to_string(&kept).map_err(|_| fmt::Error)?)
     }
 }
 
 impl FromStr for Cursor {
-    type Err = String;
+    type Err = serde_json::Error;
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        let parts = text.split_once(' ').and_then(|(seq, hash)| {
-            Some(Head { seq: seq.parse().ok()?, hash: hash.parse().ok()? })
-        });
-        parts
-            .map(|head| Self(head.into()))
-            .ok_or_else(|| format!("\"{text}\" is no place in the ledger"))
+    fn from_str(text: &str) -> Result<Self, serde_json::Error> {
+        let Kept { last, before } = serde_json::from_str(text)?;
+        Ok(Self(Trail::new(last, before)))
     }
 }
 
@@ -159,9 +154,8 @@ impl Cursor {
         };
         let mut json = Vec::new();
         file.take(MAX_CURSOR).read_to_end(&mut json).map_err(failed)?;
-        let Kept { last, before } = serde_json::from_slice(&json)
-            .map_err(|source| CursorError::Damaged { path: path.to_owned(), source })?;
-        Ok(Some(Self(Trail::new(last, before))))
+        let cursor = String::from_utf8_lossy(&json).parse();
+        cursor.map(Some).map_err(|source| CursorError::Damaged { path: path.to_owned(), source })
     }
 
     /// Keeps it in a file.
@@ -170,10 +164,7 @@ impl Cursor {
     /// [`CursorError::Write`].
     pub fn save(&self, path: &Path) -> Result<(), CursorError> {
         let failed = |source| CursorError::Write { path: path.to_owned(), source };
-        let Some(last) = self.0.last() else { return Ok(()) };
-        let kept = Kept { last, before: self.0.before().collect() };
-        let json = serde_json::to_vec(&kept).map_err(|error| failed(error.into()))?;
-        replace(path, 0o600, &json).map_err(failed)
+        replace(path, 0o600, self.to_string().as_bytes()).map_err(failed)
     }
 }
 
@@ -222,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cursor_has_a_trail_in_its_file_and_none_in_words() {
+    fn a_cursor_keeps_its_trail() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("cursor");
         let ledger = Ledger::new(folder.path().join("events"), 1 << 20);
@@ -236,11 +227,9 @@ mod tests {
         assert!(cursor.0.before().count() > 20);
         cursor.save(&file).unwrap();
         assert_eq!(Cursor::load(&file).unwrap().unwrap(), cursor);
-        assert_eq!(cursor.to_string(), format!("{last} {hash}"));
-        let in_words: Cursor = cursor.to_string().parse().unwrap();
-        assert_eq!(in_words, Cursor(Head { seq: last, hash }.into()));
+        assert_eq!(cursor.to_string().parse::<Cursor>().unwrap(), cursor);
         // As it was kept before there were trails.
         fs::write(&file, format!("{{\"seq\":{last},\"hash\":\"{hash}\"}}")).unwrap();
-        assert_eq!(Cursor::load(&file).unwrap().unwrap(), in_words);
+        assert_eq!(Cursor::load(&file).unwrap().unwrap(), Cursor(Head { seq: last, hash }.into()));
     }
 }

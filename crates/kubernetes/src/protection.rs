@@ -235,7 +235,10 @@ pub(crate) async fn follow(
                 shared.set_marks(marks);
                 due = has_later.then(|| Instant::now() + AGAIN);
             }
-            Err(error) => log::error!("a bug in portcullis: {error}"),
+            Err(error) => {
+                log::error!("a bug in portcullis: {error}");
+                due = Some(Instant::now() + AGAIN);
+            }
         }
     }
 }

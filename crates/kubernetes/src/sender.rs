@@ -29,6 +29,10 @@ const LOOK: Duration = Duration::from_secs(2);
 const LOOK_AT_STATE: Duration = Duration::from_secs(30);
 /// How often the node's label is looked at, which somebody may take off, at most.
 const LOOK_AT_LABEL: Duration = Duration::from_secs(1200);
+/// How long the first policies may take before the status tells of none.
+const BEGINNING: Duration = Duration::from_secs(60);
+/// How often what waits is saved, at most.
+const SAVE: Duration = Duration::from_secs(10);
 /// Results are gathered for so long before a report is written.
 const GATHER: Duration = Duration::from_secs(5);
 /// A cluster that has no reports is asked again after so long, at most.
@@ -50,6 +54,7 @@ pub(crate) struct Sender {
     report_waits: Waits,
     is_new: bool,
     is_dirty: bool,
+    begun: Instant,
     status_due: Option<Instant>,
     label_due: Instant,
     sent: protection::Sent,
@@ -84,6 +89,7 @@ impl Sender {
             report_waits: Waits::up_to(NO_REPORTS),
             is_new: false,
             is_dirty: false,
+            begun: now,
             status_due: Some(now),
             label_due: now + label_wait(),
             sent: protection::Sent::default(),
@@ -98,6 +104,7 @@ impl Sender {
         }
         let mut looked_at_state = Instant::now();
         let mut rest_until = Instant::now();
+        let mut saved = Instant::now();
         loop {
             self.take_in().await;
             if looked_at_state.elapsed() >= LOOK_AT_STATE {
@@ -108,16 +115,18 @@ impl Sender {
             while Instant::now() >= rest_until && !*stop.borrow() {
                 match self.step().await {
                     None => break,
-                    Some(Step::Done) => {
-                        self.waits.succeeded();
-                    }
+                    Some(Step::Done) => {}
                     Some(Step::Failed(error)) => {
                         self.shared.failed("telling the cluster", &error);
                         rest_until = Instant::now() + self.waits.after_failure();
                     }
                 }
             }
-            self.save().await;
+            self.count();
+            if self.is_dirty && saved.elapsed() >= SAVE {
+                self.save().await;
+                saved = Instant::now();
+            }
             tokio::select! {
                 () = tokio::time::sleep(LOOK) => {}
                 () = self.shared.changed.notified() => {
@@ -127,7 +136,6 @@ impl Sender {
                 // It changes once, to the end.
                 _ = stop.changed() => {
                     self.take_in().await;
-                    self.is_dirty = true;
                     return self.save().await;
                 }
             }
@@ -189,7 +197,7 @@ impl Sender {
         }
     }
 
-    async fn save(&mut self) {
+    fn count(&self) {
         let (events, results) = self.outbox.waiting();
         let lost = self.outbox.lost;
         self.shared.count(|counts| {
@@ -197,9 +205,11 @@ impl Sender {
             counts.waiting_results = results;
             counts.lost = lost;
         });
-        if !std::mem::take(&mut self.is_dirty) {
-            return;
-        }
+    }
+
+    /// The place in the ledger is saved with what waits, so that a kill loses nothing.
+    async fn save(&mut self) {
+        self.is_dirty = false;
         self.outbox.forget(Timestamp::now());
         let (cluster, bytes) = (self.cluster.clone(), serde_json::to_vec(&self.outbox));
         let saved = spawn_blocking(move || outbox::save(&cluster.outbox, &bytes?));
@@ -220,7 +230,9 @@ impl Sender {
     /// Tells the next thing there is; `None` if there is none, or it is too early.
     async fn step(&mut self) -> Option<Step> {
         let now = Instant::now();
-        if self.status_due.is_some_and(|due| due <= now) && self.shared.knows_object() {
+        // A node that begins says nothing of policies before it has them, and overwrites nothing unseen.
+        let is_known = self.shared.has_policies() || self.begun.elapsed() > BEGINNING;
+        if self.status_due.is_some_and(|due| due <= now) && self.shared.knows_object() && is_known {
             return self.tell_status(now).await;
         }
         if let Some((key, told)) = self.outbox.next_event(Timestamp::now()) {
@@ -253,7 +265,14 @@ impl Sender {
             }
         }
         let node = self.node.clone();
-        let status = spawn_blocking(move || node.status()).await.ok()?;
+        let status = match spawn_blocking(move || node.status()).await {
+            Ok(status) => status,
+            Err(error) => {
+                self.shared.trouble(STATUS, &format!("a bug in portcullis: {error}"));
+                self.status_due = Some(Instant::now() + self.status_waits.after_failure());
+                return Some(Step::Done);
+            }
+        };
         let wanted = protection::wanted(&status, &self.shared);
         if self.sent.says(&wanted) {
             self.status_due = None;
@@ -264,13 +283,14 @@ impl Sender {
             Ok(()) => {
                 self.status_due = None;
                 self.status_waits.succeeded();
+                self.waits.succeeded();
                 self.shared.wrote();
                 self.shared.works(STATUS);
                 self.shared.works(LABEL);
             }
             Err(error) => {
                 self.shared.failed(STATUS, &error);
-                self.status_due = Some(now + self.status_waits.after_failure());
+                self.status_due = Some(Instant::now() + self.status_waits.after_failure());
             }
         }
         Some(Step::Done)
@@ -295,26 +315,27 @@ impl Sender {
             Err(Meaning::Absent) if told.sent > 0 => result = create().await,
             _ => {}
         }
-        self.is_dirty = true;
         let error = match result {
             Ok(()) => {
                 self.outbox.told(key, told.count, Timestamp::now());
+                self.is_dirty = true;
                 self.shared.wrote();
-                self.shared.works(PART);
-                self.shared.works("telling the cluster");
+                self.took(PART);
                 return Step::Done;
             }
             Err(error) => error,
         };
         match meaning(&error) {
-            Meaning::Refused | Meaning::Absent | Meaning::NoNamespace => {
+            Meaning::Refused | Meaning::NoNamespace => {
                 let why = with_causes(&error);
                 log::info!("no event on the pod {}/{}: {why}", told.namespace, told.pod);
                 self.outbox.give_up(key);
+                self.is_dirty = true;
                 Step::Done
             }
-            Meaning::Conflict | Meaning::NotNow => self.later(PART, key, &error),
-            Meaning::Later => Step::Failed(error),
+            // A proxy may say 404 of anything.
+            Meaning::Absent | Meaning::Conflict | Meaning::NotNow => self.later(PART, key, &error),
+            Meaning::Later => self.failed(key, error),
         }
     }
 
@@ -342,18 +363,14 @@ impl Sender {
                 if written {
                     self.shared.wrote();
                 }
-                self.shared.works("telling the cluster");
-                self.shared.works(PART);
+                self.took(PART);
                 return Step::Done;
             }
             Err(error) => error,
         };
         match meaning(&error) {
             // Who was quicker has written it all, maybe.
-            Meaning::Conflict => {
-                let again = Duration::from_secs(1) + self.pace.spread();
-                self.reports_due = Some(Instant::now() + again);
-            }
+            Meaning::Conflict => self.outbox.rest(namespace),
             Meaning::NoNamespace => self.reported(namespace, wanted),
             Meaning::Absent => {
                 let why = "the cluster has no PolicyReport: kubectl apply -k integration/kubernetes/reports";
@@ -366,7 +383,7 @@ impl Sender {
                 self.reported(namespace, wanted);
             }
             Meaning::NotNow => return self.later(PART, namespace, &error),
-            Meaning::Later => return Step::Failed(error),
+            Meaning::Later => return self.failed(namespace, error),
         }
         Step::Done
     }
@@ -374,6 +391,22 @@ impl Sender {
     fn reported(&mut self, namespace: &str, wanted: &Wanted) {
         self.outbox.reported(namespace, wanted);
         self.is_dirty = true;
+    }
+
+    /// The API server takes things.
+    fn took(&mut self, part: &str) {
+        self.waits.succeeded();
+        self.shared.works(part);
+        self.shared.works("telling the cluster");
+    }
+
+    /// It takes nothing now. What it answers may be about this one thing, though, as when a webhook is
+    /// away that is asked about one namespace: another is tried first the next time.
+    fn failed(&mut self, what: &str, error: kube::Error) -> Step {
+        if matches!(error, kube::Error::Api(_)) {
+            self.outbox.rest(what);
+        }
+        Step::Failed(error)
     }
 
     /// This one thing is told later, and holds up no other.

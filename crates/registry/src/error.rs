@@ -114,12 +114,12 @@ impl RegistryError {
         matches!(self, Self::Deadline(_) | Self::Unreachable { .. })
     }
 
-    /// Whether the same may be taken later, without anything of this node being another.
+    /// Whether the same may be taken later without anybody's doing.
     pub fn may_pass(&self) -> bool {
         match self {
             Self::Status { status, .. } => *status == 429 || *status >= 500,
-            // Rights are given, and logins renewed.
-            Self::Denied { .. } | Self::Login { .. } | Self::Contended(_) => true,
+            // The authorities of this node may not be there yet.
+            Self::Contended(_) | Self::Tls(_) => true,
             _ => self.is_out_of_reach(),
         }
     }

@@ -122,7 +122,7 @@ fn shared(ctx: &Ctx) -> Result<()> {
     let agent = Agent::start(node)?;
     wait_for("a scan", LIMIT, || Ok(is_known(&rules, &image)?.then_some(())))?;
     refused(ctx, "alone", FOUND)?;
-    wait_for("an attempt", LIMIT, || Ok(agent.said().contains("is pushed later").then_some(())))?;
+    wait_for("an attempt", LIMIT, || Ok(agent.said().contains("are pushed later").then_some(())))?;
     let registry = Registry::start(node)?;
     let index = wait_for("a verdict in the registry", LIMIT, || {
         let tags = get(node, "/v2/team/bad/tags/list")?.unwrap_or_default();
