@@ -140,13 +140,14 @@ impl<W: Write> Passing<W> {
         if self.is_ahead
             && let Some(cursor) = self.records.as_ref().and_then(Records::cursor)
         {
-            match keep(&cursor, &self.place) {
+            match cursor.save(&self.place) {
                 Ok(()) => {
                     self.is_ahead = false;
                     self.said_of_place.passed();
                 }
                 Err(error) => {
-                    let what = format!("the place in the ledger is not kept: {error}");
+                    let what =
+                        format!("the place in the ledger is not kept: {}", with_causes(&error));
                     says.extend(self.said_of_place.once(what));
                 }
             }
@@ -203,14 +204,6 @@ fn begin(ledger: &Ledger, place: &Path, says: &mut Vec<String>) -> Result<Record
         Resumed::Behind | Resumed::Later => {}
     }
     Ok(records)
-}
-
-fn keep(cursor: &Cursor, place: &Path) -> io::Result<()> {
-    if let Some(folder) = place.parent() {
-        use std::os::unix::fs::DirBuilderExt as _;
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    }
-    cursor.save(place).map_err(|error| io::Error::other(with_causes(&error)))
 }
 
 #[cfg(test)]

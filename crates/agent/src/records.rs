@@ -1,13 +1,12 @@
 //! The ledger's records as they come, each once, for all in the agent that count or pass them on.
 
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use portcullis_audit::{Entry, Followed, Head, Ledger, LedgerError, Resumed, Trail};
-use portcullis_settings::replace;
+use portcullis_settings::{keep, recall};
 use serde::{Deserialize, Serialize};
 
 /// More than a cursor takes.
@@ -147,13 +146,7 @@ impl Cursor {
     /// [`CursorError::Read`], which may pass, or [`CursorError::Damaged`], which does not.
     pub fn load(path: &Path) -> Result<Option<Self>, CursorError> {
         let failed = |source| CursorError::Read { path: path.to_owned(), source };
-        let file = match File::open(path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(failed(error)),
-        };
-        let mut json = Vec::new();
-        file.take(MAX_CURSOR).read_to_end(&mut json).map_err(failed)?;
+        let Some(json) = recall(path, MAX_CURSOR).map_err(failed)? else { return Ok(None) };
         let cursor = String::from_utf8_lossy(&json).parse();
         cursor.map(Some).map_err(|source| CursorError::Damaged { path: path.to_owned(), source })
     }
@@ -164,7 +157,7 @@ impl Cursor {
     /// [`CursorError::Write`].
     pub fn save(&self, path: &Path) -> Result<(), CursorError> {
         let failed = |source| CursorError::Write { path: path.to_owned(), source };
-        replace(path, 0o600, self.to_string().as_bytes()).map_err(failed)
+        keep(path, self.to_string().as_bytes()).map_err(failed)
     }
 }
 

@@ -5,12 +5,10 @@
 //! nothing is forgotten early.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{DirBuilder, File};
-use std::io::{self, Read};
-use std::os::unix::fs::DirBuilderExt;
+use std::io;
 use std::path::{Path, PathBuf};
 
-use portcullis_settings::replace;
+use portcullis_settings::{keep, recall};
 use portcullis_types::{Action, Digest, Engine, EventId, Timestamp};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -102,15 +100,7 @@ impl Memory {
     }
 
     fn read<T: DeserializeOwned>(&self) -> io::Result<Option<Versioned<T>>> {
-        let file = match File::open(&self.path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            file => file?,
-        };
-        let mut bytes = Vec::new();
-        file.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
-        if bytes.len() as u64 > MAX_BYTES {
-            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is too large"));
-        }
+        let Some(bytes) = recall(&self.path, MAX_BYTES)? else { return Ok(None) };
         Ok(Some(serde_json::from_slice(&bytes)?))
     }
 
@@ -122,9 +112,7 @@ impl Memory {
     }
 
     fn write<T: Serialize>(&self, content: &T) -> io::Result<()> {
-        let folder = self.path.parent().unwrap_or(Path::new("/"));
-        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-        replace(&self.path, 0o600, &serde_json::to_vec(&Versioned { form: FORM, content })?)
+        keep(&self.path, &serde_json::to_vec(&Versioned { form: FORM, content })?)
     }
 }
 

@@ -2,13 +2,11 @@
 //! was filled, so that nothing is told twice or forgotten over a restart.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, Read as _};
-use std::os::unix::fs::DirBuilderExt as _;
+use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use portcullis_settings::replace;
+use portcullis_settings::recall;
 use portcullis_types::{Event, EventKind, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -58,29 +56,17 @@ pub(crate) struct Outbox {
     rests: BTreeMap<String, (Instant, Waits)>,
 }
 
-/// Saves one that was serialized, whole or not at all.
-pub(crate) fn save(file: &Path, outbox: &[u8]) -> io::Result<()> {
-    if let Some(folder) = file.parent() {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    }
-    replace(file, 0o600, outbox)
-}
-
 impl Outbox {
     /// What was saved there; empty if nothing was, or nothing that can be understood.
     ///
     /// # Errors
     /// The file is there and cannot be read now.
     pub(crate) fn open(file: &Path) -> io::Result<Self> {
-        let mut bytes = Vec::new();
-        match File::open(file) {
-            Ok(open) => open.take(MAX_FILE + 1).read_to_end(&mut bytes)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
+        let read = match recall(file, MAX_FILE) {
+            Ok(None) => return Ok(Self::default()),
+            Ok(Some(bytes)) => serde_json::from_slice(&bytes).map_err(|error| error.to_string()),
+            Err(error) if error.kind() == io::ErrorKind::FileTooLarge => Err(error.to_string()),
             Err(error) => return Err(error),
-        };
-        let read = match bytes.len() as u64 > MAX_FILE {
-            true => Err("it is too large".to_owned()),
-            false => serde_json::from_slice(&bytes).map_err(|error| error.to_string()),
         };
         Ok(read.unwrap_or_else(|why| {
             log::warn!("{} is begun anew: {why}", file.display());
@@ -268,7 +254,7 @@ mod tests {
         let (key, told) = outbox.next_event(at(1002)).unwrap();
         assert_eq!((told.pod.as_str(), told.count), ("web-2", 1));
         outbox.told(&key, 1, at(1002));
-        save(&file, &serde_json::to_vec(&outbox).unwrap()).unwrap();
+        portcullis_settings::keep(&file, &serde_json::to_vec(&outbox).unwrap()).unwrap();
 
         let mut outbox = Outbox::open(&file).unwrap();
         assert_eq!(outbox.position.as_deref(), Some("here"));
@@ -315,7 +301,7 @@ mod tests {
     fn a_damaged_file_is_begun_anew() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("cluster.json");
-        fs::write(&file, "{").unwrap();
+        std::fs::write(&file, "{").unwrap();
         assert_eq!(Outbox::open(&file).unwrap().waiting(), (0, 0));
     }
 

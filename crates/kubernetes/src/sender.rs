@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::Event as KubeEvent;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::core::DynamicObject;
 use kube::{Api, Client};
+use portcullis_settings::keep;
 use portcullis_types::{Timestamp, with_causes};
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
@@ -16,7 +17,7 @@ use crate::client::{Meaning, meaning};
 use crate::events::Told;
 use crate::node::Node;
 use crate::objects;
-use crate::outbox::{self, Outbox};
+use crate::outbox::Outbox;
 use crate::pace::{Pace, Waits};
 use crate::report::Wanted;
 use crate::run::Cluster;
@@ -212,7 +213,7 @@ impl Sender {
         self.is_dirty = false;
         self.outbox.forget(Timestamp::now());
         let (cluster, bytes) = (self.cluster.clone(), serde_json::to_vec(&self.outbox));
-        let saved = spawn_blocking(move || outbox::save(&cluster.outbox, &bytes?));
+        let saved = spawn_blocking(move || keep(&cluster.outbox, &bytes?));
         match saved.await.unwrap_or_else(|error| Err(std::io::Error::other(error))) {
             Ok(()) => self.shared.works_locally("the outbox"),
             Err(error) => {

@@ -19,7 +19,7 @@ pub use read::{
     AgentSettings, Allows, Fault, RegistrySettings, RuntimeSettings, Settings, SettingsError,
     SystemdCgroup,
 };
-pub use replace::{remove, replace};
+pub use replace::{keep, recall, remove, replace};
 pub use wrapper::{RuntimeError, WRAPPER, WrapperSettings};
 
 use std::path::{Path, PathBuf};

@@ -1,8 +1,8 @@
 //! Putting a file in its place.
 
-use std::fs::{self, File};
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 /// Writes a file of this mode: whoever reads the path sees the old one or this one, whole, and after a
@@ -27,6 +27,35 @@ pub fn replace(path: &Path, mode: u32, bytes: &[u8]) -> io::Result<()> {
     })
 }
 
+/// Writes a file for its owner alone, as [`replace`] does, in a folder for its owner alone, which is
+/// made if it is not there.
+///
+/// # Errors
+/// It cannot be written; what was there stays.
+pub fn keep(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    if let Some(folder) = path.parent() {
+        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    }
+    replace(path, 0o600, bytes)
+}
+
+/// Reads a file of at most so many bytes; `None` if there is none.
+///
+/// # Errors
+/// It cannot be read, or it is larger ([`io::ErrorKind::FileTooLarge`]).
+pub fn recall(path: &Path, most: u64) -> io::Result<Option<Vec<u8>>> {
+    let file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        file => file?,
+    };
+    let mut bytes = Vec::new();
+    file.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
+    match bytes.len() as u64 > most {
+        true => Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is too large")),
+        false => Ok(Some(bytes)),
+    }
+}
+
 /// Removes a file, if it is there.
 ///
 /// # Errors
@@ -43,6 +72,19 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt as _, symlink};
 
     use super::*;
+
+    #[test]
+    fn what_is_kept_is_recalled_within_bounds_and_for_its_owner_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("one/two/file");
+        assert_eq!(recall(&path, 3).unwrap(), None);
+        keep(&path, b"abc").unwrap();
+        assert_eq!(recall(&path, 3).unwrap().unwrap(), b"abc");
+        assert_eq!(recall(&path, 2).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+        assert!(recall(folder.path(), 3).is_err());
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o600, 0o700));
+    }
 
     #[test]
     fn a_file_is_replaced_whole_or_not_at_all() {
