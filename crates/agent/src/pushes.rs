@@ -44,8 +44,8 @@ struct Waiting {
     is_ending: bool,
 }
 
-/// Until when a verdict is left alone, and for whose sake: a registry's, a repository's, or the node's
-/// own, which is the empty one.
+/// Until when a verdict is left alone, and for whose sake: a registry's, a repository's, its image's, or
+/// the node's own, which is the empty one.
 #[derive(Debug, Clone)]
 struct Wait {
     until: Instant,
@@ -174,8 +174,9 @@ impl Inner {
             Ok(Some(verdict)) => verdict,
             // The node has it no more.
             Ok(None) => return Ok(()),
-            Err(error) => return Err(rests.failed("", &with_causes(&error))),
+            Err(error) => return Err(rests.failed(&image.to_string(), &with_causes(&error))),
         };
+        rests.answered(&image.to_string());
         let facts = &verdict.image;
         let references = candidates(facts.references.iter().map(String::as_str), &facts.manifests);
         if references.is_empty() {
@@ -228,7 +229,8 @@ impl Inner {
 }
 
 /// What is left alone for a while, longer after each failure: registries that are out of reach,
-/// repositories that take nothing now, and the node itself if it lacks something.
+/// repositories that take nothing now, images whose verdicts cannot be read, and the node itself if it
+/// lacks its key.
 #[derive(Default)]
 struct Rests(BTreeMap<String, Rest>);
 

@@ -38,6 +38,8 @@ const DURATION: Duration = Duration::from_secs(300);
 const RENEW: Duration = Duration::from_secs(100);
 /// How often the others look at it, at most.
 const LOOK: Duration = Duration::from_secs(300);
+/// And how soon again, as long as it does not say how many nodes there are.
+const SOON: Duration = Duration::from_secs(20);
 /// How long what nodes say is gathered, at least, before it is summed up.
 const GATHER: Duration = Duration::from_secs(3);
 /// And how much longer for each node: every node watches the policies, so each sum goes to all of them.
@@ -58,7 +60,7 @@ pub(crate) async fn lead(
     let mut summing: Option<(JoinHandle<()>, Instant)> = None;
     let mut waits = Waits::default();
     loop {
-        let asked = Instant::now();
+        let (asked, knew) = (Instant::now(), shared.knows_nodes());
         let mut wait = match hold(&api, &cluster.node, &shared, &mut seen).await {
             Ok(holds) => {
                 waits.succeeded();
@@ -73,9 +75,12 @@ pub(crate) async fn lead(
                     (true, Some((_, until))) => *until = asked + DURATION,
                     (false, _) => end(&mut summing),
                 }
-                match holds {
-                    true => RENEW,
-                    false => LOOK.mul_f64(0.5 + fastrand::f64() / 2.0),
+                // The Lease tells all how large the cluster is, as soon as its holder knows.
+                let is_told = if holds { knew } else { shared.knows_nodes() };
+                match (holds, is_told) {
+                    (_, false) => SOON.mul_f64(0.5 + fastrand::f64() / 2.0),
+                    (true, true) => RENEW,
+                    (false, true) => LOOK.mul_f64(0.5 + fastrand::f64() / 2.0),
                 }
             }
             Err(error) => {

@@ -4,7 +4,7 @@
 //! and published there; what the node has to say waits in an outbox until the API server takes it.
 //! So a cluster whose API server is away changes nothing on the node, and hears of everything later.
 //!
-//! Writes are paced by the size of the cluster: all nodes together stay below a hundred a second
+//! Writes are paced by the size of the cluster: all nodes together make fifty a second in the long run
 //! ([`Pace`], `docs/scale.md`).
 
 #![forbid(unsafe_code)]

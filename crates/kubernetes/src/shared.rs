@@ -169,6 +169,11 @@ impl Shared {
         self.lock().counts.nodes = nodes.max(1);
     }
 
+    /// Whether anybody has said yet how many nodes there are.
+    pub(crate) fn knows_nodes(&self) -> bool {
+        self.lock().counts.nodes > 0
+    }
+
     pub(crate) fn nodes(&self) -> u32 {
         self.lock().counts.nodes.max(1)
     }

@@ -78,10 +78,8 @@ write_settings() {
         [[ -z $text ]] || printf '%s\n' "node.sh: left as it is, since it was written on the node: $settings"
         return 0
     fi
-    if [[ -z $text ]]; then
-        on_node rm -f "$settings"
-        return 0
-    fi
+    # With the mark, so that what is written into the ConfigMap later is taken.
+    [[ -n $text ]] || text=$(<"$here/config/portcullis.toml")
     on_node mkdir -p "${settings%/*}"
     # The node's shell shall expand it.
     # shellcheck disable=SC2016

@@ -32,6 +32,9 @@ pod() {
 }
 
 mkdir "$FOLDER/cluster"
+: >"$FOLDER/cluster/portcullis.toml"
+pod install
+grep -q '^# From the ConfigMap' /srv/settings/portcullis.toml
 printf 'node = "n1"' >"$FOLDER/cluster/portcullis.toml"
 pod install
 grep -q '^node = "n1"$' /srv/settings/portcullis.toml
