@@ -59,6 +59,7 @@ source "$here/install/docker.sh"
 action=install
 dry_run=false
 default_runtime=false
+keep_default=true
 restart=false
 restart_all=true
 service=true
@@ -92,7 +93,9 @@ Puts Portcullis onto this machine: a gate that decides, image by image, what may
                      else containerd; with --uninstall: all
   --default-runtime  make it the engine's default, so that every container goes through it. Without
                      this one asks for it: a pod by its RuntimeClass, podman and docker by
-                     --runtime. A later install keeps it; only --uninstall takes it back
+                     --runtime. A later install keeps it
+  --no-default-runtime
+                     take that back: only those that ask for it go through the gate
   --restart          restart containerd and CRI-O afterwards; running containers go on. Docker is
                      told to read its file anew; with --uninstall it is restarted, which stops its
                      containers unless it has "live-restore". Podman needs none
@@ -171,6 +174,7 @@ parse() {
                 ;;
             --as-runc) as_runc=true ;;
             --default-runtime) default_runtime=true ;;
+            --no-default-runtime) keep_default=false ;;
             --restart) restart=true ;;
             --restart-changed)
                 restart=true
@@ -195,8 +199,11 @@ parse() {
     if ! $service && [[ $action != install ]]; then
         wrong_usage '--no-service goes with an install'
     fi
-    if $default_runtime && [[ $action != install ]]; then
-        wrong_usage '--default-runtime goes with an install'
+    if { $default_runtime || ! $keep_default; } && [[ $action != install ]]; then
+        wrong_usage '--default-runtime and --no-default-runtime go with an install'
+    fi
+    if $default_runtime && ! $keep_default; then
+        wrong_usage '--default-runtime and --no-default-runtime exclude each other'
     fi
     if [[ $action != install ]] && { $as_runc || [[ -n $door$runtime ]]; }; then
         wrong_usage '--door, --as-runc and --runtime go with an install'

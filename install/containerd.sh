@@ -338,7 +338,7 @@ plan_containerd() {
     local config=$root$containerd_config format
     check_place_of_config
     original_text "$containerd_config" "$work/original.toml"
-    if was_written "$default_line"; then defaults[containerd]=yes; fi
+    if $keep_default && was_written "$default_line"; then defaults[containerd]=yes; fi
     if [[ -z $door ]]; then
         door=shim
         if was_written "BinaryName = \"$bin/$(wrapper_of containerd)\""; then door=wrapper; fi

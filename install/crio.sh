@@ -22,7 +22,7 @@ plan_crio() {
     check_drop_in "$crio_drop_in"
     mapfile -t files < <(crio_files)
     toml_values "${files[@]}" /dev/null >"$work/crio.values"
-    if was_default_in "$crio_drop_in"; then defaults[crio]=yes; fi
+    if $keep_default && was_default_in "$crio_drop_in"; then defaults[crio]=yes; fi
     grep -q "^crio\.runtime\.runtimes\.$handler"$'\t' "$work/crio.values" &&
         die "CRI-O's configuration in $root${crio_config%/*} has a handler \"$handler\" that install.sh did not write" \
             "take it out and run again"

@@ -182,7 +182,7 @@ plan_docker() {
         [[ -z $said || $said == '{'* ]] || die "$file: \"runtimes\" is no object" "mend it and run again"
     fi
     original_text "$docker_config" "$text"
-    if [[ -e $file && $(daemon_json value "$file" default-runtime | unquoted) == "$handler" ]] && is_marked "$file"; then
+    if $keep_default && [[ -e $file && $(daemon_json value "$file" default-runtime | unquoted) == "$handler" ]] && is_marked "$file"; then
         defaults[docker]=yes
     fi
     said=$(daemon_json value "$text" runtimes)

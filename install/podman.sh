@@ -18,7 +18,7 @@ plan_podman() {
     check_drop_in "$podman_drop_in"
     mapfile -t files < <(podman_files)
     toml_values "${files[@]}" /dev/null >"$work/podman.values"
-    if was_default_in "$podman_drop_in"; then defaults[podman]=yes; fi
+    if $keep_default && was_default_in "$podman_drop_in"; then defaults[podman]=yes; fi
     ! grep -q "^engine\.runtimes"$'\t'"\"\?$(wrapper_of podman)" "$work/podman.values" ||
         die "Podman's configuration has a runtime \"$(wrapper_of podman)\" that install.sh did not write" \
             "take it out of [engine.runtimes] and run again"

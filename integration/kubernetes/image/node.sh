@@ -60,7 +60,10 @@ install_node() {
     # A value of a ConfigMap has no newline at its end.
     read -ra engines <<<"$(setting engines containerd)"
     for engine in "${engines[@]}"; do options+=(--engine "$engine"); done
-    [[ $(setting defaultRuntime false) != true ]] || options+=(--default-runtime)
+    case $(setting defaultRuntime false) in
+        true) options+=(--default-runtime) ;;
+        *) options+=(--no-default-runtime) ;;
+    esac
     bring_files
     write_settings
     on_node bash "$setup/install.sh" "${options[@]}"

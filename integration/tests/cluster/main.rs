@@ -214,20 +214,24 @@ fn every_pod_of_a_namespace_goes_through_the_gate(stage: &Stage) {
     openssl(&["genpkey", "-algorithm", "ed25519", "-out", key]);
     openssl(&["pkey", "-in", key, "-pubout", "-out", "/etc/portcullis/verdicts.pub"]);
     let registry = "[registry]\ntrustedKeys = [\"/etc/portcullis/verdicts.pub\"]\n";
-    let settings = json!({ "data": { "defaultRuntime": "true", "portcullis.toml": registry } });
-    let settings = settings.to_string();
-    let patch = ["patch", "-n", "portcullis-system", "configmap", "portcullis", "--type=merge"];
-    cluster.kubectl(&[&patch[..], &["-p", &settings]].concat()).ok().unwrap();
-    stage.restart_agent();
+    let set = |data: Value| {
+        let data = json!({ "data": data }).to_string();
+        let patch = ["patch", "-n", "portcullis-system", "configmap", "portcullis", "--type=merge"];
+        cluster.kubectl(&[&patch[..], &["-p", &data]].concat()).ok().unwrap();
+        stage.restart_agent();
+    };
+    set(json!({ "defaultRuntime": "true", "portcullis.toml": registry }));
     let scope = json!({ "spec": { "scope": { "namespaces": { "include": ["shop"] } } } });
     let patch = ["patch", "protectionpolicy", "production", "--type=merge", "-p"];
     cluster.kubectl(&[&patch[..], &[&scope.to_string()]].concat()).ok().unwrap();
     stage.wait_in_force("production");
     cluster.make_namespace("other").unwrap();
-    for namespace in ["shop", "other"] {
-        let plain = pod(namespace, "plain", &stage.bad.name);
+    let start = |namespace: &str, name: &str| {
+        let plain = pod(namespace, name, &stage.bad.name);
         cluster.apply(&plain.replace("  runtimeClassName: portcullis\n", "")).unwrap();
-    }
+    };
+    start("shop", "plain");
+    start("other", "plain");
     stage.wait("one is refused and the other runs", || {
         Ok(stage.phase("other", "plain")? == "Running"
             && stage.refusal("shop", "plain")?.contains("portcullis: blocked: "))
@@ -241,6 +245,10 @@ fn every_pod_of_a_namespace_goes_through_the_gate(stage: &Stage) {
     assert!(!known());
     cluster.import(&stage.late).unwrap();
     stage.wait("the image is scanned", || Ok(known()));
+    // And back: only those go through it that ask for it.
+    set(json!({ "defaultRuntime": "false" }));
+    start("shop", "free");
+    stage.wait("one that does not ask runs", || Ok(stage.phase("shop", "free")? == "Running"));
 }
 
 fn all_of_it_is_taken_off(stage: &Stage, before: &str) {

@@ -497,6 +497,12 @@ fn comes_and_goes(engine: &Engine, name: &str, config: Option<&str>, arguments: 
         assert_same(&installed, &node.state(), &format!("{when}: third run"));
         node.run(&["--uninstall", "--dry-run"]);
         assert_same(&installed, &node.state(), &format!("{when}: dry uninstall"));
+        // That takes it back, and the handler stays.
+        node.run(&["--no-default-runtime"]);
+        assert_ne!(node.default_handler(), "portcullis", "{when}");
+        assert_eq!(node.handler("portcullis"), handler, "{when}");
+        node.run(arguments);
+        assert_same(&installed, &node.state(), &format!("{when}: the default again"));
     }
     node.run(&["--uninstall", "--purge"]);
     assert_same(&before, &node.state(), &format!("{when}: uninstall"));
@@ -665,6 +671,8 @@ fn a_wrong_command_line_is_said_to_be_one() {
         &["--root="],
         &["--purge"],
         &["--uninstall", "--default-runtime"],
+        &["--uninstall", "--no-default-runtime"],
+        &["--default-runtime", "--no-default-runtime"],
         &["--uninstall", "--try"],
         &["--root", "/tmp", "--restart"],
         &["--try", "--restart"],

@@ -152,14 +152,18 @@ fn each_engine_gets_its_file_and_comes_back_to_the_byte() {
     );
 }
 
-/// Installs for `engine`, without and with the default, and back: the file has to be `plain` and
-/// then `default`, and the settings must have this table.
+/// Installs for `engine`, without and with the default, and back: the file has to be `plain`, then
+/// `default`, then `plain` again, and the settings must have this table.
 #[track_caller]
 fn comes_and_goes(engine: &str, file: &str, plain: &str, default: &str, table: &str) {
     let node = node();
     let before = node.state();
     let name = format!("portcullis-runc-{engine}");
-    for (more, wanted) in [(&[][..], plain), (&["--default-runtime"][..], default)] {
+    for (more, wanted) in [
+        (&[][..], plain),
+        (&["--default-runtime"][..], default),
+        (&["--no-default-runtime"][..], plain),
+    ] {
         let arguments = with(&["--engine", engine], more);
         let state = node.state();
         node.run(&with(&arguments, &["--dry-run"]));
