@@ -43,6 +43,8 @@ readonly here
 
 readonly all_engines=(containerd crio podman docker)
 
+# shellcheck source=install/cgroups.sh
+source "$here/install/cgroups.sh"
 # shellcheck source=install/marks.sh
 source "$here/install/marks.sh"
 # shellcheck source=install/wrapper.sh
@@ -817,34 +819,6 @@ by_init_script() {
         join_first_process
         "$@"
     )
-}
-
-# Puts this shell into the cgroups of the first process.
-join_first_process() {
-    local controllers path top
-    while IFS=: read -r _ controllers path; do
-        top=$(cgroup_top "${controllers%%,*}")
-        # A hierarchy that is mounted nowhere holds nobody back.
-        [[ -n $top ]] || continue
-        { echo "$BASHPID" >"$top${path%/}/cgroup.procs"; } 2>/dev/null ||
-            warn "what is restarted stays in the cgroup below $top that install.sh runs in, and ends with it"
-    done </proc/1/cgroup
-}
-
-# Where the hierarchy with controller $1 is mounted, or that of version 2 if it is empty.
-cgroup_top() {
-    awk -v controller="$1" '
-        {
-            for (n = 7; n < NF && $n != "-"; n++);
-            type = $(n + 1)
-            options = "," $(n + 3) ","
-        }
-        $4 != "/" { next }
-        controller == "" ? type == "cgroup2" : type == "cgroup" && index(options, "," controller ",") {
-            print $5
-            exit
-        }
-    ' /proc/self/mountinfo
 }
 
 next_steps() {

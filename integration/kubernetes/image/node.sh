@@ -5,6 +5,8 @@
 #
 #   node.sh install    what the pod's first step does; safe to repeat
 #   node.sh remove     what the agent does at its end when all of it is deleted from the cluster
+#   node.sh later ...  called by itself on the node, where it goes on after the pod
+#   node.sh wait ...   the same
 #
 # The pod is privileged and sees the node's processes (hostPID): the node is reached through its
 # first process. Its files are read and written by programs of its own, so that a link there leads
@@ -22,11 +24,11 @@ readonly settings=/etc/portcullis/portcullis.toml
 readonly mark='# From the ConfigMap portcullis of the cluster; edit it there.'
 
 main() {
-    [[ -e /proc/1/ns/mnt && ! /proc/1/ns/mnt -ef /proc/self/ns/mnt ]] ||
-        die "the node's first process is not seen: the pod needs hostPID and privileged"
     case ${1:-} in
         install) install_node ;;
         remove) remove_node ;;
+        later) later "${@:2}" ;;
+        wait) wait_and_uninstall "${@:2}" ;;
         *) die "usage: ${0##*/} install|remove" ;;
     esac
 }
@@ -34,6 +36,10 @@ main() {
 die() {
     printf 'node.sh: %s\n' "$*" >&2
     exit 1
+}
+
+warn() {
+    printf 'node.sh: warning: %s\n' "$*" >&2
 }
 
 # One setting of the ConfigMap, or what is taken without it.
@@ -47,11 +53,13 @@ on_node() {
 
 # The node needs the files at a place of its own to run them there.
 bring_files() {
+    [[ -e /proc/1/ns/mnt && ! /proc/1/ns/mnt -ef /proc/self/ns/mnt ]] ||
+        die "the node's first process is not seen: the pod needs hostPID and privileged"
     on_node bash -c 'type tar' >/dev/null ||
         die "the node has no bash or no tar: install Portcullis in its image, see docs/kubernetes.md"
     on_node rm -rf "$setup"
     on_node mkdir -p "$setup"
-    tar -c -f - -C "$here" install.sh install config bin | on_node tar -x -f - -C "$setup" ||
+    tar -c -f - -C "$here" install.sh install config bin node.sh | on_node tar -x -f - -C "$setup" ||
         die "the installer cannot be written to $setup on the node"
 }
 
@@ -93,15 +101,41 @@ remove_node() {
     local options=(--uninstall --restart)
     [[ $(setting dataOnRemoval remove) != remove ]] || options+=(--purge)
     bring_files
-    # Its pods are being stopped, too, and hold what they were started with until they are gone.
-    local tries=0
-    until on_node bash "$setup/install.sh" "${options[@]}"; do
-        tries=$((tries + 1))
-        ((tries < 10)) || die 'the node is not restored whole: stop what runs there under the handler, and run install.sh --uninstall'
+    if on_node bash "$setup/install.sh" "${options[@]}"; then
+        on_node rm -rf "$setup"
+        on_node rmdir "$data" 2>/dev/null || true
+        return 0
+    fi
+    # What runs under the handler needs it until it is gone, and that may be this very pod, where the
+    # handler is the default. So the rest is done by the node after the pod.
+    echo 'node.sh: the node does the rest as soon as nothing runs under the handler, within ten minutes'
+    if on_node test -d /run/systemd/system; then
+        on_node systemd-run --quiet --collect --unit=portcullis-removal bash "$setup/node.sh" wait "${options[@]}"
+    else
+        on_node bash "$setup/node.sh" later "${options[@]}"
+    fi
+}
+
+# Leaves this pod's cgroups, with which everything in them ends.
+later() {
+    # shellcheck source=install/cgroups.sh
+    source "$setup/install/cgroups.sh"
+    join_first_process
+    setsid bash "$setup/node.sh" wait "$@" </dev/null >/dev/null 2>&1 &
+}
+
+wait_and_uninstall() {
+    local tries
+    for ((tries = 0; tries < 120; tries++)); do
         sleep 5
+        if bash "$setup/install.sh" "$@" >"$setup/said" 2>&1; then
+            rm -rf "$setup"
+            rmdir "$data" 2>/dev/null || true
+            return 0
+        fi
     done
-    on_node rm -rf "$setup"
-    on_node rmdir "$data" 2>/dev/null || true
+    # The folder stays, with what install.sh has said.
+    logger -t portcullis "this node is not restored whole: stop what runs under the handler, and run $setup/install.sh $*; see $setup/said" || true
 }
 
 main "$@"

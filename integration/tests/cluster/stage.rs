@@ -245,7 +245,17 @@ impl Stage {
         let last = "exec tail -n 0 -F /var/log/pods/portcullis-system_*/agent/*.log";
         let last = self.cluster.node().run("sh").args(["-c", last]).spawn().unwrap();
         self.cluster.uninstall().unwrap();
-        last.stdout_so_far()
+        let said = last.stdout_so_far();
+        // The agent's own pod is behind the gate, and the node does the rest when that is gone.
+        let gone = self.cluster.wait_until("the node is restored", || {
+            let test = ["!", "-e", "/var/lib/portcullis"];
+            Ok(self.cluster.node().run("test").args(test).output()?.code() == 0)
+        });
+        if let Err(error) = gone {
+            let told = self.cluster.node().run("cat").arg("/var/lib/portcullis/setup/said");
+            panic!("{error:#}\n{said}\n{:?}", told.output());
+        }
+        said
     }
 
     /// The node's files, with their checksums: what an administrator would call its installation.
