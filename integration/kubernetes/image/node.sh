@@ -109,8 +109,10 @@ remove_node() {
     # What runs under the handler needs it until it is gone, and that may be this very pod, where the
     # handler is the default. So the rest is done by the node after the pod.
     echo 'node.sh: the node does the rest as soon as nothing runs under the handler, within ten minutes'
+    on_node touch "$setup/removal"
     if on_node test -d /run/systemd/system; then
-        on_node systemd-run --quiet --collect --unit=portcullis-removal bash "$setup/node.sh" wait "${options[@]}"
+        on_node systemd-run --quiet --collect --description='Takes Portcullis off' \
+            bash "$setup/node.sh" wait "${options[@]}"
     else
         on_node bash "$setup/node.sh" later "${options[@]}"
     fi
@@ -128,6 +130,8 @@ wait_and_uninstall() {
     local tries
     for ((tries = 0; tries < 120; tries++)); do
         sleep 5
+        # All of it was installed again meanwhile.
+        [[ -e $setup/removal ]] || return 0
         if bash "$setup/install.sh" "$@" >"$setup/said" 2>&1; then
             rm -rf "$setup"
             rmdir "$data" 2>/dev/null || true
