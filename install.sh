@@ -786,6 +786,10 @@ restart_engines() {
 # Docker reads new runtimes and the default anew, but forgets no runtime.
 reload_docker() {
     restart_service docker reload
+    if $forgets_default; then
+        warn "docker keeps its default until it is restarted: systemctl restart docker"
+        return 0
+    fi
     # It is the same process, and not an outdated one any more.
     $dry_run || rm -f -- "$record/outdated-docker"
 }

@@ -171,6 +171,9 @@ daemon_without_ours() {
     daemon_json strip "$1" "$bin/$(wrapper_of docker)" "$old" "$keep"
 }
 
+# Whether the default was ours and is to be so no more: Docker reads a new one anew, but forgets none.
+forgets_default=false
+
 plan_docker() {
     local file=$root$docker_config text=$work/daemon.before.json lines=() said place
     if [[ -L $file ]]; then
@@ -182,8 +185,8 @@ plan_docker() {
         [[ -z $said || $said == '{'* ]] || die "$file: \"runtimes\" is no object" "mend it and run again"
     fi
     original_text "$docker_config" "$text"
-    if $keep_default && [[ -e $file && $(daemon_json value "$file" default-runtime | unquoted) == "$handler" ]] && is_marked "$file"; then
-        defaults[docker]=yes
+    if [[ -e $file && $(daemon_json value "$file" default-runtime | unquoted) == "$handler" ]] && is_marked "$file"; then
+        if $keep_default; then defaults[docker]=yes; else forgets_default=true; fi
     fi
     said=$(daemon_json value "$text" runtimes)
     [[ -z $(daemon_json runtime "$text" "$handler" path) ]] ||

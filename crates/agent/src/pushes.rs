@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use portcullis_registry::{PushError, RegistryError, SigningKey, candidates};
+use portcullis_registry::{PushError, SigningKey, candidates};
 use portcullis_settings::{RegistrySettings, Settings};
 use portcullis_store::{Detail, FileStore, VerdictStore};
 use portcullis_types::{Digest, with_causes};
@@ -49,12 +49,20 @@ struct Waiting {
 #[derive(Debug, Clone)]
 struct Wait {
     until: Instant,
+    /// Who was not tried for the longest time comes first.
+    tried: Instant,
     place: String,
+}
+
+impl Wait {
+    fn new(until: Instant, place: &str) -> Self {
+        Self { until, tried: Instant::now(), place: place.to_owned() }
+    }
 }
 
 impl Default for Wait {
     fn default() -> Self {
-        Self { until: Instant::now(), place: String::new() }
+        Self::new(Instant::now(), "")
     }
 }
 
@@ -151,7 +159,7 @@ impl Inner {
                 return None;
             }
             let now = Instant::now();
-            let next = waiting.images.iter().min_by_key(|(_, wait)| wait.until);
+            let next = waiting.images.iter().min_by_key(|(_, wait)| (wait.until, wait.tried));
             let Some((image, wait)) = next else {
                 waiting = self.changed.wait(waiting).unwrap_or_else(PoisonError::into_inner);
                 continue;
@@ -190,7 +198,7 @@ impl Inner {
         rests.answered("");
         let registry = registry(&self.settings);
         let until = Instant::now() + PATIENCE;
-        let mut missing = Vec::new();
+        let mut refused = Vec::new();
         let mut later = None;
         for reference in references {
             let (host, place) = (reference.host(), reference.repository());
@@ -207,17 +215,16 @@ impl Inner {
                     log::debug!("it is the artifact {}", pushed.artifact);
                     return Ok(());
                 }
-                Err(PushError::Registry(error @ RegistryError::Missing(_))) => {
-                    missing.push(error.to_string());
-                }
                 Err(PushError::Registry(error)) if error.may_pass() => {
                     let place = if error.is_out_of_reach() { host } else { &place };
                     later = Some(rests.failed(place, &with_causes(&error)));
                 }
+                // Another one may take it.
+                Err(PushError::Registry(error)) => refused.push(with_causes(&error)),
                 Err(error) => return Err(Fault::Never(with_causes(&error))),
             }
         }
-        Err(later.unwrap_or_else(|| Fault::Never(missing.join("; "))))
+        Err(later.unwrap_or_else(|| Fault::Never(refused.join("; "))))
     }
 
     /// Whoever waits is pushed again after a restart at worst, which changes nothing at the registry.
@@ -244,7 +251,7 @@ impl Rests {
     /// Whether a place is left alone now.
     fn of(&self, place: &str) -> Option<Fault> {
         let rest = self.0.get(place).filter(|rest| rest.until > Instant::now())?;
-        Some(Fault::Later(Wait { until: rest.until, place: place.to_owned() }))
+        Some(Fault::Later(Wait::new(rest.until, place)))
     }
 
     /// A place is left alone from now on, for a reason that is said once.
@@ -262,7 +269,7 @@ impl Rests {
             why.clone_into(&mut rest.said);
         }
         rest.until = Instant::now() + rest.backoff.failed();
-        Fault::Later(Wait { until: rest.until, place: place.to_owned() })
+        Fault::Later(Wait::new(rest.until, place))
     }
 
     fn answered(&mut self, place: &str) {

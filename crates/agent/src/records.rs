@@ -146,7 +146,13 @@ impl Cursor {
     /// [`CursorError::Read`], which may pass, or [`CursorError::Damaged`], which does not.
     pub fn load(path: &Path) -> Result<Option<Self>, CursorError> {
         let failed = |source| CursorError::Read { path: path.to_owned(), source };
-        let Some(json) = recall(path, MAX_CURSOR).map_err(failed)? else { return Ok(None) };
+        let json = match recall(path, MAX_CURSOR) {
+            Ok(Some(json)) => json,
+            Ok(None) => return Ok(None),
+            // What is no cursor does not become one.
+            Err(error) if error.kind() == io::ErrorKind::FileTooLarge => Vec::new(),
+            Err(error) => return Err(failed(error)),
+        };
         let cursor = String::from_utf8_lossy(&json).parse();
         cursor.map(Some).map_err(|source| CursorError::Damaged { path: path.to_owned(), source })
     }
@@ -195,7 +201,8 @@ mod tests {
         assert_eq!((rest(&mut records), resumed), (vec!["3".to_owned()], Resumed::Behind));
         assert_eq!((records.missed(), records.damaged()), (0, 0));
         assert_eq!(rest(&mut Records::from_beginning(ledger)), ["1", "2", "3"]);
-        for garbage in ["", "{}", "{\"seq\":1,\"hash\":\"x\"}"] {
+        let long = " ".repeat(5000);
+        for garbage in ["", "{}", "{\"seq\":1,\"hash\":\"x\"}", &long] {
             fs::write(&file, garbage).unwrap();
             let error = Cursor::load(&file).unwrap_err();
             assert!(matches!(&error, CursorError::Damaged { path, .. } if *path == file));

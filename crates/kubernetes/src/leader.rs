@@ -162,7 +162,9 @@ async fn hold(
         annotations.get(&annotation())?.parse::<u32>().ok()
     };
     let is_own = spec.holder_identity.as_deref() == Some(own);
-    if !is_own && let Some(nodes) = nodes_of(&lease) {
+    if (!is_own || !shared.knows_nodes())
+        && let Some(nodes) = nodes_of(&lease)
+    {
         shared.set_nodes(nodes);
     }
     if !is_own && seen.is_held(&spec, Instant::now()) {
@@ -174,8 +176,10 @@ async fn hold(
     };
     let transitions = spec.lease_transitions.unwrap_or(0).saturating_add(i32::from(!is_own));
     lease.spec = Some(held(own, acquired, now, transitions));
-    let nodes = shared.nodes();
-    lease.metadata.annotations.get_or_insert_default().insert(annotation(), nodes.to_string());
+    if shared.knows_nodes() {
+        let nodes = shared.nodes().to_string();
+        lease.metadata.annotations.get_or_insert_default().insert(annotation(), nodes);
+    }
     lease.metadata.managed_fields = None;
     taken(api.replace(NAME, &PostParams::default(), &lease).await)
 }

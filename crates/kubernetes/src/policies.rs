@@ -72,18 +72,24 @@ pub(crate) async fn follow(client: Client, node: Arc<dyn Node>, shared: Arc<Shar
                     policy_of(&object).is_some_and(|policy| known.take(policy))
                 }
                 Some(Ok(Event::Delete(object))) => {
+                    shared.works(PART);
                     known.remove(&object.metadata.name.unwrap_or_default())
                 }
             },
             () = until(confirm) => {
                 let mut changed = false;
                 for name in known.missing.clone() {
-                    changed |= match api.get_opt(&name).await {
-                        Ok(Some(object)) => {
+                    changed |= match api.get(&name).await {
+                        Ok(object) => {
+                            shared.works(PART);
                             shared.saw(&object);
                             policy_of(&object).is_some_and(|policy| known.take(policy))
                         }
-                        Ok(None) => known.remove(&name),
+                        // A proxy may say 404 of anything, but not in these words.
+                        Err(kube::Error::Api(status)) if status.reason == "NotFound" => {
+                            shared.works(PART);
+                            known.remove(&name)
+                        }
                         Err(error) => {
                             shared.failed(PART, &error);
                             false

@@ -98,7 +98,8 @@ write_settings() {
 }
 
 remove_node() {
-    local options=(--uninstall --restart)
+    # The first run restarts the engines, and the others find that done.
+    local options=(--uninstall --restart-changed)
     [[ $(setting dataOnRemoval remove) != remove ]] || options+=(--purge)
     bring_files
     if on_node bash "$setup/install.sh" "${options[@]}"; then

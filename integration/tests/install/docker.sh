@@ -57,7 +57,11 @@ done
 check "$said" 'portcullis /usr/local/bin/portcullis-runc-docker'
 "$INSTALL" --engine docker --restart-changed --bin-dir "$BINARIES" >"$FOLDER/said"
 [[ $(grep -c 'reload docker' "$FOLDER/said") == 0 ]]
-# It forgets no runtime until it is restarted.
+# It forgets neither a default nor a runtime until it is restarted.
+"$INSTALL" --engine docker --no-default-runtime --restart-changed --bin-dir "$BINARIES" 2>"$FOLDER/said"
+grep -q 'keeps its default until it is restarted' "$FOLDER/said"
+ask
+check "$said" 'portcullis /usr/local/bin/portcullis-runc-docker'
 code=0
 "$INSTALL" --uninstall --purge 2>"$FOLDER/said" || code=$?
 check "$code" 1
