@@ -111,7 +111,7 @@ impl<W: Write> Passing<W> {
     fn new(settings: &Settings, out: W) -> Self {
         Self {
             ledger: Ledger::new(settings.paths().events(), settings.max_event_bytes),
-            place: settings.paths().root().join("var/lib/portcullis/agent/forwarded"),
+            place: settings.paths().followed().join("forwarded"),
             out,
             records: None,
             is_ahead: false,

@@ -83,7 +83,7 @@ impl ClusterArgs {
             node: self.node_name.clone().unwrap_or_else(|| settings.node.clone()),
             namespace: self.namespace.clone(),
             daemonset: self.daemonset.clone(),
-            outbox: settings.paths().root().join("var/lib/portcullis/agent/cluster.json"),
+            outbox: settings.paths().followed().join("cluster.json"),
         })
     }
 }

@@ -80,8 +80,7 @@ impl Pushes {
     /// # Errors
     /// There is no thread for it.
     pub(crate) fn begin(settings: &Settings) -> io::Result<Self> {
-        let folder = settings.paths().root().join("var/lib/portcullis/agent");
-        let memory = Memory::new(&folder, "pushes.json");
+        let memory = Memory::new(&settings.paths().followed(), "pushes.json");
         let images: BTreeSet<Digest> = memory.recall();
         let images =
             images.into_iter().take(MAX_WAITING).map(|image| (image, Wait::default())).collect();

@@ -25,7 +25,7 @@ use crate::events::micro;
 use crate::objects::{
     self, Condition, Failure, GROUP, MAX_LISTED, MAX_TEXT, NodeProtectionStatus, PolicyStatus, cut,
 };
-use crate::pace::{Waits, until};
+use crate::pace::{Waits, half_at_least, until};
 use crate::policies::from_cache;
 use crate::run::Cluster;
 use crate::shared::Shared;
@@ -78,9 +78,9 @@ pub(crate) async fn lead(
                 // The Lease tells all how large the cluster is, as soon as its holder knows.
                 let is_told = if holds { knew } else { shared.knows_nodes() };
                 match (holds, is_told) {
-                    (_, false) => SOON.mul_f64(0.5 + fastrand::f64() / 2.0),
+                    (_, false) => half_at_least(SOON),
                     (true, true) => RENEW,
-                    (false, true) => LOOK.mul_f64(0.5 + fastrand::f64() / 2.0),
+                    (false, true) => half_at_least(LOOK),
                 }
             }
             Err(error) => {

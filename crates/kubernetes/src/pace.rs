@@ -87,7 +87,7 @@ impl Waits {
         let whole = Duration::from_secs(1 << self.failures.min(16)).min(self.longest);
         self.failures = self.failures.saturating_add(1);
         self.last = Some(Instant::now());
-        whole.mul_f64(0.5 + fastrand::f64() / 2.0)
+        half_at_least(whole)
     }
 
     pub(crate) fn succeeded(&mut self) {
@@ -111,6 +111,12 @@ impl Backoff for Waits {
             self.succeeded();
         }
     }
+}
+
+/// A random time between half of it and all of it, so that nodes which wait for the same do not come
+/// together.
+pub(crate) fn half_at_least(whole: Duration) -> Duration {
+    whole.mul_f64(0.5 + fastrand::f64() / 2.0)
 }
 
 /// Waits until then, or for ever.

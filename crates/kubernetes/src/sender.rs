@@ -18,7 +18,7 @@ use crate::events::Told;
 use crate::node::Node;
 use crate::objects;
 use crate::outbox::Outbox;
-use crate::pace::{Pace, Waits};
+use crate::pace::{Pace, Waits, half_at_least};
 use crate::report::Wanted;
 use crate::run::Cluster;
 use crate::shared::Shared;
@@ -92,7 +92,7 @@ impl Sender {
             is_dirty: false,
             begun: now,
             status_due: Some(now),
-            label_due: now + label_wait(),
+            label_due: now + half_at_least(LOOK_AT_LABEL),
             sent: protection::Sent::default(),
             reports_due: None,
         }
@@ -259,7 +259,7 @@ impl Sender {
             self.sent = protection::Sent::default();
         }
         if self.label_due <= now {
-            self.label_due = now + label_wait();
+            self.label_due = now + half_at_least(LOOK_AT_LABEL);
             match self.sent.look_again(&self.client, &self.cluster).await {
                 Ok(()) => self.shared.works(LABEL),
                 Err(error) => self.shared.failed(LABEL, &error),
@@ -416,9 +416,4 @@ impl Sender {
         self.outbox.rest(what);
         Step::Done
     }
-}
-
-/// At another time on each node.
-fn label_wait() -> Duration {
-    LOOK_AT_LABEL.mul_f64(0.5 + fastrand::f64() / 2.0)
 }

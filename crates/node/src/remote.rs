@@ -11,7 +11,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use portcullis_policy::Fault;
-use portcullis_settings::{Paths, replace};
+use portcullis_settings::{Paths, recall, replace};
 use portcullis_types::Digest;
 
 use crate::publish::{LockError, PoliciesLock, PublishError, lock, publish};
@@ -21,8 +21,8 @@ use crate::sources::{SourceError, node_set, yaml_files};
 const PREFIX: &str = "kubernetes.";
 /// Longest name of a policy that becomes a file's.
 const MAX_NAME: usize = 200;
-/// Where they are looked at before they are put beside the others.
-const STAGE: &str = "var/lib/portcullis/agent/policies";
+/// Where they are looked at before they are put beside the others, in the agent's folder.
+const STAGE: &str = "policies";
 
 /// A policy of somebody else.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -258,7 +258,7 @@ struct Stage(PathBuf);
 
 impl Stage {
     fn new(paths: &Paths) -> Result<Self, RemoteError> {
-        let folder = paths.root().join(STAGE);
+        let folder = paths.followed().join(STAGE);
         let wrong = |source| RemoteError::Write { path: folder.clone(), source };
         match fs::remove_dir_all(&folder) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(wrong(error)),
@@ -329,13 +329,9 @@ impl Changes {
     }
 }
 
-/// What a file holds, if it is there.
+/// What a file holds, if it is there: all of it, since it may have to be put back.
 fn before(place: &Path) -> Result<Option<Vec<u8>>, RemoteError> {
-    match fs::read(place) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(RemoteError::Read { path: place.to_owned(), source }),
-    }
+    recall(place, u64::MAX).map_err(|source| RemoteError::Read { path: place.to_owned(), source })
 }
 
 #[cfg(test)]
@@ -438,6 +434,17 @@ mod tests {
         folder
     }
 
+    /// Puts a file where sets are published, so that not even root can publish one.
+    fn put_aside(paths: &Paths) {
+        fs::rename(paths.published(), paths.root().join("aside")).unwrap();
+        fs::write(paths.published(), "a file").unwrap();
+    }
+
+    fn put_back(paths: &Paths) {
+        fs::remove_file(paths.published()).unwrap();
+        fs::rename(paths.root().join("aside"), paths.published()).unwrap();
+    }
+
     /// One that is changed, one that comes and one that goes.
     fn others() -> [RemotePolicy; 3] {
         [policy("a", "alarm"), policy("c", "alarm"), policy("d", "block")]
@@ -448,14 +455,11 @@ mod tests {
         let (_root, paths) = installation();
         apply_remote(&paths, &[policy("a", "block"), policy("b", "block")]).unwrap();
         let old = files(&paths);
-        let aside = paths.root().join("aside");
-        fs::rename(paths.published(), &aside).unwrap();
-        fs::write(paths.published(), "a file").unwrap();
+        put_aside(&paths);
         let error = apply_remote(&paths, &others()).unwrap_err();
         assert!(matches!(error, RemoteError::Publish(_)), "{error:?}");
         assert_eq!(files(&paths), old);
-        fs::remove_file(paths.published()).unwrap();
-        fs::rename(&aside, paths.published()).unwrap();
+        put_back(&paths);
         assert_eq!(in_force(&paths), ["a block", "b block", "own alarm"]);
         apply_remote(&paths, &others()).unwrap();
         assert_eq!(in_force(&paths), ["a alarm", "c alarm", "d block", "own alarm"]);
@@ -486,9 +490,7 @@ mod tests {
         let (_root, paths) = installation();
         apply_remote(&paths, &[policy("a", "block"), policy("b", "block")]).unwrap();
         let old = files(&paths);
-        let aside = paths.root().join("aside");
-        fs::rename(paths.published(), &aside).unwrap();
-        fs::write(paths.published(), "a file").unwrap();
+        put_aside(&paths);
         // It can be removed, and not be written again.
         let obstacle = block(&paths, "kubernetes.b.yaml");
         let error = apply_remote(&paths, &others()).unwrap_err();
@@ -499,8 +501,7 @@ mod tests {
         left.remove("kubernetes.b.yaml");
         assert_eq!(files(&paths), left);
         // Mended by itself, once it can be.
-        fs::remove_file(paths.published()).unwrap();
-        fs::rename(&aside, paths.published()).unwrap();
+        put_back(&paths);
         fs::remove_dir_all(obstacle).unwrap();
         apply_remote(&paths, &[policy("a", "block"), policy("b", "block")]).unwrap();
         assert_eq!(files(&paths), old);

@@ -69,7 +69,7 @@ impl Paths {
         self.root.join("run/portcullis/agent.sock")
     }
 
-    /// What the agent remembers of images and containers.
+    /// What the agent remembers: of images and containers, and what it has yet to tell.
     pub fn followed(&self) -> PathBuf {
         self.root.join("var/lib/portcullis/agent")
     }

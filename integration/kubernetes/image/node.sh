@@ -104,6 +104,7 @@ remove_node() {
     bring_files
     if on_node bash "$setup/install.sh" "${options[@]}"; then
         on_node rm -rf "$setup"
+        # It stays with what is kept in it, and is gone with a purge.
         on_node rmdir "$data" 2>/dev/null || true
         return 0
     fi
@@ -135,11 +136,12 @@ wait_and_uninstall() {
         [[ -e $setup/removal ]] || return 0
         if bash "$setup/install.sh" "$@" >"$setup/said" 2>&1; then
             rm -rf "$setup"
+            # As above.
             rmdir "$data" 2>/dev/null || true
             return 0
         fi
     done
-    # The folder stays, with what install.sh has said.
+    # The folder stays, with what install.sh has said; on a node without a journal that is all.
     logger -t portcullis "this node is not restored whole: stop what runs under the handler, and run $setup/install.sh $*; see $setup/said" || true
 }
 
