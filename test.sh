@@ -34,7 +34,7 @@ main() {
     step 'documentation' env RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --all-features --locked
     step 'dependencies' deny
     step 'scripts' shellcheck shim/tests/runtime/runc install.sh test.sh .ci/run integration/bench integration/full integration/packages.sh integration/apt.sh integration/kubernetes.sh integration/kubernetes/image/node.sh integration/kubernetes/image/remove.sh integration/src/cluster.sh integration/src/node.sh fuzz/run crates/rpmdb/tests/fixtures/make.sh
-    step 'unit tests' cargo test --workspace --exclude portcullis-integration --all-features --locked
+    step 'unit tests' cargo test --workspace --exclude portcullis-integration --all-features --locked --no-fail-fast
     [[ ${1:-all} == all ]] || return 0
     step 'binaries' cargo build --release --locked -p portcullis-shim -p portcullis-cli -p portcullis-scanner -p portcullis-agent
     step 'kubernetes' integration/kubernetes.sh
@@ -77,7 +77,7 @@ deny() {
 engines() {
     local target=${CARGO_TARGET_DIR:-target}
     PORTCULLIS_BIN_DIR=$(realpath "$target")/release \
-        cargo test --locked -p portcullis-integration
+        cargo test --locked -p portcullis-integration --no-fail-fast
 }
 
 main "$@"

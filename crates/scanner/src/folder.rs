@@ -11,11 +11,13 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use portcullis_baseline::Mode;
 use portcullis_inventory::{Kind, Layer, normal};
 use rustix::fs::{AtFlags, OFlags};
 use rustix::io::Errno;
+use rustix::time::ClockId;
 
 use crate::gather::{Gatherer, LayerError};
 
@@ -25,7 +27,7 @@ pub(crate) enum Style {
     /// As overlayfs keeps an upper folder (kernel, `Documentation/filesystems/overlayfs.rst`), or
     /// fuse-overlayfs without privileges; it must not have changed since.
     Overlay {
-        /// When the image was found.
+        /// When the image was asked for.
         since: Moment,
     },
     /// It takes nothing away.
@@ -35,10 +37,33 @@ pub(crate) enum Style {
 /// Seconds and nanoseconds of the clock that files are dated by.
 pub(crate) type Moment = (i64, i64);
 
-/// What time it is for files.
+/// A moment that no earlier change of a file is dated after, and each later one is.
+///
+/// A file system dates a change by the clock of the last tick, and by the exact one if somebody has
+/// looked at the file since its last change (`Documentation/filesystems/multigrain-ts.rst`). So the
+/// exact time is taken, and the next tick waited for: some milliseconds.
 pub(crate) fn now() -> Moment {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
-    (now.tv_sec, now.tv_nsec)
+    let exact = time(ClockId::Realtime);
+    // A clock that is set back meanwhile is not waited for.
+    let begun = Instant::now();
+    while time(ClockId::RealtimeCoarse) <= exact && begun.elapsed() < A_TICK * 4 {
+        std::thread::sleep(A_TICK / 10);
+    }
+    exact
+}
+
+/// The longest between two ticks of a kernel (`CONFIG_HZ=100`).
+const A_TICK: Duration = Duration::from_millis(10);
+
+fn time(clock: ClockId) -> Moment {
+    let time = rustix::time::clock_gettime(clock);
+    (time.tv_sec, time.tv_nsec)
+}
+
+/// Whether what is dated `dated` was changed between two moments. What is of the future was changed
+/// before the clock was set back.
+fn is_between(dated: Moment, since: Moment, now: impl Fn() -> Moment) -> bool {
+    dated > since && dated <= now()
 }
 
 /// Most other names of files that are remembered.
@@ -220,7 +245,7 @@ impl Walk<'_> {
         let now = rustix::fs::fstat(&folder).map_err(io::Error::from)?;
         let changed = (now.st_ctime, i64::try_from(now.st_ctime_nsec).unwrap_or_default());
         if let Style::Overlay { since } = self.style
-            && changed > since
+            && is_between(changed, since, || time(ClockId::Realtime))
         {
             return Err(LayerError::Changed(path));
         }
@@ -297,4 +322,36 @@ fn is_opaque(folder: &OwnedFd, mark: &str) -> bool {
     let mut value = [0_u8; 4];
     rustix::fs::fgetxattr(folder, mark, &mut value)
         .is_ok_and(|length| length == 1 && value[0] == b'y')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// However short before and after a change is.
+    #[test]
+    fn a_moment_parts_what_was_before_from_what_comes_after() {
+        let folder = tempfile::tempdir().unwrap();
+        let dated = |path: &Path| {
+            let stat = rustix::fs::stat(path).unwrap();
+            (stat.st_ctime, i64::try_from(stat.st_ctime_nsec).unwrap())
+        };
+        for at in 0..20 {
+            let path = folder.path().join(at.to_string());
+            std::fs::create_dir(&path).unwrap();
+            // The next change is dated exactly.
+            dated(&path);
+            std::fs::create_dir(path.join("before")).unwrap();
+            let since = now();
+            assert!(dated(&path) <= since);
+            std::fs::create_dir(path.join("after")).unwrap();
+            assert!(dated(&path) > since);
+        }
+    }
+
+    #[test]
+    fn a_folder_of_the_future_was_not_changed_meanwhile() {
+        let is_changed = |dated| is_between((dated, 0), (10, 0), || (20, 0));
+        assert_eq!([5, 10, 11, 20, 21].map(is_changed), [false, false, true, true, false]);
+    }
 }
