@@ -16,6 +16,7 @@ use portcullis_types::with_causes;
 
 use crate::bell::Bell;
 use crate::records::{Cursor, CursorError, Records};
+use crate::rests::Said;
 
 /// How often the ledger is looked at.
 const LOOK: Duration = Duration::from_secs(1);
@@ -86,21 +87,6 @@ struct Passing<W> {
     said_of_place: Said,
 }
 
-/// A fault that is said once, as long as it lasts.
-#[derive(Default)]
-struct Said(String);
-
-impl Said {
-    fn once(&mut self, what: String) -> Option<String> {
-        let before = std::mem::replace(&mut self.0, what);
-        (before != self.0).then(|| self.0.clone())
-    }
-
-    fn passed(&mut self) {
-        self.0.clear();
-    }
-}
-
 /// What ends a look.
 enum Stop {
     Out(io::Error),
@@ -133,7 +119,8 @@ impl<W: Write> Passing<W> {
             Ok(()) => self.said.passed(),
             Err(Stop::Out(error)) => return Err(error),
             Err(Stop::Ledger(why)) => {
-                says.extend(self.said.once(format!("the ledger is passed on later: {why}")));
+                let what = format!("the ledger is passed on later: {why}");
+                says.extend(self.said.is_new(&what).then_some(what));
             }
         }
         self.out.flush()?;
@@ -148,7 +135,7 @@ impl<W: Write> Passing<W> {
                 Err(error) => {
                     let what =
                         format!("the place in the ledger is not kept: {}", with_causes(&error));
-                    says.extend(self.said_of_place.once(what));
+                    says.extend(self.said_of_place.is_new(&what).then_some(what));
                 }
             }
         }

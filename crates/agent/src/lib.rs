@@ -22,6 +22,7 @@ mod metrics;
 mod pushes;
 mod queue;
 mod records;
+mod rests;
 mod running;
 mod scans;
 mod serve;

@@ -13,7 +13,7 @@ use portcullis_settings::{RegistrySettings, Settings};
 use portcullis_store::{Detail, FileStore, VerdictStore};
 use portcullis_types::{Digest, with_causes};
 
-use crate::backoff::Backoff;
+use crate::rests::Rests;
 use crate::shared::registry;
 use crate::state::Memory;
 
@@ -21,8 +21,6 @@ use crate::state::Memory;
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Most verdicts that wait.
 const MAX_WAITING: usize = 5000;
-/// Most registries and repositories that are left alone for a while.
-const MAX_RESTS: usize = 1000;
 
 /// What waits, and the thread that pushes it.
 pub(crate) struct Pushes(Arc<Inner>);
@@ -175,13 +173,15 @@ impl Inner {
         }
     }
 
+    /// What is left alone: registries that are out of reach, repositories that take nothing now, images
+    /// whose verdicts cannot be read, and the node itself if it lacks its key.
     fn push(&self, image: &Digest, rests: &mut Rests) -> Result<(), Fault> {
         let store = FileStore::open(&self.verdicts);
         let verdict = match store.by_config(image, Detail::Full) {
             Ok(Some(verdict)) => verdict,
             // The node has it no more.
             Ok(None) => return Ok(()),
-            Err(error) => return Err(rests.failed(&image.to_string(), &with_causes(&error))),
+            Err(error) => return Err(later(rests, &image.to_string(), &with_causes(&error))),
         };
         rests.answered(&image.to_string());
         let facts = &verdict.image;
@@ -193,16 +193,17 @@ impl Inner {
         let key =
             key.ok_or_else(|| Fault::Never("there is no [registry] signingKey".to_owned()))?;
         // It may be put there later, as on a node that is being set up.
-        let key = SigningKey::read(key).map_err(|error| rests.failed("", &with_causes(&error)))?;
+        let key = SigningKey::read(key).map_err(|error| later(rests, "", &with_causes(&error)))?;
         rests.answered("");
         let registry = registry(&self.settings);
         let until = Instant::now() + PATIENCE;
         let mut refused = Vec::new();
-        let mut later = None;
+        let mut fault = None;
         for reference in references {
             let (host, place) = (reference.host(), reference.repository());
-            if let Some(rest) = rests.of(host).or_else(|| rests.of(&place)) {
-                later = Some(rest);
+            let resting = [host, &place].into_iter().find_map(|at| Some((rests.of(at)?, at)));
+            if let Some((until, at)) = resting {
+                fault = Some(Fault::Later(Wait::new(until, at)));
                 continue;
             }
             let repository = registry.repository(&reference, until);
@@ -216,14 +217,14 @@ impl Inner {
                 }
                 Err(PushError::Registry(error)) if error.may_pass() => {
                     let place = if error.is_out_of_reach() { host } else { &place };
-                    later = Some(rests.failed(place, &with_causes(&error)));
+                    fault = Some(later(rests, place, &with_causes(&error)));
                 }
                 // Another one may take it.
                 Err(PushError::Registry(error)) => refused.push(with_causes(&error)),
                 Err(error) => return Err(Fault::Never(with_causes(&error))),
             }
         }
-        Err(later.unwrap_or_else(|| Fault::Never(refused.join("; "))))
+        Err(fault.unwrap_or_else(|| Fault::Never(refused.join("; "))))
     }
 
     /// Whoever waits is pushed again after a restart at worst, which changes nothing at the registry.
@@ -234,44 +235,11 @@ impl Inner {
     }
 }
 
-/// What is left alone for a while, longer after each failure: registries that are out of reach,
-/// repositories that take nothing now, images whose verdicts cannot be read, and the node itself if it
-/// lacks its key.
-#[derive(Default)]
-struct Rests(BTreeMap<String, Rest>);
-
-struct Rest {
-    until: Instant,
-    backoff: Backoff,
-    said: String,
-}
-
-impl Rests {
-    /// Whether a place is left alone now.
-    fn of(&self, place: &str) -> Option<Fault> {
-        let rest = self.0.get(place).filter(|rest| rest.until > Instant::now())?;
-        Some(Fault::Later(Wait::new(rest.until, place)))
+/// A place is left alone for a while; why is said once.
+fn later(rests: &mut Rests, place: &str, why: &str) -> Fault {
+    let (until, is_new) = rests.failed(place, why);
+    if is_new {
+        log::warn!("verdicts are pushed later: {why}");
     }
-
-    /// A place is left alone from now on, for a reason that is said once.
-    fn failed(&mut self, place: &str, why: &str) -> Fault {
-        if self.0.len() >= MAX_RESTS && !self.0.contains_key(place) {
-            self.0.clear();
-        }
-        let rest = self.0.entry(place.to_owned()).or_insert_with(|| Rest {
-            until: Instant::now(),
-            backoff: Backoff::default(),
-            said: String::new(),
-        });
-        if rest.said != why {
-            log::warn!("verdicts are pushed later: {why}");
-            why.clone_into(&mut rest.said);
-        }
-        rest.until = Instant::now() + rest.backoff.failed();
-        Fault::Later(Wait::new(rest.until, place))
-    }
-
-    fn answered(&mut self, place: &str) {
-        self.0.remove(place);
-    }
+    Fault::Later(Wait::new(until, place))
 }

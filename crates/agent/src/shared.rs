@@ -4,8 +4,8 @@
 //! that this node trusts has signed it, if it is young, and if a scan here could say no more; and what
 //! fails is told and left.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use portcullis_inventory::SCANNER;
@@ -20,19 +20,16 @@ use portcullis_store::FileStore;
 use portcullis_types::{Binding, Digest, ScanReport, Timestamp, with_causes};
 
 use crate::pushes::Pushes;
+use crate::rests::Rests;
 
 /// How long a pull may take: an engine waits for the image, and the scan comes after.
 const PULLS: Duration = Duration::from_secs(5);
-/// How long a registry that is out of reach is not asked again.
-const RESTS: Duration = Duration::from_secs(60);
-/// Most registries of which that is remembered.
-const MAX_RESTING: usize = 64;
 
 /// What other nodes have said of images, and what is said to them.
 pub(crate) struct Shared {
     settings: RegistrySettings,
-    /// Registries that were out of reach, and until when they are left alone.
-    resting: Mutex<BTreeMap<String, Instant>>,
+    /// Registries that were out of reach.
+    rests: Mutex<Rests>,
     /// What is to be pushed; `None` if nothing is.
     pushes: Option<Pushes>,
 }
@@ -45,7 +42,7 @@ impl Shared {
             let no_thread = |error| log::warn!("verdicts are not pushed: no thread: {error}");
             pushes.map_err(no_thread).ok()
         });
-        Self { settings: settings.registry.clone(), resting: Mutex::default(), pushes }
+        Self { settings: settings.registry.clone(), rests: Mutex::default(), pushes }
     }
 
     /// Pulls what other nodes have signed about an image, and says whether it makes a scan needless.
@@ -109,7 +106,7 @@ impl Shared {
         let registry = registry(&self.settings);
         let until = Instant::now() + PULLS;
         for reference in references {
-            if self.is_resting(reference.host()) {
+            if self.rests().of(reference.host()).is_some() {
                 continue;
             }
             let repository = registry.repository(&reference, until);
@@ -117,6 +114,7 @@ impl Shared {
             let now = Timestamp::now();
             match portcullis_registry::pull(&repository, &reference, wanted, belief, now) {
                 Ok(pulled) => {
+                    self.rests().answered(reference.host());
                     for (artifact, why) in &pulled.refused {
                         log::warn!("the verdict {artifact} about {image} is refused: {why}");
                     }
@@ -124,30 +122,25 @@ impl Shared {
                 }
                 // Most images have none, and most names mean something else in time.
                 Err(PullError::None { .. } | PullError::Registry(RegistryError::Missing(_))) => {}
+                Err(PullError::Registry(error)) if error.is_out_of_reach() => {
+                    let why = with_causes(&error);
+                    if self.rests().failed(reference.host(), &why).1 {
+                        log::warn!("no verdicts are pulled from {}: {why}", reference.host());
+                    }
+                    continue;
+                }
                 Err(error) => {
                     let why = with_causes(&error);
                     log::warn!("no verdict about {image} is pulled from {reference}: {why}");
-                    if matches!(&error, PullError::Registry(error) if error.is_out_of_reach()) {
-                        self.rest(reference.host());
-                    }
                 }
             }
+            self.rests().answered(reference.host());
         }
         None
     }
 
-    fn is_resting(&self, host: &str) -> bool {
-        let resting = self.resting.lock().unwrap_or_else(PoisonError::into_inner);
-        resting.get(host).is_some_and(|until| *until > Instant::now())
-    }
-
-    fn rest(&self, host: &str) {
-        let mut resting = self.resting.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
-        resting.retain(|_, until| *until > now);
-        if resting.len() < MAX_RESTING {
-            resting.insert(host.to_owned(), now + RESTS);
-        }
+    fn rests(&self) -> MutexGuard<'_, Rests> {
+        self.rests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Pushes what the store knows of an image that was scanned, after a while, if the settings say so.
