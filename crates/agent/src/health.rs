@@ -113,7 +113,8 @@ mod tests {
         let calm = health.thread("calm", None);
         let beating = health.thread("beating", Some(Duration::from_secs(3600)));
         std::thread::sleep(Duration::from_millis(5));
-        assert_eq!(health.problems(), ["the thread stuck is stuck for 0 s"]);
+        let problems = health.problems();
+        assert!(problems.len() == 1 && problems[0].starts_with("the thread stuck is stuck for "));
         // A panic drops it as well.
         let ends = std::thread::spawn(move || {
             let _pulse = calm;

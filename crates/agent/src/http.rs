@@ -1,11 +1,13 @@
 //! A small server of HTTP/1: one question and one answer on a connection, everything bounded.
 //!
 //! Whoever can reach the address may ask, so a connection costs a thread for a few seconds at most,
-//! and there are few of them at a time; the others wait in the kernel's queue. Requests are parsed by
-//! httparse, which hyper uses.
+//! and there are few of them at a time: when one more comes, whoever has most of them loses the oldest
+//! if that takes its time, so that nobody keeps the others out, a probe least of all. Requests are parsed by httparse, which
+//! hyper uses.
 
+use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{IpAddr, Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,6 +18,9 @@ const MAX_CONNECTED: usize = 16;
 const ASKING: Duration = Duration::from_secs(2);
 const ANSWERING: Duration = Duration::from_secs(5);
 const CLOSING: Duration = Duration::from_millis(500);
+
+/// How long a connection lasts at least, however many others come.
+const LASTS: Duration = Duration::from_millis(100);
 
 /// Most bytes and fields of a request's head, and bytes behind it that are read to be dropped.
 const MAX_HEAD: usize = 8 << 10;
@@ -56,9 +61,8 @@ pub(crate) fn serve(
 ) {
     let slots = Arc::new(Slots::default());
     loop {
-        let slot = slots.take();
-        let stream = match listener.accept() {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match listener.accept() {
+            Ok((stream, peer)) => (Arc::new(stream), peer.ip()),
             // Gone again, or no descriptor is left for now.
             Err(error) => {
                 log::warn!("a connection for metrics was not accepted: {error}");
@@ -66,6 +70,7 @@ pub(crate) fn serve(
                 continue;
             }
         };
+        let slot = slots.take(peer, &stream);
         let answer = answer.clone();
         let thread = std::thread::Builder::new().name("http".to_owned());
         let spawned = thread.spawn(move || {
@@ -79,28 +84,57 @@ pub(crate) fn serve(
     }
 }
 
-/// How many connections there are.
+/// The connections that there are.
 #[derive(Debug, Default)]
 struct Slots {
-    taken: Mutex<usize>,
+    taken: Mutex<Vec<Arc<Taken>>>,
     freed: Condvar,
 }
 
+#[derive(Debug)]
+struct Taken {
+    peer: IpAddr,
+    since: Instant,
+    stream: Arc<TcpStream>,
+}
+
 /// One of them.
-struct Slot(Arc<Slots>);
+struct Slot(Arc<Slots>, Arc<Taken>);
 
 impl Slots {
-    fn take(self: &Arc<Self>) -> Slot {
-        let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        let free = self.freed.wait_while(taken, |taken| *taken >= MAX_CONNECTED);
-        *free.unwrap_or_else(PoisonError::into_inner) += 1;
-        Slot(self.clone())
+    /// Takes one for a connection; if all are taken, the one is ended that hurts the fewest.
+    fn take(self: &Arc<Self>, peer: IpAddr, stream: &Arc<TcpStream>) -> Slot {
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        while taken.len() >= MAX_CONNECTED {
+            let most = greediest(taken.iter().map(|taken| taken.peer));
+            let oldest = taken.iter().find(|taken| Some(taken.peer) == most).cloned();
+            let left = oldest.as_ref().map_or(LASTS, |o| LASTS.saturating_sub(o.since.elapsed()));
+            if let Some(oldest) = oldest.filter(|_| left.is_zero()) {
+                // Its thread ends by this, if it has not already.
+                let _gone = oldest.stream.shutdown(Shutdown::Both);
+            }
+            let left = left.max(LASTS / 10);
+            let waited = self.freed.wait_timeout_while(taken, left, |t| t.len() >= MAX_CONNECTED);
+            taken = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        let own = Arc::new(Taken { peer, since: Instant::now(), stream: stream.clone() });
+        taken.push(own.clone());
+        Slot(self.clone(), own)
     }
+}
+
+/// Who has most of them; of several the one who has the oldest.
+fn greediest(peers: impl DoubleEndedIterator<Item = IpAddr> + Clone) -> Option<IpAddr> {
+    let mut counts = BTreeMap::<IpAddr, usize>::new();
+    peers.clone().for_each(|peer| *counts.entry(peer).or_default() += 1);
+    // The last of equals is taken, and that is the first one here.
+    peers.rev().max_by_key(|peer| counts.get(peer))
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        *self.0.taken.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        let mut taken = self.0.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        taken.retain(|taken| !Arc::ptr_eq(taken, &self.1));
         self.0.freed.notify_one();
     }
 }
@@ -257,5 +291,38 @@ impl Write for Until<'_> {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_most_is_told_from_who_has_the_oldest() {
+        let ip = |last: u8| IpAddr::from([10, 0, 0, last]);
+        let of = |peers: &[u8]| greediest(peers.iter().map(|last| ip(*last)));
+        assert_eq!(of(&[]), None);
+        assert_eq!(of(&[1, 2, 2, 3]), Some(ip(2)));
+        assert_eq!(of(&[3, 1, 2, 1, 3]), Some(ip(3)));
+        assert_eq!(of(&[2, 1]), Some(ip(2)));
+    }
+
+    /// However many connections are kept open, whoever asks is answered.
+    #[test]
+    fn nobody_keeps_the_others_out() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let answer: Arc<dyn Fn(Asked<'_>) -> Answer + Send + Sync> =
+            Arc::new(|_: Asked<'_>| Answer::line(200, "ok"));
+        std::thread::spawn(move || serve(&listener, &answer));
+        let silent: Vec<TcpStream> =
+            (0..MAX_CONNECTED * 4).map(|_| TcpStream::connect(address).unwrap()).collect();
+        let mut asking = TcpStream::connect(address).unwrap();
+        asking.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+        let mut text = String::new();
+        asking.read_to_string(&mut text).unwrap();
+        assert!(text.starts_with("HTTP/1.1 200 OK"), "{text}");
+        drop(silent);
     }
 }

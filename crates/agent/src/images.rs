@@ -170,6 +170,7 @@ impl<'a> Follower<'a> {
                 forget_at = Instant::now() + self.forgets_every();
             }
             let retry = self.listed.values().filter_map(|listed| listed.asked_at).min();
+            let retry = retry.into_iter().chain(self.queue.rests_until()).min();
             let retry = retry.map(|at| at.max(now + SETTLES));
             let until = [Some(look_at), Some(all_at), Some(forget_at), list_at, retry];
             let until = until.into_iter().flatten().min();
@@ -330,11 +331,17 @@ impl<'a> Follower<'a> {
             }
             match self.store.by_config(&had.config, Detail::Decision) {
                 Ok(Some(verdict)) if verdict.reports.iter().any(|r| r.says_something()) => {
-                    if are_outdated && verdict.reports.iter().any(|r| r.binding == Binding::ByScan)
-                    {
+                    let has = |binding| verdict.reports.iter().any(|r| r.binding == binding);
+                    if are_outdated && has(Binding::ByScan) {
                         are_left = true;
                         let scan = self.queue.want_again(had.config.clone(), place, had.asked);
                         self.again.extend(scan.map(|scan| (had.config, scan)));
+                    } else if has(Binding::BySignature)
+                        && !has(Binding::ByScan)
+                        && self.scans.is_outdone(&verdict)
+                    {
+                        // Other nodes may say more by now; else it is scanned.
+                        self.queue.want_again(had.config, place, had.asked);
                     } else {
                         self.looked_up.insert(had.config);
                     }

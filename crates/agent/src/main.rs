@@ -116,9 +116,8 @@ fn run(args: &Args) -> Result<()> {
     let program = portcullis_scan::program_beside(&own)?;
     let socket = Socket::listen(&settings.paths().agent())?;
     let queue = Arc::new(Queue::new(settings.agent.waiting));
-    let watch =
-        portcullis_agent::watch(&settings, &file, &queue).context("cannot start a thread")?;
     let scans = Arc::new(Scans::new(settings.clone(), program));
+    let watch = portcullis_agent::watch(&scans, &file, &queue).context("cannot start a thread")?;
     let worker = {
         let (scans, queue, pulse) =
             (scans.clone(), queue.clone(), watch.health.thread("scans", None));

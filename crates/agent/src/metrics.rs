@@ -50,6 +50,10 @@ struct Inner {
     seen: Seen,
     stands: Stands,
     queue: Family<Labels<1>, Gauge>,
+    images: Gauge,
+    unscanned: Gauge,
+    violating: Gauge,
+    pushes: Gauge,
     scans: Family<Labels<1>, Counter>,
     scan_seconds: Histogram,
     missed: Counter,
@@ -75,12 +79,15 @@ impl Metrics {
         let mut registry = Registry::with_prefix("portcullis");
         let r = &mut registry;
         r.register("build", "The agent that runs", Info::new([("version", version)]));
-        let start: Gauge = Gauge::default();
-        start.set(started);
-        r.register("agent_start_timestamp_seconds", "When the agent started", start);
+        gauge(r, "agent_start_timestamp_seconds", "When the agent started").set(started);
         let seen = Seen::new(r);
         let stands = Stands::new(r);
         let queue = gauges(r, "scan_queue", "Images that wait for a scan or are being scanned");
+        let images = gauge(r, "images", "Images that the engines have");
+        let unscanned = gauge(r, "images_unscanned", "How many of them are not scanned");
+        let violating =
+            gauge(r, "containers_violating", "Containers that run and violate a policy by now");
+        let pushes = gauge(r, "pushes_waiting", "Verdicts that wait to be pushed to registries");
         let scans = Family::<Labels<1>, Counter>::default();
         r.register("scans", "Scans of this agent that are at their end", scans.clone());
         let scan_seconds = Histogram::new(SCAN_SECONDS);
@@ -102,6 +109,10 @@ impl Metrics {
             seen,
             stands,
             queue,
+            images,
+            unscanned,
+            violating,
+            pushes,
             scans,
             scan_seconds,
             missed,
@@ -112,14 +123,10 @@ impl Metrics {
         Self { inner: Mutex::new(inner) }
     }
 
-    /// Counts an event.
-    pub(crate) fn count(&self, event: &Event) {
-        self.held().seen.count(event);
-    }
-
-    /// What is told of the ledger as a whole: numbers since the agent began.
-    pub(crate) fn ledger(&self, ledger: Ledger) {
-        let inner = self.held();
+    /// Counts events, and takes what is told of the ledger as a whole: numbers since the agent began.
+    pub(crate) fn count(&self, events: &[Event], ledger: Ledger) {
+        let mut inner = self.held();
+        events.iter().for_each(|event| inner.seen.count(event));
         for (counter, now) in [(&inner.missed, ledger.missed), (&inner.damaged, ledger.damaged)] {
             counter.inc_by(now.saturating_sub(counter.get()));
         }
@@ -147,12 +154,20 @@ impl Metrics {
         inner.scan_seconds.observe(ended.took.as_secs_f64());
     }
 
-    /// All of it as text, in OpenMetrics' form, with the queue as it is now.
-    pub(crate) fn openmetrics(&self, queue: &Counts) -> String {
+    /// All of it as text, in OpenMetrics' form, with the queue as it is now, and how many verdicts wait
+    /// to be pushed.
+    pub(crate) fn openmetrics(&self, queue: &Counts, pushes: usize) -> String {
         let inner = self.held();
-        for (state, number) in [("waiting", queue.waiting), ("scanning", queue.scanning)] {
+        let Counts { waiting, background, scanning, .. } = *queue;
+        for (state, number) in
+            [("waiting", waiting), ("background", background), ("scanning", scanning)]
+        {
             inner.queue.get_or_create(&[("state", state)]).set(whole(number));
         }
+        inner.images.set(whole(queue.images));
+        inner.unscanned.set(whole(queue.unscanned));
+        inner.violating.set(whole(queue.violations));
+        inner.pushes.set(whole(pushes));
         let mut text = String::new();
         // A string takes everything.
         let _never_fails = encode(&mut text, &inner.registry);
@@ -168,6 +183,12 @@ fn gauges(registry: &mut Registry, name: &str, help: &str) -> Family<Labels<1>, 
     let family = Family::<Labels<1>, Gauge>::default();
     registry.register(name, help, family.clone());
     family
+}
+
+fn gauge(registry: &mut Registry, name: &str, help: &str) -> Gauge {
+    let gauge: Gauge = Gauge::default();
+    registry.register(name, help, gauge.clone());
+    gauge
 }
 
 fn counter(registry: &mut Registry, name: &str, help: &str) -> Counter {
@@ -225,7 +246,8 @@ mod tests {
     #[test]
     fn the_classic_text_names_counters_as_their_series_are() {
         let metrics = Metrics::new("1", 17);
-        let text = classic(&metrics.openmetrics(&Counts { waiting: 3, ..Counts::default() }));
+        let counts = Counts { waiting: 3, background: 2, images: 5, ..Counts::default() };
+        let text = classic(&metrics.openmetrics(&counts, 4));
         for line in [
             "# HELP portcullis_build_info The agent that runs.",
             "# TYPE portcullis_build_info gauge",
@@ -234,6 +256,9 @@ mod tests {
             "# TYPE portcullis_scans_total counter",
             "portcullis_scans_total{result=\"failed\"} 0",
             "portcullis_scan_queue{state=\"waiting\"} 3",
+            "portcullis_scan_queue{state=\"background\"} 2",
+            "portcullis_images 5",
+            "portcullis_pushes_waiting 4",
             "# TYPE portcullis_gate_duration_seconds histogram",
         ] {
             assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");

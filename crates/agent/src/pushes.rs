@@ -19,6 +19,9 @@ use crate::state::Memory;
 
 /// How long a push may take, which nobody waits for.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// How long a repository is left alone that lets nobody in with this node's login, which somebody may
+/// renew.
+const DENIED: Duration = Duration::from_secs(3600);
 /// Most verdicts that wait.
 const MAX_WAITING: usize = 5000;
 
@@ -101,9 +104,18 @@ impl Pushes {
             log::warn!("the verdict of {image} is not pushed: {MAX_WAITING} others wait");
             return;
         }
-        waiting.images.insert(image.clone(), Wait::default());
-        self.0.save(&waiting);
-        self.0.changed.notify_one();
+        // What waits goes on waiting: it is pushed as the store has it then.
+        if !waiting.images.contains_key(image) {
+            waiting.images.insert(image.clone(), Wait::default());
+            self.0.save(&waiting);
+            self.0.changed.notify_one();
+        }
+    }
+
+    /// How many verdicts wait.
+    pub(crate) fn waiting(&self) -> usize {
+        let waiting = self.0.held();
+        waiting.images.len() + usize::from(waiting.current.is_some())
     }
 }
 
@@ -181,19 +193,23 @@ impl Inner {
             Ok(Some(verdict)) => verdict,
             // The node has it no more.
             Ok(None) => return Ok(()),
-            Err(error) => return Err(later(rests, &image.to_string(), &with_causes(&error))),
+            Err(error) => {
+                return Err(later(rests, &image.to_string(), &with_causes(&error), Duration::ZERO));
+            }
         };
         rests.answered(&image.to_string());
         let facts = &verdict.image;
         let references = candidates(facts.references.iter().map(String::as_str), &facts.manifests);
         if references.is_empty() {
-            return Err(Fault::Never("it has no name at a registry".to_owned()));
+            log::debug!("the verdict of {image} is not pushed: it has no name at a registry");
+            return Ok(());
         }
         let key = self.settings.signing_key.as_deref();
         let key =
             key.ok_or_else(|| Fault::Never("there is no [registry] signingKey".to_owned()))?;
         // It may be put there later, as on a node that is being set up.
-        let key = SigningKey::read(key).map_err(|error| later(rests, "", &with_causes(&error)))?;
+        let key = SigningKey::read(key)
+            .map_err(|error| later(rests, "", &with_causes(&error), Duration::ZERO))?;
         rests.answered("");
         let registry = registry(&self.settings);
         let until = Instant::now() + PATIENCE;
@@ -215,9 +231,10 @@ impl Inner {
                     log::debug!("it is the artifact {}", pushed.artifact);
                     return Ok(());
                 }
-                Err(PushError::Registry(error)) if error.may_pass() => {
+                Err(PushError::Registry(error)) if error.may_pass() || error.is_denied() => {
                     let place = if error.is_out_of_reach() { host } else { &place };
-                    fault = Some(later(rests, place, &with_causes(&error)));
+                    let least = if error.is_denied() { DENIED } else { Duration::ZERO };
+                    fault = Some(later(rests, place, &with_causes(&error), least));
                 }
                 // Another one may take it.
                 Err(PushError::Registry(error)) => refused.push(with_causes(&error)),
@@ -235,9 +252,9 @@ impl Inner {
     }
 }
 
-/// A place is left alone for a while; why is said once.
-fn later(rests: &mut Rests, place: &str, why: &str) -> Fault {
-    let (until, is_new) = rests.failed(place, why);
+/// A place is left alone for so long at least; why is said once.
+fn later(rests: &mut Rests, place: &str, why: &str, least: Duration) -> Fault {
+    let (until, is_new) = rests.failed(place, why, least);
     if is_new {
         log::warn!("verdicts are pushed later: {why}");
     }

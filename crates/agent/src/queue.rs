@@ -23,8 +23,9 @@ const MAX_ENDED: usize = 1024;
 /// Most images whose failure is remembered.
 const MAX_FAILURES: usize = 1024;
 
-/// Most images in the background, and how long one that failed is not tried again there: nobody waits
-/// for it, and the reasons of most failures stay.
+/// Most images in the background, and how long one that failed is not tried again there at most: from
+/// a minute on twice as long each time, since nobody waits for it, and the reasons of most failures
+/// stay.
 const MAX_BACKGROUND: usize = portcullis_engines::MAX_IMAGES;
 const RESTS_IN_BACKGROUND: Duration = Duration::from_secs(3600);
 
@@ -116,8 +117,10 @@ impl Scan {
 pub struct Counts {
     /// Being scanned.
     pub scanning: usize,
-    /// Waiting.
+    /// Waiting for somebody who waits for them.
     pub waiting: usize,
+    /// Waiting in the background.
+    pub background: usize,
     /// Scanned so far.
     pub scanned: u64,
     /// Not scanned so far, for one reason or another.
@@ -157,8 +160,8 @@ struct Inner {
     background: VecDeque<Arc<Scan>>,
     /// The one in the background that is being scanned.
     current: Option<Arc<Scan>>,
-    /// Those that failed in the background, and until when they rest.
-    rests: BTreeMap<(Digest, Place), Instant>,
+    /// Those that failed in the background.
+    rests: BTreeMap<(Digest, Place), Rest>,
     images: usize,
     violations: usize,
     /// Those that failed lately, and until when they rest.
@@ -168,6 +171,13 @@ struct Inner {
     scanned: u64,
     failed: u64,
     is_ending: bool,
+}
+
+/// An image that failed in the background.
+#[derive(Debug)]
+struct Rest {
+    until: Instant,
+    failures: u32,
 }
 
 impl Queue {
@@ -254,8 +264,10 @@ impl Queue {
             return Some(scan.clone());
         }
         let now = Instant::now();
-        inner.rests.retain(|_, until| *until > now);
-        if inner.rests.contains_key(&key) || inner.rests.len() >= MAX_BACKGROUND {
+        // How often it failed is remembered for a while longer.
+        inner.rests.retain(|_, rest| rest.until + RESTS_IN_BACKGROUND > now);
+        let rests = inner.rests.get(&key).is_some_and(|rest| rest.until > now);
+        if rests || inner.rests.len() >= MAX_BACKGROUND {
             return None;
         }
         let scan = Arc::new(Scan {
@@ -285,6 +297,12 @@ impl Queue {
             }
             stays
         });
+    }
+
+    /// When the next image that failed in the background may be tried again.
+    pub fn rests_until(&self) -> Option<Instant> {
+        let (inner, now) = (held(&self.inner), Instant::now());
+        inner.rests.values().map(|rest| rest.until).filter(|until| *until > now).min()
     }
 
     /// How many containers violate a policy since they were started, for [`Self::counts`].
@@ -344,14 +362,17 @@ impl Queue {
             }
             false => {
                 inner.failed += 1;
+                let rests = took.saturating_mul(RESTS_TIMES).max(RESTS);
                 // What doors alone ask for has a bound of its own.
                 if scan.asked.is_some() {
-                    inner.rests.insert(key, Instant::now() + RESTS_IN_BACKGROUND);
+                    let failures = inner.rests.get(&key).map_or(0, |rest| rest.failures);
+                    let rests = rests.max(RESTS.saturating_mul(1 << failures.min(16)));
+                    let until = Instant::now() + rests.min(RESTS_IN_BACKGROUND);
+                    inner.rests.insert(key, Rest { until, failures: failures + 1 });
                 }
                 if inner.failures.len() >= MAX_FAILURES {
                     inner.failures.pop_front();
                 }
-                let rests = took.saturating_mul(RESTS_TIMES).max(RESTS);
                 inner.failures.push_back((Instant::now() + rests, scan.clone()));
             }
         }
@@ -380,10 +401,11 @@ impl Queue {
         let (waiting, background) = (inner.waiting.len(), inner.background.len());
         let scanning = inner.scans.len().saturating_sub(waiting + background);
         let now = Instant::now();
-        let rests = inner.rests.values().filter(|until| **until > now).count();
+        let rests = inner.rests.values().filter(|rest| rest.until > now).count();
         Counts {
             scanning,
             waiting,
+            background,
             scanned: inner.scanned,
             failed: inner.failed,
             images: inner.images,
@@ -491,7 +513,10 @@ mod tests {
         // One that waits in the background is taken out of it, within the same bound.
         assert!(!queue.want(image(3), place()).unwrap().is_background());
         assert_eq!(queue.want(image(2), place()).unwrap_err(), NotTaken::Full);
-        assert_eq!(queue.counts(), Counts { waiting: 2, unscanned: 2, ..Counts::default() });
+        assert_eq!(
+            queue.counts(),
+            Counts { waiting: 2, background: 2, unscanned: 2, ..Counts::default() }
+        );
         let order: Vec<Digest> = (0..4).map(|_| queue.next().unwrap().image.clone()).collect();
         assert_eq!(order, [4, 3, 1, 2].map(image));
     }
@@ -544,6 +569,27 @@ mod tests {
         assert_eq!(queue.counts(), Counts { images: 1, failed: 1, ..Counts::default() });
         // It is another time that it comes.
         assert!(background(&queue, 1));
+    }
+
+    #[test]
+    fn what_fails_again_in_the_background_rests_longer() {
+        let queue = Queue::new(8);
+        let mut least = RESTS;
+        for _ in 0..8 {
+            assert!(background(&queue, 1));
+            queue.done(&queue.next().unwrap(), Err("no".to_owned()), Duration::ZERO);
+            let rests = queue.rests_until().unwrap().duration_since(Instant::now());
+            assert!(rests > least - RESTS / 2 && rests <= least, "{rests:?}");
+            held(&queue.inner).rests.values_mut().for_each(|rest| rest.until = Instant::now());
+            assert_eq!(queue.rests_until(), None);
+            least = (least * 2).min(RESTS_IN_BACKGROUND);
+        }
+        // What it cost counts, too.
+        let other = Queue::new(8);
+        assert!(background(&other, 1));
+        other.done(&other.next().unwrap(), Err("no".to_owned()), Duration::from_secs(100));
+        let rests = other.rests_until().unwrap().duration_since(Instant::now());
+        assert!(rests > Duration::from_secs(900), "{rests:?}");
     }
 
     #[test]

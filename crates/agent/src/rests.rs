@@ -1,7 +1,7 @@
 //! What is left alone for a while after it failed, and what is said of that.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::backoff::Backoff;
 
@@ -42,8 +42,9 @@ impl Rests {
         self.0.get(place).map(|rest| rest.until).filter(|until| *until > Instant::now())
     }
 
-    /// A place is left alone from now on: until when, and whether the reason is to be said.
-    pub(crate) fn failed(&mut self, place: &str, why: &str) -> (Instant, bool) {
+    /// A place is left alone from now on, for so long at least: until when, and whether the reason is
+    /// to be said.
+    pub(crate) fn failed(&mut self, place: &str, why: &str, least: Duration) -> (Instant, bool) {
         if self.0.len() >= MAX_PLACES && !self.0.contains_key(place) {
             self.0.clear();
         }
@@ -52,7 +53,7 @@ impl Rests {
             backoff: Backoff::default(),
             said: Said::default(),
         });
-        rest.until = Instant::now() + rest.backoff.failed();
+        rest.until = Instant::now() + rest.backoff.failed().max(least);
         (rest.until, rest.said.is_new(why))
     }
 
@@ -70,21 +71,23 @@ mod tests {
     fn a_reason_is_said_once_and_again_after_it_had_passed() {
         let mut rests = Rests::default();
         assert_eq!(rests.of("a"), None);
-        let (first, is_new) = rests.failed("a", "away");
+        let (first, is_new) = rests.failed("a", "away", Duration::ZERO);
         assert!(is_new && rests.of("a") == Some(first) && rests.of("b").is_none());
-        let (second, is_new) = rests.failed("a", "away");
+        let (second, is_new) = rests.failed("a", "away", Duration::ZERO);
         assert!(!is_new && second > first);
-        assert!(rests.failed("a", "refused").1);
+        assert!(rests.failed("a", "refused", Duration::ZERO).1);
+        let (third, _) = rests.failed("a", "refused", Duration::from_secs(3600));
+        assert!(third > Instant::now() + Duration::from_secs(3000));
         rests.answered("a");
         assert_eq!(rests.of("a"), None);
-        assert!(rests.failed("a", "refused").1);
+        assert!(rests.failed("a", "refused", Duration::ZERO).1);
     }
 
     #[test]
     fn it_remembers_a_bounded_number() {
         let mut rests = Rests::default();
         for at in 0..MAX_PLACES * 2 + 1 {
-            rests.failed(&at.to_string(), "away");
+            rests.failed(&at.to_string(), "away", Duration::ZERO);
         }
         assert!(rests.0.len() <= MAX_PLACES);
     }

@@ -192,25 +192,36 @@ impl<'a> Judge<'a> {
             EventKind::Outcome | EventKind::Notice | EventKind::Mark => return,
         };
         if self.told.len() >= MAX_DECISIONS {
-            self.let_go();
+            self.thin_out();
         }
         let told = Told { action: event.action, at: event.time, decision, violates };
         self.told.insert((event.request.engine, event.request.container_id), told);
     }
 
-    /// Lets go of what was told of containers that do not run; of those whose decision is fresh, half
-    /// if need be.
+    fn runs(&self) -> BTreeSet<(Engine, String)> {
+        self.containers.keys().map(|(engine, _, id)| (*engine, id.clone())).collect()
+    }
+
+    /// Lets go of what was told of containers that do not run, when all that run are known; not of
+    /// those whose decision is fresh, which may be about to.
     fn let_go(&mut self) {
-        let runs: BTreeSet<(Engine, String)> =
-            self.containers.keys().map(|(engine, _, id)| (*engine, id.clone())).collect();
-        let now = Timestamp::now();
+        let (runs, now) = (self.runs(), Timestamp::now());
         let is_fresh = |told: &Told| now.duration_since(told.at).unsigned_abs() < FRESH;
         self.told.retain(|key, told| runs.contains(key) || is_fresh(told));
-        if self.told.len() >= MAX_DECISIONS {
-            let mut times: Vec<Timestamp> = self.told.values().map(|told| told.at).collect();
+    }
+
+    /// Lets go of the older half of what was told, first of containers that are not known to run.
+    fn thin_out(&mut self) {
+        for runs in [self.runs(), BTreeSet::new()] {
+            if self.told.len() < MAX_DECISIONS {
+                return;
+            }
+            let others = self.told.iter().filter(|(key, _)| !runs.contains(*key));
+            let mut times: Vec<Timestamp> = others.map(|(_, told)| told.at).collect();
             times.sort_unstable();
-            let middle = times[times.len() / 2];
-            self.told.retain(|_, told| told.at > middle);
+            if let Some(middle) = times.get(times.len() / 2) {
+                self.told.retain(|key, told| told.at > *middle || runs.contains(key));
+            }
         }
     }
 
@@ -251,8 +262,9 @@ impl<'a> Judge<'a> {
             match portcullis_scan::rematch(&kept, image, &node, now) {
                 Ok(Some((facts, report))) => {
                     judged += 1;
-                    if let Err(error) = store.absorb(&facts, report) {
-                        log::warn!("{}: {}", facts.config, with_causes(&error));
+                    match store.absorb(&facts, report) {
+                        Ok(_) => self.scans.push(&facts.config),
+                        Err(error) => log::warn!("{}: {}", facts.config, with_causes(&error)),
                     }
                 }
                 Ok(None) => {}
@@ -299,6 +311,7 @@ impl<'a> Judge<'a> {
                 }
                 if seen.len() >= MAX_CONTAINERS {
                     log::warn!("more than {MAX_CONTAINERS} containers run: the rest is not judged");
+                    is_complete = false;
                     break;
                 }
                 let key = key_of(&found);
@@ -346,7 +359,9 @@ impl<'a> Judge<'a> {
             // Of an engine that is away or does not answer, nothing is known to have ended.
             seen.contains(key) || silent.contains(&key.0) || !here.contains(&key.0)
         });
-        self.let_go();
+        if is_complete {
+            self.let_go();
+        }
         let violations = self.containers.values().filter(|container| container.violates).count();
         self.queue.violate(violations);
         if is_complete {

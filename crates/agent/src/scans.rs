@@ -12,7 +12,7 @@ use portcullis_inventory::{Image, Wishes};
 use portcullis_scan::{Chosen, Kept, Node, Progress, ScanError, Scanner, WorkerError};
 use portcullis_settings::Settings;
 use portcullis_store::{Detail, FileStore, VerdictStore};
-use portcullis_types::{Timestamp, with_causes};
+use portcullis_types::{Binding, Digest, Timestamp, Verdict, with_causes};
 
 use crate::queue::{Queue, Scan};
 use crate::shared::Shared;
@@ -166,6 +166,27 @@ impl Scans {
                 return Ok(Known::Scanned);
             }
         }
+    }
+
+    /// Whether what other nodes have said of an image stands in for a scan no more.
+    pub(crate) fn is_outdone(&self, verdict: &Verdict) -> bool {
+        // A scan would fail for the same reason.
+        let (Ok(node), Ok(rules)) = (self.node(), portcullis_scan::rules(&self.settings.paths()))
+        else {
+            return false;
+        };
+        let engines = !rules.is_empty() || portcullis_scan::clamd().is_some();
+        !self.shared.is_enough(&verdict.reports, Binding::BySignature, &node, engines)
+    }
+
+    /// Pushes what the store knows of an image that was judged anew, if the settings say so.
+    pub(crate) fn push(&self, image: &Digest) {
+        self.shared.push(image);
+    }
+
+    /// How many verdicts wait to be pushed.
+    pub(crate) fn pushes_waiting(&self) -> usize {
+        self.shared.waiting()
     }
 
     /// What the node knows now.

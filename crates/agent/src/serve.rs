@@ -184,8 +184,9 @@ fn answer_to(ask: AgentAsk, queue: &Queue) -> AgentAnswer {
             }
         }
         AgentAsk::Status {} => {
-            let Counts { scanning, waiting, scanned, failed, images, unscanned, violations } =
-                queue.counts();
+            let counts = queue.counts();
+            let Counts { scanning, waiting, scanned, failed, .. } = counts;
+            let Counts { images, unscanned, violations, .. } = counts;
             AgentAnswer::Status(AgentStatus {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 scanning,

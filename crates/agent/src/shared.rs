@@ -67,25 +67,40 @@ impl Shared {
             log::warn!("what was pulled about {image} is not stored: {}", with_causes(&error));
             return false;
         }
-        let now = Timestamp::now();
         let keys: BTreeSet<&str> =
             pulled.told.iter().filter_map(|told| told.key.as_deref()).collect();
         let keys = keys.into_iter().collect::<Vec<_>>().join(", ");
-        let mut reports = pulled.told.iter().flat_map(|told| &told.reports);
-        let is_enough = reports.any(|r| self.is_enough(r, now) && !node.adds_to(r, engines));
+        let reports = pulled.told.iter().flat_map(|told| &told.reports);
+        let is_enough = self.is_enough(reports, Binding::ByScan, &node, engines);
         let scan = if is_enough { "and needs no scan" } else { "and is scanned all the same" };
         log::info!("{image} has a verdict signed by {keys}, {scan}");
         is_enough
     }
 
-    /// Whether a report is one of our own scanner, and young.
-    fn is_enough(&self, report: &ScanReport, now: Timestamp) -> bool {
-        let age = now.duration_since(report.scanned_at).unsigned_abs();
-        report.binding == Binding::ByScan
-            && report.scanner.name == SCANNER
-            && report.says_something()
-            && age <= self.settings.max_age
-            && !self.settings.max_age.is_zero()
+    /// Whether one of these reports makes a scan needless: it is of our own scanner, bound like this,
+    /// and young, and a scan here could say no more.
+    pub(crate) fn is_enough<'r>(
+        &self,
+        reports: impl IntoIterator<Item = &'r ScanReport>,
+        binding: Binding,
+        node: &Node,
+        engines: bool,
+    ) -> bool {
+        // Whoever is trusted no more is not to be relied on for longer.
+        if self.settings.trusted_keys.is_empty() || self.settings.max_age.is_zero() {
+            return false;
+        }
+        let now = Timestamp::now();
+        let is_young = |report: &ScanReport| {
+            now.duration_since(report.scanned_at).unsigned_abs() <= self.settings.max_age
+        };
+        reports.into_iter().any(|report| {
+            report.binding == binding
+                && report.scanner.name == SCANNER
+                && report.says_something()
+                && is_young(report)
+                && !node.adds_to(report, engines)
+        })
     }
 
     fn pull(&self, image: &Digest, source: &Source) -> Option<Pulled> {
@@ -124,7 +139,7 @@ impl Shared {
                 Err(PullError::None { .. } | PullError::Registry(RegistryError::Missing(_))) => {}
                 Err(PullError::Registry(error)) if error.is_out_of_reach() => {
                     let why = with_causes(&error);
-                    if self.rests().failed(reference.host(), &why).1 {
+                    if self.rests().failed(reference.host(), &why, Duration::ZERO).1 {
                         log::warn!("no verdicts are pulled from {}: {why}", reference.host());
                     }
                     continue;
@@ -143,7 +158,13 @@ impl Shared {
         self.rests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Pushes what the store knows of an image that was scanned, after a while, if the settings say so.
+    /// How many verdicts wait to be pushed.
+    pub(crate) fn waiting(&self) -> usize {
+        self.pushes.as_ref().map_or(0, Pushes::waiting)
+    }
+
+    /// Pushes what the store knows of an image that was scanned or judged anew, after a while, if the
+    /// settings say so.
     pub(crate) fn push(&self, image: &Digest) {
         if let Some(pushes) = &self.pushes {
             pushes.add(image);
@@ -169,4 +190,4 @@ fn names(source: &Source) -> (BTreeSet<String>, BTreeSet<Digest>) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -14,7 +14,7 @@ use portcullis_kubernetes::Shared;
 use portcullis_node::{KnownFeeds, ProblemKind, node_state_again};
 use portcullis_osv::database::{Contents, Database, Manifest};
 use portcullis_settings::{DoorSettings, Settings};
-use portcullis_types::{Action, Timestamp, with_causes};
+use portcullis_types::{Action, Event, Timestamp, with_causes};
 use rustix::fs::StatVfsMountFlags;
 
 use crate::health::Health;
@@ -22,6 +22,7 @@ use crate::http::{self, Answer, Asked};
 use crate::metrics::{self, Advisories, CLASSIC, Degraded, Metrics, OPENMETRICS, Stand};
 use crate::queue::Queue;
 use crate::records::Records;
+use crate::scans::Scans;
 
 /// How often the ledger is looked at, and the node.
 const READS: Duration = Duration::from_secs(1);
@@ -62,11 +63,12 @@ impl Watch {
 }
 
 /// Begins to count and to look, and tells what it finds at the address of the settings, if there is
-/// one. `file` is the settings file.
+/// one. `file` is the file of the settings that scans go by.
 ///
 /// # Errors
 /// No thread can be started.
-pub fn watch(settings: &Settings, file: &Path, queue: &Arc<Queue>) -> std::io::Result<Watch> {
+pub fn watch(scans: &Arc<Scans>, file: &Path, queue: &Arc<Queue>) -> std::io::Result<Watch> {
+    let settings = scans.settings();
     let health = Arc::new(Health::default());
     let cluster: Arc<OnceLock<Arc<Shared>>> = Arc::default();
     let now = Timestamp::now().as_second();
@@ -107,13 +109,15 @@ pub fn watch(settings: &Settings, file: &Path, queue: &Arc<Queue>) -> std::io::R
     if let Some(address) = settings.agent.listen {
         let pulse = health.thread("http", None);
         let (health_of, queue, cluster) = (health.clone(), queue.clone(), cluster.clone());
+        let scans = scans.clone();
         spawn("http", move || {
             let _pulse = pulse;
             let answer = move |asked: Asked<'_>| {
                 if let Some(cluster) = cluster.get() {
                     metrics.cluster(&cluster.counts());
                 }
-                answer(asked, &metrics, &health_of, &queue)
+                let text = || metrics.openmetrics(&queue.counts(), scans.pushes_waiting());
+                answer(asked, &text, &health_of)
             };
             http::serve(&listen(address), &(Arc::new(answer) as _));
         })?;
@@ -147,14 +151,14 @@ fn listen(address: SocketAddr) -> TcpListener {
     }
 }
 
-fn answer(asked: Asked<'_>, metrics: &Metrics, health: &Health, queue: &Queue) -> Answer {
+fn answer(asked: Asked<'_>, metrics: &dyn Fn() -> String, health: &Health) -> Answer {
     let well = |problems: Vec<String>| match problems.as_slice() {
         [] => Answer::line(200, "ok"),
         some => Answer::line(503, &some.join("\n")),
     };
     match asked.path {
         "/metrics" => {
-            let text = metrics.openmetrics(&queue.counts());
+            let text = metrics();
             match asked.accept.contains("application/openmetrics-text") {
                 true => Answer { status: 200, media: OPENMETRICS, body: text },
                 false => Answer { status: 200, media: CLASSIC, body: metrics::classic(&text) },
@@ -178,8 +182,8 @@ struct Counting {
     damaged: u64,
 }
 
-/// How many records are read between two beats.
-const BATCH: usize = 1024;
+/// How many records are read before they are told, and between two beats.
+const BATCH: usize = 64;
 
 impl Counting {
     fn new(ledger: Ledger) -> Self {
@@ -195,34 +199,46 @@ impl Counting {
 
     /// Reads all that is there by now.
     fn go_on(&mut self, metrics: &Metrics, beat: &dyn Fn()) -> Result<(), LedgerError> {
-        let mut read = 0_usize;
-        while let Some(entry) = self.records.next_record()? {
+        loop {
+            let mut events = Vec::new();
+            let read = self.read(&mut events);
+            let is_all = !matches!(read, Ok(BATCH));
+            let is_news = !matches!(read, Ok(0)) || !self.is_counting;
+            if is_news && is_all {
+                self.unhandled.forget_before(self.records.ledger().first_kept().unwrap_or(0));
+            }
+            if is_news || self.records.damaged() > self.damaged {
+                let count = |action| self.unhandled.count(action);
+                let ledger = metrics::Ledger {
+                    missed: self.records.missed(),
+                    damaged: self.records.damaged(),
+                    unhandled: (count(Action::Alarm), count(Action::Block)),
+                };
+                metrics.count(&events, ledger);
+                self.damaged = ledger.damaged;
+            }
+            read?;
+            if is_all {
+                self.is_counting = true;
+                return Ok(());
+            }
+            beat();
+        }
+    }
+
+    /// Reads some of what is there, and takes out what is to be counted: how many there were.
+    fn read(&mut self, events: &mut Vec<Event>) -> Result<usize, LedgerError> {
+        for read in 0..BATCH {
+            let Some(entry) = self.records.next_record()? else { return Ok(read) };
             if let Some(head) = entry.head {
                 self.is_counting |= head.seq > self.before;
                 self.unhandled.take(head.seq, &entry.event);
             }
             if self.is_counting {
-                metrics.count(&entry.event);
-            }
-            read += 1;
-            if read.is_multiple_of(BATCH) {
-                beat();
+                events.push(entry.event);
             }
         }
-        if read > 0 || !self.is_counting {
-            self.unhandled.forget_before(self.records.ledger().first_kept().unwrap_or(0));
-        }
-        if read > 0 || !self.is_counting || self.records.damaged() > self.damaged {
-            let count = |action| self.unhandled.count(action);
-            metrics.ledger(metrics::Ledger {
-                missed: self.records.missed(),
-                damaged: self.records.damaged(),
-                unhandled: (count(Action::Alarm), count(Action::Block)),
-            });
-        }
-        self.is_counting = true;
-        self.damaged = self.records.damaged();
-        Ok(())
+        Ok(BATCH)
     }
 }
 
@@ -287,8 +303,7 @@ mod tests {
     use super::*;
 
     fn status(path: &str, health: &Health) -> (u16, String) {
-        let metrics = Metrics::new("1", 0);
-        let answer = answer(Asked { path, accept: "" }, &metrics, health, &Queue::new(1));
+        let answer = answer(Asked { path, accept: "" }, &String::new, health);
         (answer.status, answer.body)
     }
 

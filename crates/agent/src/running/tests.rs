@@ -182,6 +182,21 @@ fn what_comes_into_the_ledger_is_heard_and_bounded() {
     assert!(judge.told.contains_key(&(Engine::Podman, "c1".to_owned())), "it runs");
 }
 
+/// Before an engine has said what runs, a decision of long ago may be of what runs.
+#[test]
+fn a_decision_is_kept_until_it_is_known_what_runs() {
+    let node = Node::new();
+    let mut judge = node.judge();
+    let old = Timestamp::now() - Duration::from_secs(5 * 24 * 3600);
+    for name in ["c1", "ended"] {
+        let event = event(EventKind::Decision, Action::Allow, name);
+        judge.hear(Event { time: old, ..event });
+    }
+    assert!(judged(&mut judge, Action::Block) && judge.told.len() == 2);
+    judge.let_go();
+    assert_eq!(Vec::from_iter(judge.told.keys()), [&(Engine::Podman, "c1".to_owned())]);
+}
+
 #[test]
 fn a_change_of_policies_knowledge_or_verdicts_is_seen() {
     let node = Node::new();

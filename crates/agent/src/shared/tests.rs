@@ -93,21 +93,26 @@ impl Scene {
         portcullis_registry::push(&repository, &reference, &verdict, Some(&key)).unwrap();
     }
 
-    /// Gives the node advisories for Debian 12, the newest of this time.
     fn advise(&self, modified: &str) {
-        let record = json!({
-            "id": "DSA-1", "modified": modified,
-            "affected": [{
-                "package": { "ecosystem": "Debian:12", "name": "openssl" },
-                "ranges": [{ "type": "ECOSYSTEM", "events": [{ "introduced": "0" }] }],
-            }],
-        });
-        let file = self.root.path().join("DSA-1.json");
-        std::fs::write(&file, record.to_string()).unwrap();
-        let folder = self.paths().advisories();
-        std::fs::create_dir_all(&folder).unwrap();
-        update(&folder, vec![file.into()], Timestamp::now(), &mut Silent).unwrap();
+        advise(&self.paths(), modified);
     }
+}
+
+/// Gives a node advisories for Debian 12, the newest of this time.
+pub(crate) fn advise(paths: &Paths, modified: &str) {
+    let record = json!({
+        "id": "DSA-1", "modified": modified,
+        "affected": [{
+            "package": { "ecosystem": "Debian:12", "name": "openssl" },
+            "ranges": [{ "type": "ECOSYSTEM", "events": [{ "introduced": "0" }] }],
+        }],
+    });
+    let root = tempfile::tempdir().unwrap();
+    let file = root.path().join("DSA-1.json");
+    std::fs::write(&file, record.to_string()).unwrap();
+    let folder = paths.advisories();
+    std::fs::create_dir_all(&folder).unwrap();
+    update(&folder, vec![file.into()], Timestamp::now(), &mut Silent).unwrap();
 }
 
 struct Silent;
