@@ -7,25 +7,41 @@ const FIRST: Duration = Duration::from_secs(1);
 const MOST: Duration = Duration::from_secs(300);
 
 /// Longer after each failure, and never the same for two who fail together.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct Backoff {
+    first: Duration,
+    most: Duration,
     failures: u32,
 }
 
+impl Default for Backoff {
+    fn default() -> Self {
+        Self::between(FIRST, MOST)
+    }
+}
+
 impl Backoff {
+    /// From so long to so long.
+    pub(crate) fn between(first: Duration, most: Duration) -> Self {
+        Self { first, most, failures: 0 }
+    }
+
     /// Counts a failure: how long to wait now.
     pub(crate) fn failed(&mut self) -> Duration {
-        let wait = FIRST.saturating_mul(1 << self.failures.min(16)).min(MOST);
+        let wait = self.first.saturating_mul(1 << self.failures.min(16)).min(self.most);
         self.failures = self.failures.saturating_add(1);
-        // Random enough: the keys of each new state are.
-        let jitter = RandomState::new().hash_one(self.failures) % 256;
-        wait.mul_f64(0.75 + jitter as f64 / 512.0)
+        wait.mul_f64(0.75 + random() / 2.0)
     }
 
     /// Whether there was one failure so far.
     pub(crate) fn is_first(&self) -> bool {
         self.failures == 1
     }
+}
+
+/// A number from 0 to less than 1, random enough: the keys of each new state are.
+pub(crate) fn random() -> f64 {
+    (RandomState::new().hash_one(0) % 256) as f64 / 256.0
 }
 
 #[cfg(test)]

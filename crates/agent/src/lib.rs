@@ -28,6 +28,7 @@ mod scans;
 mod serve;
 mod shared;
 mod state;
+mod updates;
 mod watch;
 
 pub use cluster::InCluster;
@@ -38,4 +39,5 @@ pub use queue::{Counts, Ended, NotTaken, Outcome, Queue, Scan};
 pub use records::{Cursor, CursorError, Records};
 pub use scans::Scans;
 pub use serve::{Socket, SocketError};
+pub use updates::Updates;
 pub use watch::{Watch, watch};

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
-use portcullis_agent::{Follow, Forward, InCluster, Queue, Scans, Socket};
+use portcullis_agent::{Follow, Forward, InCluster, Queue, Scans, Socket, Updates};
 use portcullis_kubernetes::{Access, Cluster};
 use portcullis_settings::{DoorSettings, Paths, SETTINGS_FILE, Settings};
 use sd_notify::NotifyState;
@@ -128,6 +128,8 @@ fn run(args: &Args) -> Result<()> {
     };
     let worker = worker.context("cannot start a thread")?;
     let follow = Follow::begin(&scans, &queue, &watch.health).context("nothing can be followed")?;
+    let updates = Updates::begin(&settings, own.with_file_name("portcullis"), &watch.health)
+        .context("cannot start a thread")?;
     let in_cluster = match args.cluster.cluster(&settings) {
         Some(cluster) => Some(InCluster::begin(cluster, settings.clone(), &watch.health)?),
         None => None,
@@ -147,6 +149,9 @@ fn run(args: &Args) -> Result<()> {
     queue.end();
     scans.end();
     follow.end();
+    if let Some(updates) = &updates {
+        updates.end();
+    }
     if let Some(forward) = &forward {
         forward.end();
     }
@@ -154,7 +159,8 @@ fn run(args: &Args) -> Result<()> {
     let begun = std::time::Instant::now();
     let has_ended = || {
         let forwarded = forward.as_ref().is_none_or(Forward::has_ended);
-        worker.is_finished() && follow.has_ended() && forwarded
+        let updated = updates.as_ref().is_none_or(Updates::has_ended);
+        worker.is_finished() && follow.has_ended() && forwarded && updated
     };
     while !has_ended() && begun.elapsed() < GRACE {
         std::thread::sleep(Duration::from_millis(20));

@@ -23,6 +23,7 @@ use crate::metrics::{self, Advisories, CLASSIC, Degraded, Metrics, OPENMETRICS, 
 use crate::queue::Queue;
 use crate::records::Records;
 use crate::scans::Scans;
+use crate::updates;
 
 /// How often the ledger is looked at, and the node.
 const READS: Duration = Duration::from_secs(1);
@@ -269,6 +270,7 @@ fn look(settings: &Settings, file: &Path, feeds: &mut KnownFeeds) -> Stand {
     say(is_old, Degraded::Database);
     say(status.has(ProblemKind::Feed), Degraded::Feed);
     say(DoorSettings::at(file).problem.is_some(), Degraded::Settings);
+    say(updates::are_failing(settings), Degraded::Updates);
     Stand { status, databases, degraded }
 }
 

@@ -17,7 +17,7 @@ mod wrapper;
 pub use paths::Paths;
 pub use read::{
     AgentSettings, Allows, Fault, RegistrySettings, RuntimeSettings, Settings, SettingsError,
-    SystemdCgroup,
+    SystemdCgroup, UpdateSettings,
 };
 pub use replace::{keep, recall, remove, replace};
 pub use wrapper::{RuntimeError, WRAPPER, WrapperSettings};

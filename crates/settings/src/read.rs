@@ -100,6 +100,37 @@ impl Default for RegistrySettings {
     }
 }
 
+/// What the agent brings up to date by itself, by the commands of the same names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpdateSettings {
+    /// What `portcullis db update` takes: URLs of mirrors, of archives, or absolute paths.
+    pub advisories: Vec<String>,
+    /// The ecosystems of a mirror that are taken; `*` alone: all; none: those that the node has.
+    pub ecosystems: Vec<String>,
+    /// What `portcullis feed update` takes: URLs or absolute paths.
+    pub feeds: Vec<String>,
+    /// How often.
+    pub every: Duration,
+    /// Certificates (PEM) of authorities to trust beside those of the node.
+    pub ca: Option<PathBuf>,
+}
+
+impl Default for UpdateSettings {
+    fn default() -> Self {
+        Self {
+            advisories: Vec::new(),
+            ecosystems: Vec::new(),
+            feeds: Vec::new(),
+            every: Duration::from_secs(6 * 3600),
+            ca: None,
+        }
+    }
+}
+
+/// Most sources of advisories or feeds, and most ecosystems.
+const MAX_SOURCES: usize = 16;
+const MAX_ECOSYSTEMS: usize = 100;
+
 /// Most keys that are trusted.
 const MAX_KEYS: usize = 32;
 
@@ -129,6 +160,8 @@ pub struct Settings {
     pub agent: AgentSettings,
     /// How verdicts are shared through registries.
     pub registry: RegistrySettings,
+    /// What the agent brings up to date by itself.
+    pub updates: UpdateSettings,
     /// The wrappers that the file names.
     wrappers: BTreeMap<String, WrapperSettings>,
 }
@@ -158,6 +191,7 @@ impl Default for Settings {
                 forget_after: Some(Duration::from_secs(7 * 24 * 3600)),
             },
             registry: RegistrySettings::default(),
+            updates: UpdateSettings::default(),
             wrappers: BTreeMap::new(),
         }
     }
@@ -259,6 +293,7 @@ struct Raw {
     runtime: RawRuntime,
     agent: RawAgent,
     registry: RawRegistry,
+    updates: RawUpdates,
     wrapper: BTreeMap<String, RawWrapper>,
 }
 
@@ -302,6 +337,16 @@ struct RawRegistry {
     max_age: Option<String>,
     insecure: Vec<String>,
     auth_file: Option<String>,
+    ca: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+struct RawUpdates {
+    advisories: Vec<String>,
+    ecosystems: Vec<String>,
+    feeds: Vec<String>,
+    every: Option<String>,
     ca: Option<String>,
 }
 
@@ -473,6 +518,7 @@ fn check(raw: Raw) -> Result<Settings, Vec<Fault>> {
         }),
     };
     let registry = registry(raw.registry, &mut faults);
+    let updates = updates(raw.updates, &mut faults);
     let mut wrappers = BTreeMap::new();
     for (name, raw) in raw.wrapper {
         let checked = wrapper(&name, raw, &mut faults);
@@ -495,8 +541,56 @@ fn check(raw: Raw) -> Result<Settings, Vec<Fault>> {
         runtime: RuntimeSettings { binary, root: runtime_root, systemd_cgroup },
         agent: AgentSettings { waiting, scan_seconds, follow, forget_after, listen },
         registry,
+        updates,
         wrappers,
     })
+}
+
+/// The table of updates, with what it leaves out filled in.
+fn updates(raw: RawUpdates, faults: &mut Vec<Fault>) -> UpdateSettings {
+    let shipped = UpdateSettings::default();
+    let mut fault = |key: &str, message: String| {
+        faults.push(Fault { place: format!("updates.{key}"), message });
+    };
+    let is_url = |source: &String| source.starts_with("http://") || source.starts_with("https://");
+    for (key, sources) in [("advisories", &raw.advisories), ("feeds", &raw.feeds)] {
+        for wrong in sources.iter().filter(|source| !source.starts_with('/') && !is_url(source)) {
+            let wrong = wrong.escape_debug();
+            fault(key, format!("\"{wrong}\" is neither an http or https URL nor an absolute path"));
+        }
+        if sources.len() > MAX_SOURCES {
+            fault(key, format!("at most {MAX_SOURCES}"));
+        }
+    }
+    for wrong in raw.ecosystems.iter().filter(|name| name.is_empty() || name.len() > 100) {
+        let wrong = wrong.escape_debug();
+        fault("ecosystems", format!("\"{wrong}\" is no name of an ecosystem, such as \"Debian\""));
+    }
+    if raw.ecosystems.len() > MAX_ECOSYSTEMS {
+        fault("ecosystems", format!("at most {MAX_ECOSYSTEMS}; [\"*\"] takes all"));
+    }
+    if raw.ecosystems.len() > 1 && raw.ecosystems.iter().any(|name| name == "*") {
+        fault("ecosystems", "\"*\" takes all: leave out the others".into());
+    }
+    if !raw.ecosystems.is_empty() && !raw.advisories.iter().any(is_url) {
+        fault("ecosystems", "they are those of a mirror: name its URL in advisories".into());
+    }
+    let every = match raw.every.as_deref().map(seconds) {
+        None => shipped.every,
+        Some(Some(seconds @ 300..=2_592_000)) => Duration::from_secs(seconds),
+        Some(_) => {
+            fault("every", "write 5m to 30d, for example \"6h\"".into());
+            shipped.every
+        }
+    };
+    let ca = raw.ca.filter(|path| !path.is_empty()).map(|path| {
+        if !path.starts_with('/') {
+            fault("ca", format!("\"{path}\" is not an absolute path"));
+        }
+        PathBuf::from(path)
+    });
+    let RawUpdates { advisories, ecosystems, feeds, .. } = raw;
+    UpdateSettings { advisories, ecosystems, feeds, every, ca }
 }
 
 /// The table of registries, with what it leaves out filled in. An empty path is none.
@@ -625,6 +719,31 @@ mod tests {
         }
         let faults = agent("follow = [\"podman\", \"rkt\"]").unwrap_err();
         assert_eq!(faults[0].place, "agent.follow[1]");
+    }
+
+    #[test]
+    fn what_the_agent_brings_up_to_date_by_itself() {
+        let updates = |text: &str| format!("[updates]\n{text}").parse::<Settings>();
+        let read = updates(
+            "advisories = [\"https://mirror.example/osv\"]\necosystems = [\"Debian\", \"PyPI\"]\n\
+             feeds = [\"/srv/kev.json\"]\nevery = \"30m\"\nca = \"/etc/ca.pem\"",
+        );
+        let read = read.unwrap().updates;
+        assert_eq!(read.ecosystems, ["Debian", "PyPI"]);
+        assert_eq!((read.every, read.ca), (Duration::from_secs(1800), Some("/etc/ca.pem".into())));
+        for (text, place) in [
+            ("advisories = [\"osv\"]", "updates.advisories"),
+            ("advisories = [\"--root\"]", "updates.advisories"),
+            ("feeds = [\"ftp://mirror.example/kev.json\"]", "updates.feeds"),
+            ("ecosystems = [\"Debian\"]", "updates.ecosystems"),
+            ("advisories = [\"http://m\"]\necosystems = [\"*\", \"Go\"]", "updates.ecosystems"),
+            ("advisories = [\"http://m\"]\necosystems = [\"\"]", "updates.ecosystems"),
+            ("every = \"1s\"", "updates.every"),
+            ("ca = \"ca.pem\"", "updates.ca"),
+        ] {
+            let faults = updates(text).unwrap_err();
+            assert_eq!((faults.len(), faults[0].place.as_str()), (1, place), "{text}");
+        }
     }
 
     #[test]

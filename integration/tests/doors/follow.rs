@@ -37,6 +37,14 @@ pub(crate) fn cases() -> Vec<Case> {
                 way.door == own_door(way) && !way.is_advisory() && is_one
             },
         },
+        Case {
+            name: "advisories_come_by_themselves".to_owned(),
+            run: Box::new(updated),
+            // Nothing of it is the engine's.
+            fits: |way| {
+                way.engine() == "containerd-1.6" && way.door == own_door(way) && !way.has_pods()
+            },
+        },
     ]
 }
 
@@ -185,6 +193,48 @@ fn violating(ctx: &Ctx) -> Result<()> {
     starter.tidy()?;
     fs::remove_dir_all(&malware)?;
     Ok(())
+}
+
+/// Nobody runs `db update`: the agent does, by the settings, and judges anew what runs.
+fn updated(ctx: &Ctx) -> Result<()> {
+    let starter = ctx.starter;
+    let policy = "unscanned: { action: alarm }\nonFailure: { noData: allow }\n\
+         rules: [{ class: vulnerability, action: block }]";
+    let rules = Rules::new(starter.node(), starter.settings(), policy)?;
+    let advisory = starter.node().folder().join("osv.json");
+    write_settings(ctx, &format!("[updates]\nadvisories = [\"{}\"]", advisory.display()))?;
+    let status = "Package: xz-utils\nStatus: install ok installed\nArchitecture: amd64\nVersion: 5.6.0-0.2\n";
+    let image = ImageBuilder::new(FRESH)
+        .layer(busybox_layer()?)
+        .layer(
+            [("etc/os-release", "ID=debian\nVERSION_ID=\"12\"\n"), ("var/lib/dpkg/status", status)]
+                .map(|(path, text)| Entry::File(path.into(), 0o644, text.into())),
+        )
+        .build(ctx.images.folder())?;
+    starter.import(&image)?;
+    let agent = Agent::start(starter.node())?;
+    wait_for("a scan", LIMIT, || Ok(is_known(&rules, &image)?.then_some(())))?;
+    starter.create(&Start::new(FRESH, "turns", LASTING))?;
+    starter.start("turns")?.ok()?;
+
+    // It was not there when the agent began, which tries again after a minute.
+    let record = serde_json::json!({
+        "id": "DEBIAN-CVE-2024-3094", "modified": "2024-04-01T00:00:00Z",
+        "affected": [{
+            "package": { "ecosystem": "Debian:12", "name": "xz-utils" },
+            "ranges": [{ "type": "ECOSYSTEM", "events": [{ "introduced": "5.6.0-0.1" }, { "fixed": "5.6.1+really5.4.5-1" }] }],
+        }],
+    });
+    let tried = || agent.said().contains("advisories are not updated ([updates] advisories): ");
+    wait_for("an attempt", LIMIT, || Ok(tried().then_some(())))?;
+    fs::write(&advisory, record.to_string())?;
+    let violation = wait_for("a violation", LIMIT, || Ok(violations(&rules)?.pop()))?;
+    ensure!(violation["message"].to_string().contains("CVE-2024-3094"), "{violation:#}");
+    let said = agent.end()?;
+    ensure!(said.contains("advisories are up to date"), "{said}");
+    starter.remove("turns")?;
+    starter.forget(FRESH)?;
+    starter.tidy()
 }
 
 /// The events of containers that have come to violate a policy.

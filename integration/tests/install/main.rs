@@ -960,7 +960,7 @@ fn the_shipped_settings_are_well_and_so_is_every_key_in_them() {
     let is_setting = |line: &str| line.starts_with(|c: char| c.is_alphabetic() || c == '[');
     let settings = shipped.lines().filter_map(|line| line.strip_prefix('#'));
     let settings: Vec<&str> = settings.filter(|line| is_setting(line)).collect();
-    assert_eq!(settings.len(), 30, "{settings:?}");
+    assert_eq!(settings.len(), 35, "{settings:?}");
     let all: String = shipped
         .lines()
         .map(|line| match line.strip_prefix('#') {

@@ -50,10 +50,12 @@ pub(crate) enum Degraded {
     Feed,
     /// The settings file cannot be used.
     Settings,
+    /// What is to be fetched cannot be.
+    Updates,
 }
 
 impl Degraded {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Journal,
         Self::Ledger,
         Self::Store,
@@ -61,6 +63,7 @@ impl Degraded {
         Self::Database,
         Self::Feed,
         Self::Settings,
+        Self::Updates,
     ];
 
     fn name(self) -> &'static str {
@@ -72,6 +75,7 @@ impl Degraded {
             Self::Database => "database",
             Self::Feed => "feed",
             Self::Settings => "settings",
+            Self::Updates => "updates",
         }
     }
 }
