@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use portcullis_node::NodeStatus;
-use portcullis_types::{Event, Mark};
+use portcullis_types::{Event, EventId, Mark};
 use serde_json::Value;
 
 /// A policy of the cluster.
@@ -36,6 +36,8 @@ pub type Fault = String;
 pub struct Batch {
     /// In the ledger's order.
     pub events: Vec<Event>,
+    /// The decisions that marks among them name, by their ids, as far as the ledger has them still.
+    pub marked: BTreeMap<EventId, Event>,
     /// Where to go on, in words of the node's own.
     pub position: String,
     /// Events that were gone before they were read.

@@ -190,8 +190,13 @@ impl Sender {
             }
             let oldest = Timestamp::now().as_second() - BACKLOG;
             for event in &batch.events {
-                if !self.is_new || event.time.as_second() >= oldest {
-                    self.outbox.take_in(event);
+                if self.is_new && event.time.as_second() < oldest {
+                    continue;
+                }
+                self.outbox.take_in(event);
+                let decision = event.decision.as_ref().and_then(|id| batch.marked.get(id));
+                if let Some(decision) = decision {
+                    self.outbox.take_mark(event, decision);
                 }
             }
             self.outbox.lost += batch.missed;
