@@ -12,6 +12,7 @@ use portcullis_kubernetes::{
 };
 use portcullis_node::{
     KnownFeeds, NodeStatus, RemotePolicy, apply_remote, node_state_again, record_mark,
+    remote_in_force,
 };
 use portcullis_settings::Settings;
 use portcullis_types::{Event, EventId, EventKind, Mark, with_causes};
@@ -132,9 +133,14 @@ impl Node for OfCluster {
 
     fn apply(&self, policies: &[Policy]) -> Applied {
         let policies: Vec<RemotePolicy> = policies.iter().map(document).collect();
-        match apply_remote(&self.settings.paths(), &policies) {
-            Ok(applied) => Applied { faults: applied.faults, failed: None },
-            Err(error) => Applied { failed: Some(with_causes(&error)), ..Applied::default() },
+        let paths = self.settings.paths();
+        match apply_remote(&paths, &policies) {
+            Ok(applied) => Applied { faults: applied.faults, ..Applied::default() },
+            Err(error) => Applied {
+                failed: Some(with_causes(&error)),
+                still: remote_in_force(&paths, &policies),
+                ..Applied::default()
+            },
         }
     }
 
@@ -309,9 +315,16 @@ mod tests {
         let paths = Paths::below(root.path());
         let text = std::fs::read_to_string(paths.policies().join("kubernetes.a.b.yaml")).unwrap();
         assert!(text.starts_with("# Written by portcullisd."), "{text}");
-        let wrong = Policy { spec: json!({ "rules": 7 }), ..policy };
+        let wrong = Policy { spec: json!({ "rules": 7 }), ..policy.clone() };
         let applied = node.apply(&[wrong]);
         assert!(applied.faults["a.b"].contains("spec.rules"), "{applied:?}");
         assert_eq!(node.status().policy_set, status.policy_set);
+        // An agent that begins beside a broken file of the node's own knows what is in force.
+        std::fs::write(paths.policies().join("own.yaml"), "kind: [").unwrap();
+        let again = OfCluster::new(Settings::default().below(root.path()));
+        let other = Policy { name: "c".to_owned(), ..policy.clone() };
+        let applied = again.apply(&[policy, other]);
+        assert!(applied.failed.unwrap().contains("own.yaml"));
+        assert_eq!(applied.still.into_iter().collect::<Vec<_>>(), ["a.b"]);
     }
 }

@@ -366,9 +366,8 @@ fn summed(
             Some(policy) if policy.in_force => status.in_force += 1,
             Some(policy) => {
                 status.failing += 1;
-                let message = policy.message.clone().or_else(|| said.problems.first().cloned());
                 if status.failures.len() < MAX_FAILURES {
-                    let message = cut(&message.unwrap_or_default(), MAX_TEXT);
+                    let message = cut(policy.message.as_deref().unwrap_or_default(), MAX_TEXT);
                     status.failures.push(Failure { node: node.clone(), message });
                 }
             }

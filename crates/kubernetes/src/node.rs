@@ -1,6 +1,6 @@
 //! What the node has to offer to its part in the cluster; the agent implements it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use portcullis_node::NodeStatus;
 use portcullis_types::{Event, EventId, Mark};
@@ -26,6 +26,8 @@ pub struct Applied {
     pub faults: BTreeMap<String, String>,
     /// Why nothing could be put into force at all.
     pub failed: Option<String>,
+    /// Those that are in force as they are now, though nothing could be put into force.
+    pub still: BTreeSet<String>,
 }
 
 /// Why the node did not do something, in words for people.
