@@ -4,6 +4,7 @@
 //! given up, so that whoever waits for an answer may rely on being told. What the way is made of (a
 //! kubeconfig, a token, a certificate) is read again when it may be the reason why requests fail.
 
+use std::fmt::Debug;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -13,10 +14,12 @@ use http::{Request, Response, StatusCode};
 use hyper_util::client::legacy::Client as HttpClient;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use kube::api::GetParams;
 use kube::client::{Body, ConfigExt as _};
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Client, Config};
+use kube::{Api, Client, Config};
 use portcullis_types::with_causes;
+use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 use tower::{BoxError, ServiceBuilder, service_fn};
@@ -237,6 +240,19 @@ impl Way {
 fn is_watch(request: &Request<Body>) -> bool {
     let query = request.uri().query().unwrap_or_default();
     query.split('&').any(|pair| pair == "watch=true")
+}
+
+/// What the API server has of an object in its cache, which may be behind: for whoever writes it with
+/// the version that it has, so that a write of what is behind is a conflict, or looks at it again.
+pub(crate) async fn cached<K>(api: &Api<K>, name: &str) -> Result<Option<K>, kube::Error>
+where
+    K: Clone + DeserializeOwned + Debug,
+{
+    match api.get_with(name, &GetParams::any()).await {
+        Ok(object) => Ok(Some(object)),
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// What a failed request means for what was asked.

@@ -19,7 +19,7 @@ use portcullis_types::{Timestamp, with_causes};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::client::{Meaning, meaning};
+use crate::client::{Meaning, cached, meaning};
 use crate::events::micro;
 use crate::objects::{
     self, Condition, Failure, GROUP, MAX_LISTED, MAX_TEXT, NodeProtectionStatus, PolicyStatus, cut,
@@ -60,10 +60,11 @@ pub(crate) async fn lead(
     let mut waits = Waits::default();
     loop {
         let (asked, knew) = (Instant::now(), shared.knows_nodes());
+        let leads = term.as_ref().is_some_and(|term| !term.is_closed());
         let held = tokio::select! {
             biased;
             () = ended(&mut stop) => break,
-            held = hold(&api, &cluster.node, &shared, &mut seen) => held,
+            held = hold(&api, &cluster.node, leads, &shared, &mut seen) => held,
         };
         let wait = match held {
             Ok(holds) => {
@@ -158,14 +159,19 @@ impl Seen {
 }
 
 /// Whether this agent holds the Lease from now on.
+///
+/// Who does not look at it in the cache: to take it by what is behind is a conflict. Who does would
+/// lose it by that.
 async fn hold(
     api: &Api<Lease>,
     own: &str,
+    leads: bool,
     shared: &Shared,
     seen: &mut Seen,
 ) -> Result<bool, kube::Error> {
     let now = Timestamp::now();
-    let Some(mut lease) = api.get_opt(NAME).await? else {
+    let present = if leads { api.get_opt(NAME).await? } else { cached(api, NAME).await? };
+    let Some(mut lease) = present else {
         let lease = Lease {
             metadata: ObjectMeta { name: Some(NAME.to_owned()), ..ObjectMeta::default() },
             spec: Some(held(own, now, now, 0)),
@@ -402,6 +408,7 @@ mod tests {
     use http::{Request, Response};
     use kube::client::Body;
     use serde_json::json;
+    use tokio::sync::mpsc;
     use tower::service_fn;
 
     use super::*;
@@ -522,6 +529,32 @@ mod tests {
         // Nor does one that hangs hold up the end.
         stop.send(true).unwrap();
         leading.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn who_does_not_hold_the_lease_looks_at_it_in_the_cache() {
+        let (asked, mut is_asked) = mpsc::unbounded_channel();
+        let answer = move |request: Request<Body>| {
+            asked.send(format!("{} {}", request.method(), request.uri())).unwrap();
+            let lease =
+                r#"{"metadata": {"resourceVersion": "7"}, "spec": {"holderIdentity": "n1"}}"#;
+            std::future::ready(Response::builder().body(Body::from(lease.as_bytes().to_vec())))
+        };
+        let api = Api::namespaced(Client::new(service_fn(answer), "default"), "ns");
+        let (shared, mut seen) = (Shared::default(), Seen::default());
+        for (own, leads, holds) in [("n2", false, false), ("n1", false, true), ("n1", true, true)] {
+            assert_eq!(hold(&api, own, leads, &shared, &mut seen).await.unwrap(), holds);
+        }
+        let leases = "/apis/coordination.k8s.io/v1/namespaces/ns/leases/portcullis";
+        for expected in [
+            format!("GET {leases}?&resourceVersion=0"),
+            format!("GET {leases}?&resourceVersion=0"),
+            format!("PUT {leases}?"),
+            format!("GET {leases}"),
+            format!("PUT {leases}?"),
+        ] {
+            assert_eq!(is_asked.recv().await.unwrap(), expected);
+        }
     }
 
     #[tokio::test(start_paused = true)]

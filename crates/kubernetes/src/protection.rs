@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use k8s_openapi::api::core::v1::Node as KubeNode;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, GetParams, Patch, PatchParams, PostParams};
 use kube::core::DynamicObject;
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{Event, watcher};
@@ -50,7 +50,8 @@ impl Sent {
         client: &Client,
         cluster: &Cluster,
     ) -> Result<(), kube::Error> {
-        let node = Api::<KubeNode>::all(client.clone()).get_metadata(&cluster.node).await?;
+        let api: Api<KubeNode> = Api::all(client.clone());
+        let node = api.get_metadata_with(&cluster.node, &GetParams::any()).await?;
         let label = node.metadata.labels.as_ref().and_then(|labels| labels.get(&ready_label()));
         self.is_ready = label.and_then(|word| word.parse().ok());
         Ok(())

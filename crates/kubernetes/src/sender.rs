@@ -13,7 +13,7 @@ use portcullis_types::{Timestamp, with_causes};
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 
-use crate::client::{Meaning, meaning};
+use crate::client::{Meaning, cached, meaning};
 use crate::events::Told;
 use crate::node::Node;
 use crate::objects;
@@ -357,7 +357,7 @@ impl Sender {
         let api: Api<DynamicObject> =
             Api::namespaced_with(self.client.clone(), namespace, &resource);
         let written = async {
-            let present = api.get_opt(report::NAME).await?;
+            let present = cached(&api, report::NAME).await?;
             // Another node may have written the same.
             let Some(new) = report::with(present, wanted, Timestamp::now()) else {
                 return Ok(false);
