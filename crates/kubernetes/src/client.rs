@@ -44,6 +44,8 @@ const KEEPALIVE_RETRIES: u32 = 3;
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// How often the way is made anew, at most.
 const ANEW: Duration = Duration::from_secs(60);
+/// The way, in what is told of troubles.
+const PART: &str = "the way to the API server";
 
 /// How the API server is reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -182,7 +184,6 @@ impl Way {
 
     /// Makes the client of what there is now, and keeps the one there was if that makes none.
     async fn open(&self) -> bool {
-        const PART: &str = "the way to the API server";
         let opened = (self.open)().await;
         let mut inner = self.lock();
         inner.opened = Some(Instant::now());
@@ -230,8 +231,11 @@ impl Way {
             Err(_) => return Err(NoAnswer.into()),
         };
         // A token or a certificate that has expired, or another address.
-        if answer.as_ref().map_or(true, |answer| answer.status() == StatusCode::UNAUTHORIZED) {
-            self.open_again();
+        match &answer {
+            Ok(answer) if answer.status() != StatusCode::UNAUTHORIZED => {
+                self.shared.works_locally(PART);
+            }
+            _ => self.open_again(),
         }
         Ok(answer?.map(|body| TimeoutBody::new(silence, body)))
     }
@@ -293,6 +297,9 @@ pub(crate) fn meaning(error: &kube::Error) -> Meaning {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{BufRead as _, BufReader, Write as _};
+    use std::net::TcpListener;
+    use std::path::Path;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use futures_util::FutureExt as _;
@@ -368,7 +375,7 @@ mod tests {
             // Not more often, whatever is asked; and one that cannot be made changes nothing.
             assert_eq!(opened.load(Ordering::SeqCst), expected);
             let troubles = way.shared.counts().troubles;
-            assert_eq!(troubles.contains_key("the way to the API server"), expected == 2);
+            assert_eq!(troubles.contains_key(PART), expected == 2);
             tokio::time::advance(ANEW).await;
         }
         assert!(ask(&client, "/pods").await.is_err());
@@ -380,14 +387,43 @@ mod tests {
         assert_eq!(opened.load(Ordering::SeqCst), 3);
     }
 
+    /// A kubeconfig with a token in a file.
+    fn kubeconfig(server: &str, token: &Path) -> String {
+        let kubeconfig = serde_json::json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "c",
+            "clusters": [{ "name": "c", "cluster": { "server": server } }],
+            "users": [{ "name": "u", "user": { "tokenFile": token } }],
+            "contexts": [{ "name": "c", "context": { "cluster": "c", "user": "u" } }],
+        });
+        kubeconfig.to_string()
+    }
+
+    #[tokio::test]
+    async fn a_request_says_who_asks() {
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("http://{}/behind", server.local_addr().unwrap());
+        let asked = std::thread::spawn(move || {
+            let mut connection = server.accept().unwrap().0;
+            let lines = BufReader::new(connection.try_clone().unwrap()).lines();
+            let lines = lines.map(Result::unwrap).take_while(|line| !line.is_empty());
+            let head: Vec<String> = lines.collect();
+            connection.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\ntold").unwrap();
+            head
+        });
+        let folder = tempfile::tempdir().unwrap();
+        let (file, token) = (folder.path().join("kubeconfig"), folder.path().join("token"));
+        std::fs::write(&file, kubeconfig(&address, &token)).unwrap();
+        std::fs::write(token, "secret").unwrap();
+        let client = opened(Access::File(file)).await.unwrap();
+        assert_eq!(ask(&client, "/version").await.unwrap(), "told");
+        let head = asked.join().unwrap();
+        assert_eq!(head[0], "GET /behind/version HTTP/1.1");
+        assert!(head.contains(&"authorization: Bearer secret".to_owned()), "{head:?}");
+        assert!(head.iter().any(|line| line.starts_with("user-agent: portcullisd/")), "{head:?}");
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_kubeconfig_may_come_later() {
-        const KUBECONFIG: &str = r#"{
-            "apiVersion": "v1", "kind": "Config", "current-context": "c",
-            "clusters": [{ "name": "c", "cluster": { "server": "http://127.0.0.1:1" } }],
-            "users": [{ "name": "u", "user": { "tokenFile": "TOKEN" } }],
-            "contexts": [{ "name": "c", "context": { "cluster": "c", "user": "u" } }]
-        }"#;
         let folder = tempfile::tempdir().unwrap();
         let (file, token) = (folder.path().join("kubeconfig"), folder.path().join("token"));
         let access = Access::File(file.clone());
@@ -402,7 +438,7 @@ mod tests {
         let why = || shared.counts().troubles.into_values().collect::<Vec<_>>().join("");
         assert!(why().contains("kubeconfig cannot be used"), "{}", why());
         // Nor need what it names be there.
-        std::fs::write(&file, KUBECONFIG.replace("TOKEN", &token.display().to_string())).unwrap();
+        std::fs::write(&file, kubeconfig("http://127.0.0.1:1", &token)).unwrap();
         tokio::time::sleep(Duration::from_secs(600)).await;
         assert!(why().contains("there is no way to the API server"), "{}", why());
         std::fs::write(token, "secret").unwrap();
@@ -418,7 +454,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_connection_at_rest_is_asked_whether_somebody_is_there() {
-        let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
         let to = format!("http://{}", server.local_addr().unwrap()).parse().unwrap();
         let connected = connector().call(to).await.unwrap();
         let socket = socket2::SockRef::from(connected.inner());

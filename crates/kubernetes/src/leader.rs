@@ -160,8 +160,8 @@ impl Seen {
 
 /// Whether this agent holds the Lease from now on.
 ///
-/// Who does not look at it in the cache: to take it by what is behind is a conflict. Who does would
-/// lose it by that.
+/// Who `leads` reads its most recent state, and would lose it by one that is behind. For all others the
+/// cache will do: to take it by such a state is a conflict.
 async fn hold(
     api: &Api<Lease>,
     own: &str,
