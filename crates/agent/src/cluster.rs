@@ -1,6 +1,6 @@
 //! The node, as its part in the cluster asks it: its state, its policies, its ledger.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -12,9 +12,10 @@ use portcullis_kubernetes::{
 };
 use portcullis_node::{
     KnownFeeds, NodeStatus, RemotePolicy, apply_remote, node_state_again, record_mark,
+    remote_in_force,
 };
 use portcullis_settings::Settings;
-use portcullis_types::{Event, EventKind, Mark, with_causes};
+use portcullis_types::{Event, EventId, EventKind, Mark, with_causes};
 use serde_json::json;
 use tokio::sync::watch;
 
@@ -132,9 +133,14 @@ impl Node for OfCluster {
 
     fn apply(&self, policies: &[Policy]) -> Applied {
         let policies: Vec<RemotePolicy> = policies.iter().map(document).collect();
-        match apply_remote(&self.settings.paths(), &policies) {
-            Ok(applied) => Applied { faults: applied.faults, failed: None },
-            Err(error) => Applied { failed: Some(with_causes(&error)), ..Applied::default() },
+        let paths = self.settings.paths();
+        match apply_remote(&paths, &policies) {
+            Ok(applied) => Applied { faults: applied.faults, ..Applied::default() },
+            Err(error) => Applied {
+                failed: Some(with_causes(&error)),
+                still: remote_in_force(&paths, &policies),
+                ..Applied::default()
+            },
         }
     }
 
@@ -151,10 +157,11 @@ impl Node for OfCluster {
         {
             events.push(entry.event);
         }
+        let marked = self.marked(&events)?;
         let position = followed.cursor().map(|cursor| cursor.to_string()).unwrap_or_default();
         let missed = followed.missed() - missed;
         *held = Some((position.clone(), followed));
-        Ok(Batch { events, position, missed, is_another })
+        Ok(Batch { events, marked, position, missed, is_another })
     }
 
     fn mark(&self, marks: &BTreeMap<String, Mark>) -> BTreeMap<String, NodeStep> {
@@ -173,6 +180,19 @@ impl Node for OfCluster {
 }
 
 impl OfCluster {
+    /// The decisions that marks among these events name. Marks are few: people make them.
+    fn marked(&self, events: &[Event]) -> Result<BTreeMap<EventId, Event>, Fault> {
+        let marks = events.iter().filter(|event| event.kind == EventKind::Mark);
+        let ids: BTreeSet<&EventId> = marks.filter_map(|mark| mark.decision.as_ref()).collect();
+        if ids.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let read = self.ledger.read().map_err(|error| with_causes(&error))?;
+        let is_named = |event: &Event| event.kind == EventKind::Decision && ids.contains(&event.id);
+        let named = read.events.into_iter().filter(is_named);
+        Ok(named.map(|decision| (decision.id.clone(), decision)).collect())
+    }
+
     fn mark_one(&self, events: &[Event], id: &str, mark: &Mark) -> Result<(), NodeStep> {
         let decision = events.iter().find(|event| event.id == id);
         let Some(decision) = decision.filter(|event| event.kind == EventKind::Decision) else {
@@ -271,6 +291,20 @@ mod tests {
     }
 
     #[test]
+    fn a_mark_comes_with_the_decision_that_it_names() {
+        let (_root, node, audit) = node();
+        audit.ledger().append(&decision("01A")).unwrap();
+        audit.ledger().append(&decision("01B")).unwrap();
+        let first = node.events(None, 9).unwrap();
+        assert!(first.marked.is_empty());
+        let mark = Mark { status: Status::Ignored, by: "kubernetes".to_owned(), note: None };
+        assert!(node.mark(&[("01A".to_owned(), mark)].into()).is_empty());
+        let second = node.events(Some(&first.position), 9).unwrap();
+        assert_eq!(second.events[0].kind, EventKind::Mark);
+        assert_eq!(second.marked.into_values().collect::<Vec<_>>(), first.events[..1]);
+    }
+
+    #[test]
     fn a_policy_of_the_cluster_is_a_policy_of_the_node() {
         let (root, node, _) = node();
         let spec = json!({ "rules": [{ "class": "malware", "action": "block" }] });
@@ -281,9 +315,16 @@ mod tests {
         let paths = Paths::below(root.path());
         let text = std::fs::read_to_string(paths.policies().join("kubernetes.a.b.yaml")).unwrap();
         assert!(text.starts_with("# Written by portcullisd."), "{text}");
-        let wrong = Policy { spec: json!({ "rules": 7 }), ..policy };
+        let wrong = Policy { spec: json!({ "rules": 7 }), ..policy.clone() };
         let applied = node.apply(&[wrong]);
         assert!(applied.faults["a.b"].contains("spec.rules"), "{applied:?}");
         assert_eq!(node.status().policy_set, status.policy_set);
+        // An agent that begins beside a broken file of the node's own knows what is in force.
+        std::fs::write(paths.policies().join("own.yaml"), "kind: [").unwrap();
+        let again = OfCluster::new(Settings::default().below(root.path()));
+        let other = Policy { name: "c".to_owned(), ..policy.clone() };
+        let applied = again.apply(&[policy, other]);
+        assert!(applied.failed.unwrap().contains("own.yaml"));
+        assert_eq!(applied.still.into_iter().collect::<Vec<_>>(), ["a.b"]);
     }
 }

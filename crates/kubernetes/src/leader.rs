@@ -17,15 +17,14 @@ use kube::{Api, Client};
 use portcullis_node::NodeState;
 use portcullis_types::{Timestamp, with_causes};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::client::{Meaning, meaning};
+use crate::client::{Meaning, cached, meaning};
 use crate::events::micro;
 use crate::objects::{
     self, Condition, Failure, GROUP, MAX_LISTED, MAX_TEXT, NodeProtectionStatus, PolicyStatus, cut,
 };
-use crate::pace::{Waits, half_at_least, until};
+use crate::pace::{Waits, ended, half_at_least, until};
 use crate::policies::from_cache;
 use crate::run::Cluster;
 use crate::shared::Shared;
@@ -56,24 +55,36 @@ pub(crate) async fn lead(
 ) {
     let api: Api<Lease> = Api::namespaced(client.clone(), &cluster.namespace);
     let mut seen = Seen::default();
-    // Summing up, and until when that is this agent's to do.
-    let mut summing: Option<(JoinHandle<()>, Instant)> = None;
+    // Until when it is this agent's to sum up, told to the work that goes on.
+    let mut term: Option<watch::Sender<Instant>> = None;
     let mut waits = Waits::default();
     loop {
         let (asked, knew) = (Instant::now(), shared.knows_nodes());
-        let mut wait = match hold(&api, &cluster.node, &shared, &mut seen).await {
+        let leads = term.as_ref().is_some_and(|term| !term.is_closed());
+        let held = tokio::select! {
+            biased;
+            () = ended(&mut stop) => break,
+            held = hold(&api, &cluster.node, leads, &shared, &mut seen) => held,
+        };
+        let wait = match held {
             Ok(holds) => {
                 waits.succeeded();
                 shared.works("the lease");
                 shared.set_leads(holds);
-                match (holds, &mut summing) {
+                match (holds, term.as_ref().filter(|term| !term.is_closed())) {
                     (true, None) => {
                         log::info!("this agent sums up what the nodes say of policies");
-                        let task = tokio::spawn(sum_up(client.clone(), shared.clone()));
-                        summing = Some((task, asked + DURATION));
+                        let (sender, receiver) = watch::channel(asked + DURATION);
+                        let (work, shared) =
+                            (sum_up(client.clone(), shared.clone()), shared.clone());
+                        tokio::spawn(async move {
+                            within(receiver, work).await;
+                            shared.set_leads(false);
+                        });
+                        term = Some(sender);
                     }
-                    (true, Some((_, until))) => *until = asked + DURATION,
-                    (false, _) => end(&mut summing),
+                    (true, Some(term)) => drop(term.send_replace(asked + DURATION)),
+                    (false, _) => term = None,
                 }
                 // The Lease tells all how large the cluster is, as soon as its holder knows.
                 let is_told = if holds { knew } else { shared.knows_nodes() };
@@ -88,30 +99,36 @@ pub(crate) async fn lead(
                 waits.after_failure()
             }
         };
-        // Another may hold it from then on.
-        if let Some((task, until)) = &summing {
-            let remains = until.saturating_duration_since(Instant::now());
-            if remains.is_zero() || task.is_finished() {
-                end(&mut summing);
-                shared.set_leads(false);
-            } else {
-                wait = wait.min(remains);
-            }
-        }
         tokio::select! {
+            biased;
+            () = ended(&mut stop) => break,
             () = tokio::time::sleep(wait) => {}
-            _ = stop.changed() => break,
         }
     }
-    if summing.is_some() {
-        end(&mut summing);
+    if term.take().is_some_and(|term| !term.is_closed()) {
         release(&api, &cluster.node).await;
     }
 }
 
-fn end(summing: &mut Option<(JoinHandle<()>, Instant)>) {
-    if let Some((task, _)) = summing.take() {
-        task.abort();
+/// Does something until a time that may be put off, and no longer, whatever else hangs: another agent
+/// may do it from then on. It ends as well when there is nobody any more who could put that off.
+async fn within(mut term: watch::Receiver<Instant>, work: impl Future<Output = ()>) {
+    let over = async move {
+        loop {
+            let at = *term.borrow_and_update();
+            if at <= Instant::now() {
+                return;
+            }
+            tokio::select! {
+                () = tokio::time::sleep_until(at) => {}
+                later = term.changed() => if later.is_err() { return },
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        () = over => {}
+        () = work => {}
     }
 }
 
@@ -142,14 +159,19 @@ impl Seen {
 }
 
 /// Whether this agent holds the Lease from now on.
+///
+/// Who `leads` reads its most recent state, and would lose it by one that is behind. For all others the
+/// cache will do: to take it by such a state is a conflict.
 async fn hold(
     api: &Api<Lease>,
     own: &str,
+    leads: bool,
     shared: &Shared,
     seen: &mut Seen,
 ) -> Result<bool, kube::Error> {
     let now = Timestamp::now();
-    let Some(mut lease) = api.get_opt(NAME).await? else {
+    let present = if leads { api.get_opt(NAME).await? } else { cached(api, NAME).await? };
+    let Some(mut lease) = present else {
         let lease = Lease {
             metadata: ObjectMeta { name: Some(NAME.to_owned()), ..ObjectMeta::default() },
             spec: Some(held(own, now, now, 0)),
@@ -350,9 +372,8 @@ fn summed(
             Some(policy) if policy.in_force => status.in_force += 1,
             Some(policy) => {
                 status.failing += 1;
-                let message = policy.message.clone().or_else(|| said.problems.first().cloned());
                 if status.failures.len() < MAX_FAILURES {
-                    let message = cut(&message.unwrap_or_default(), MAX_TEXT);
+                    let message = cut(policy.message.as_deref().unwrap_or_default(), MAX_TEXT);
                     status.failures.push(Failure { node: node.clone(), message });
                 }
             }
@@ -382,9 +403,16 @@ fn summed(
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
+    use http::{Request, Response};
+    use kube::client::Body;
     use serde_json::json;
+    use tokio::sync::mpsc;
+    use tower::service_fn;
 
     use super::*;
+    use crate::client::Access;
     use crate::objects::PolicyOnNode;
 
     fn node(generation: i64, in_force: bool) -> NodeProtectionStatus {
@@ -466,5 +494,86 @@ mod tests {
         assert!(!seen.is_held(&lease("n3", 8), at(901)));
         // It was given back.
         assert!(!seen.is_held(&lease("", 9), at(902)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_summed_up_ends_with_the_lease_though_no_renewal_is_answered() {
+        // The first look finds no Lease and makes one; nothing else is answered any more.
+        let mut answered = 0;
+        let answer = move |_: Request<Body>| {
+            answered += 1;
+            async move {
+                let (status, body) = match answered {
+                    1 => (404, r#"{"status": "Failure", "reason": "NotFound", "code": 404}"#),
+                    2 => (201, r#"{"metadata": {}}"#),
+                    _ => std::future::pending().await,
+                };
+                Response::builder().status(status).body(Body::from(body.as_bytes().to_vec()))
+            }
+        };
+        let client = Client::new(service_fn(answer), "default");
+        let cluster = Arc::new(Cluster {
+            access: Access::InCluster,
+            node: "n1".to_owned(),
+            namespace: "portcullis-system".to_owned(),
+            daemonset: None,
+            outbox: PathBuf::new(),
+        });
+        let shared: Arc<Shared> = Arc::default();
+        let (stop, stopped) = watch::channel(false);
+        let leading = tokio::spawn(lead(client, cluster, shared.clone(), stopped));
+        for (second, leads) in [(1, true), (298, true), (2, false), (9000, false)] {
+            tokio::time::sleep(Duration::from_secs(second)).await;
+            assert_eq!(shared.counts().leads, leads, "{second} s later");
+        }
+        // Nor does one that hangs hold up the end.
+        stop.send(true).unwrap();
+        leading.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn who_does_not_hold_the_lease_looks_at_it_in_the_cache() {
+        let (asked, mut is_asked) = mpsc::unbounded_channel();
+        let answer = move |request: Request<Body>| {
+            asked.send(format!("{} {}", request.method(), request.uri())).unwrap();
+            let lease =
+                r#"{"metadata": {"resourceVersion": "7"}, "spec": {"holderIdentity": "n1"}}"#;
+            std::future::ready(Response::builder().body(Body::from(lease.as_bytes().to_vec())))
+        };
+        let api = Api::namespaced(Client::new(service_fn(answer), "default"), "ns");
+        let (shared, mut seen) = (Shared::default(), Seen::default());
+        for (own, leads, holds) in [("n2", false, false), ("n1", false, true), ("n1", true, true)] {
+            assert_eq!(hold(&api, own, leads, &shared, &mut seen).await.unwrap(), holds);
+        }
+        let leases = "/apis/coordination.k8s.io/v1/namespaces/ns/leases/portcullis";
+        for expected in [
+            format!("GET {leases}?&resourceVersion=0"),
+            format!("GET {leases}?&resourceVersion=0"),
+            format!("PUT {leases}?"),
+            format!("GET {leases}"),
+            format!("PUT {leases}?"),
+        ] {
+            assert_eq!(is_asked.recv().await.unwrap(), expected);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_time_of_what_is_summed_up_may_be_put_off() {
+        let begun = Instant::now();
+        let at = |second| begun + Duration::from_secs(second);
+        let (term, receiver) = watch::channel(at(300));
+        let working = tokio::spawn(within(receiver, std::future::pending()));
+        tokio::time::sleep_until(at(299)).await;
+        term.send_replace(at(400));
+        tokio::time::sleep_until(at(399)).await;
+        assert!(!working.is_finished());
+        working.await.unwrap();
+        assert_eq!(Instant::now(), at(400));
+        // Whoever lets go of it ends it.
+        let (term, receiver) = watch::channel(at(9000));
+        let working = tokio::spawn(within(receiver, std::future::pending()));
+        drop(term);
+        working.await.unwrap();
+        assert_eq!(Instant::now(), at(400));
     }
 }

@@ -1,9 +1,9 @@
 //! What the node has to offer to its part in the cluster; the agent implements it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use portcullis_node::NodeStatus;
-use portcullis_types::{Event, Mark};
+use portcullis_types::{Event, EventId, Mark};
 use serde_json::Value;
 
 /// A policy of the cluster.
@@ -26,6 +26,8 @@ pub struct Applied {
     pub faults: BTreeMap<String, String>,
     /// Why nothing could be put into force at all.
     pub failed: Option<String>,
+    /// Those that are in force as they are now, though nothing could be put into force.
+    pub still: BTreeSet<String>,
 }
 
 /// Why the node did not do something, in words for people.
@@ -36,6 +38,8 @@ pub type Fault = String;
 pub struct Batch {
     /// In the ledger's order.
     pub events: Vec<Event>,
+    /// The decisions that marks among them name, by their ids, as far as the ledger has them still.
+    pub marked: BTreeMap<EventId, Event>,
     /// Where to go on, in words of the node's own.
     pub position: String,
     /// Events that were gone before they were read.

@@ -127,7 +127,7 @@ pub struct PolicyOnNode {
     pub generation: i64,
     /// Whether that generation is in force.
     pub in_force: bool,
-    /// The fault, if it has one. What was in force before stays so.
+    /// Why it is not: its fault, or what kept the node from it. What was in force before stays so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
 }

@@ -7,12 +7,12 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use portcullis_settings::recall;
-use portcullis_types::{Event, EventKind, Timestamp};
+use portcullis_types::{Event, Status, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::events::Told;
 use crate::pace::Waits;
-use crate::report::{Row, Wanted};
+use crate::report::{Marked, Row, Wanted};
 
 /// Most Events that are remembered, so that what comes again is counted.
 const MAX_TOLD: usize = 2000;
@@ -89,14 +89,23 @@ impl Outbox {
         {
             self.reports.entry(namespace).or_default().rows.insert(row.key.clone(), row);
         }
-        if event.kind == EventKind::Mark
-            && let (Some(mark), Some(decision)) = (&event.mark, &event.decision)
-            && !event.request.namespace.is_empty()
-        {
-            let report = self.reports.entry(event.request.namespace.clone()).or_default();
-            report.marks.insert(decision.clone(), mark.status);
-        }
         self.bound();
+    }
+
+    /// Takes in what somebody said of a decision.
+    pub(crate) fn take_mark(&mut self, mark: &Event, decision: &Event) {
+        let Some((namespace, marked)) = Marked::of(mark, decision) else { return };
+        self.open_again(&namespace, &marked);
+        let report = self.reports.entry(namespace).or_default();
+        report.marked.insert(decision.id.clone(), marked);
+        self.bound();
+    }
+
+    /// What was handled is told again when it comes again, though it was told before.
+    fn open_again(&mut self, namespace: &str, marked: &Marked) {
+        if marked.status == Status::Handled {
+            self.known.remove(&(namespace.to_owned(), marked.key.clone()));
+        }
     }
 
     fn is_known(&self, namespace: &str, row: &Row) -> bool {
@@ -128,16 +137,16 @@ impl Outbox {
             }
         }
         let rows = |reports: &BTreeMap<String, Wanted>| -> usize {
-            reports.values().map(|wanted| wanted.rows.len() + wanted.marks.len()).sum()
+            reports.values().map(Wanted::len).sum()
         };
         while rows(&self.reports) > MAX_ROWS {
             self.reports.retain(|_, wanted| !wanted.is_empty());
-            let many = |wanted: &&mut Wanted| wanted.rows.len() + wanted.marks.len();
-            let Some(wanted) = self.reports.values_mut().max_by_key(many) else { break };
+            let many = self.reports.values_mut().max_by_key(|wanted| wanted.len());
+            let Some(wanted) = many else { break };
             let oldest = wanted.rows.values().min_by_key(|row| row.time).map(|row| row.key.clone());
             match oldest {
                 Some(key) => drop(wanted.rows.remove(&key)),
-                None => wanted.marks.clear(),
+                None => wanted.marked.clear(),
             }
             self.lost += 1;
         }
@@ -201,7 +210,7 @@ impl Outbox {
         self.rests.remove(namespace);
         let Some(wanted) = self.reports.get_mut(namespace) else { return };
         wanted.rows.retain(|key, row| done.rows.get(key) != Some(row));
-        wanted.marks.retain(|id, status| done.marks.get(id) != Some(status));
+        wanted.marked.retain(|id, marked| done.marked.get(id) != Some(marked));
         if wanted.is_empty() {
             self.reports.remove(namespace);
         }
@@ -209,18 +218,20 @@ impl Outbox {
             let told = (row.says(), row.time.as_second());
             self.known.insert((namespace.to_owned(), row.key.clone()), told);
         }
+        done.marked.values().for_each(|marked| self.open_again(namespace, marked));
     }
 
     /// How much waits: Events, and results of reports.
     pub(crate) fn waiting(&self) -> (usize, usize) {
         let events = self.told.values().filter(|told| told.count > told.sent).count();
-        (events, self.reports.values().map(|wanted| wanted.rows.len() + wanted.marks.len()).sum())
+        (events, self.reports.values().map(Wanted::len).sum())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use portcullis_types::EventKind;
     use serde_json::json;
 
     fn event(pod: usize, action: &str, second: i64) -> Event {
@@ -295,6 +306,34 @@ mod tests {
         assert!(outbox.next_report().is_none());
         outbox.take_in(&event(3, "alarm", 1003));
         assert!(outbox.next_report().is_some());
+    }
+
+    #[test]
+    fn what_was_handled_is_told_again_when_it_comes_again() {
+        let mut outbox = Outbox::default();
+        let decision = event(1, "block", 1000);
+        let report = |outbox: &mut Outbox| {
+            let (namespace, wanted) = outbox.next_report().unwrap();
+            outbox.reported(&namespace, &wanted);
+            (wanted.rows.len(), wanted.marked.len())
+        };
+        let mark = |status: &str| {
+            let said = json!({ "status": status, "by": "somebody" });
+            let mark = Some(serde_json::from_value(said).unwrap());
+            Event { kind: EventKind::Mark, time: at(1001), mark, ..decision.clone() }
+        };
+        outbox.take_in(&decision);
+        assert_eq!(report(&mut outbox), (1, 0));
+        for (status, told) in [("ignored", 0), ("handled", 1)] {
+            outbox.take_mark(&mark(status), &decision);
+            outbox.take_in(&event(2, "block", 1002));
+            assert_eq!(report(&mut outbox), (told, 1));
+        }
+        // Told together with the mark, it may have been handled by it, so it is looked at once more.
+        outbox.take_in(&event(3, "block", 1003));
+        assert_eq!(report(&mut outbox), (1, 0));
+        outbox.take_in(&event(4, "block", 1004));
+        assert!(outbox.next_report().is_none());
     }
 
     #[test]

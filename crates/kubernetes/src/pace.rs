@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use kube::runtime::utils::Backoff;
+use tokio::sync::watch;
 
 /// All nodes of a cluster together write at most so often in the long run.
 const WRITES_PER_SECOND: u32 = 50;
@@ -117,6 +118,11 @@ impl Backoff for Waits {
 /// together.
 pub(crate) fn half_at_least(whole: Duration) -> Duration {
     whole.mul_f64(0.5 + fastrand::f64() / 2.0)
+}
+
+/// Waits until the end is asked for, or nobody is there any more who could.
+pub(crate) async fn ended(stop: &mut watch::Receiver<bool>) {
+    let _nobody = stop.wait_for(|stop| *stop).await;
 }
 
 /// Waits until then, or for ever.

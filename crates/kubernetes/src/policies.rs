@@ -25,9 +25,8 @@ const QUIET: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_secs(5);
 /// What was not put into force for a passing reason is tried again.
 const AGAIN: Duration = Duration::from_secs(15);
-/// How long a watch lasts before it is asked for anew, in seconds; below the silence that ends a
-/// connection.
-const WATCH: u32 = 270;
+/// How long a watch lasts before it is asked for anew, in seconds.
+pub(crate) const WATCH: u32 = 270;
 
 /// Follows the policies until the end of the agent.
 pub(crate) async fn follow(client: Client, node: Arc<dyn Node>, shared: Arc<Shared>) {

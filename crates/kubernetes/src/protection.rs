@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use k8s_openapi::api::core::v1::Node as KubeNode;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, GetParams, Patch, PatchParams, PostParams};
 use kube::core::DynamicObject;
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{Event, watcher};
@@ -50,7 +50,8 @@ impl Sent {
         client: &Client,
         cluster: &Cluster,
     ) -> Result<(), kube::Error> {
-        let node = Api::<KubeNode>::all(client.clone()).get_metadata(&cluster.node).await?;
+        let api: Api<KubeNode> = Api::all(client.clone());
+        let node = api.get_metadata_with(&cluster.node, &GetParams::any()).await?;
         let label = node.metadata.labels.as_ref().and_then(|labels| labels.get(&ready_label()));
         self.is_ready = label.and_then(|word| word.parse().ok());
         Ok(())
@@ -87,12 +88,15 @@ pub(crate) fn wanted(status: &NodeStatus, shared: &Shared) -> NodeProtectionStat
         state: status.state,
         policy_set: status.policy_set.clone(),
         policies: some(policies.iter().map(|policy| {
-            let fault = applied.faults.get(&policy.name);
+            let why = match &applied.failed {
+                Some(why) if !applied.still.contains(&policy.name) => Some(why),
+                _ => applied.faults.get(&policy.name),
+            };
             PolicyOnNode {
                 name: policy.name.clone(),
                 generation: policy.generation,
-                in_force: fault.is_none() && applied.failed.is_none(),
-                message: fault.map(|text| cut(text, MAX_TEXT)),
+                in_force: why.is_none(),
+                message: why.map(|text| cut(text, MAX_TEXT)),
             }
         })),
         local_policies: some(local),
@@ -290,6 +294,7 @@ fn marked(
 mod tests {
     use std::sync::Mutex;
 
+    use portcullis_settings::Settings;
     use portcullis_types::Status;
 
     use super::*;
@@ -318,6 +323,36 @@ mod tests {
             let wrong = marks.keys().filter(is_wrong);
             wrong.map(|id| (id.clone(), NodeStep::Never("no such event".to_owned()))).collect()
         }
+    }
+
+    #[test]
+    fn what_is_in_force_is_told_though_nothing_could_be_put_into_force() {
+        let root = tempfile::tempdir().unwrap();
+        let node = portcullis_node::node_state(&Settings::default().below(root.path()));
+        let policy = |name: &str| Policy {
+            name: name.to_owned(),
+            uid: "u".to_owned(),
+            generation: 2,
+            spec: json!({}),
+        };
+        let shared = Shared::default();
+        let told = |applied: Applied| {
+            shared.applied(vec![policy("a"), policy("b")], applied);
+            let told = wanted(&node, &shared).policies.into_iter();
+            told.map(|policy| (policy.in_force, policy.message)).collect::<Vec<_>>()
+        };
+        assert_eq!(told(Applied::default()), [(true, None), (true, None)]);
+        let fault = Some("line 3: wrong".to_owned());
+        let faults = [("b".to_owned(), "line 3: wrong".to_owned())].into();
+        let applied = Applied { faults, ..Applied::default() };
+        assert_eq!(told(applied), [(true, None), (false, fault)]);
+        // Whatever else is wrong with the node, and is told before it.
+        let full =
+            Some("cannot write /etc/portcullis/policies: no space left on device".to_owned());
+        let still = ["a".to_owned()].into();
+        let applied = Applied { failed: full.clone(), still, ..Applied::default() };
+        assert_eq!(told(applied), [(true, None), (false, full.clone())]);
+        assert_eq!(wanted(&node, &shared).problems.last(), full.as_ref());
     }
 
     #[test]

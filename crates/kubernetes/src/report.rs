@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use kube::core::DynamicObject;
-use portcullis_types::{Action, Event, EventKind, Kind, Status, Surety, Timestamp};
+use portcullis_types::{Action, Digest, Event, EventKind, Kind, Status, Surety, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -16,8 +16,11 @@ use crate::objects::{self, GROUP, cut, object};
 
 /// Its name.
 pub(crate) const NAME: &str = "portcullis";
-/// Most results of a report: some 400 KB of the 1.5 MB that an object may have.
+/// Most results of a report.
 const MAX_RESULTS: usize = 500;
+/// Most bytes of them together, a third of what etcd takes of an object: what others wrote into a
+/// report, and how they write it, comes on top.
+const MAX_BYTES: usize = 512 << 10;
 /// A result that no start has confirmed for so long is taken out, in seconds.
 const FORGOTTEN_AFTER: i64 = 14 * 86_400;
 /// A result that starts go on confirming is written anew after so long, in seconds.
@@ -114,9 +117,12 @@ impl Row {
         }
     }
 
-    /// What makes one result another one; not which pod it was, on which node and when.
+    /// What makes one result another one, as a short hash; not which pod it was, on which node and
+    /// when.
     pub(crate) fn says(&self) -> String {
-        format!("{}\n{}\n{}\n{}", self.result(), self.policy, self.severity, self.stable_message())
+        let message = self.stable_message();
+        let words = format!("{}\n{}\n{}\n{message}", self.result(), self.policy, self.severity);
+        cut(Digest::of(words.as_bytes()).hex(), 32)
     }
 
     /// A message may name the container; that is another one each time.
@@ -197,20 +203,63 @@ fn severity(event: &Event) -> &'static str {
     }
 }
 
+/// What somebody said of a decision, and with it of what a report says of its image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Marked {
+    /// The image, as [`Row::key`] has it.
+    pub(crate) key: String,
+    /// What the decision says, as [`Row::says`] has it.
+    says: String,
+    pub(crate) status: Status,
+    time: Timestamp,
+}
+
+impl Marked {
+    /// By a mark and the decision that it names; and the namespace of the report.
+    pub(crate) fn of(mark: &Event, decision: &Event) -> Option<(String, Self)> {
+        let status = mark.mark.as_ref()?.status;
+        let (namespace, row) = Row::of(decision)?;
+        let marked = Self { says: row.says(), key: row.key, status, time: mark.time };
+        Some((namespace, marked))
+    }
+
+    /// Writes it into the results that it is about; and whether that changes any.
+    fn write(&self, results: &mut [Value]) -> bool {
+        let mut changed = false;
+        for result in results {
+            let is_about = property(result, "imageKey") == Some(&self.key)
+                && property(result, "says") == Some(&self.says);
+            // As in the list of events: what came after it was handled is to be looked at.
+            let is_over = self.status == Status::Handled && seconds(result) > self.time.as_second();
+            let is_older = since(result).is_some_and(|since| since >= self.time);
+            if is_about && !is_over && !is_older {
+                mark(result, self.status.as_str(), &self.time.to_string());
+                changed = true;
+            }
+        }
+        changed
+    }
+}
+
 /// What is to be written into the report of a namespace.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Wanted {
     /// By image.
     #[serde(default)]
     pub(crate) rows: BTreeMap<String, Row>,
-    /// What was done about events, by their ids.
+    /// What was done about events, by the ids of the decisions.
     #[serde(default)]
-    pub(crate) marks: BTreeMap<String, Status>,
+    pub(crate) marked: BTreeMap<String, Marked>,
 }
 
 impl Wanted {
+    /// How much it is.
+    pub(crate) fn len(&self) -> usize {
+        self.rows.len() + self.marked.len()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
-        self.rows.is_empty() && self.marks.is_empty()
+        self.len() == 0
     }
 }
 
@@ -243,10 +292,12 @@ fn merged(present: &Value, wanted: &Wanted, now: Timestamp) -> Option<Value> {
     for row in wanted.rows.values() {
         let place =
             results.iter().position(|result| property(result, "imageKey") == Some(&row.key));
-        let is_known = place.is_some_and(|place| {
-            let result = &results[place];
-            let age = row.time.as_second().saturating_sub(seconds(result));
-            property(result, "says") == Some(&row.says()) && age < CONFIRMED_AFTER
+        let before = place.map(|place| &results[place]);
+        let says = row.says();
+        let same = before.filter(|before| property(before, "says") == Some(&says));
+        let is_known = before.is_some_and(|before| {
+            let age = row.time.as_second().saturating_sub(seconds(before));
+            same.is_some() && age < CONFIRMED_AFTER && !is_handled_before(before, row.time)
                 // What came later counts, and it is not known who is right of two at once.
                 || age < 0
         });
@@ -254,21 +305,21 @@ fn merged(present: &Value, wanted: &Wanted, now: Timestamp) -> Option<Value> {
             continue;
         }
         changed = true;
+        let mut new = row.json();
+        // As in the list of events: what was handled is to be looked at again, and what is ignored or
+        // whitelisted stays so as long as it says the same.
+        let status = same.and_then(|same| property(same, "status"));
+        if let Some(status) = status.filter(|status| *status != Status::Handled.as_str()) {
+            let since = same.and_then(|same| property(same, "statusSince"));
+            mark(&mut new, status, since.unwrap_or_default());
+        }
         match place {
-            Some(place) => results[place] = row.json(),
-            None => results.push(row.json()),
+            Some(place) => results[place] = new,
+            None => results.push(new),
         }
     }
-    for result in &mut results {
-        let mark = property(result, "event").and_then(|id| wanted.marks.get(id)).copied();
-        let Some(mark) = mark else { continue };
-        if property(result, "status") != Some(mark.as_str()) {
-            result["properties"]["status"] = json!(mark.as_str());
-            if mark != Status::Handled {
-                result["result"] = json!("skip");
-            }
-            changed = true;
-        }
+    for marked in wanted.marked.values() {
+        changed |= marked.write(&mut results);
     }
     if !changed {
         return None;
@@ -276,7 +327,38 @@ fn merged(present: &Value, wanted: &Wanted, now: Timestamp) -> Option<Value> {
     results.retain(|result| now.saturating_sub(seconds(result)) < FORGOTTEN_AFTER);
     results.sort_by_key(|result| std::cmp::Reverse(seconds(result)));
     results.truncate(MAX_RESULTS);
+    let mut bytes = 0;
+    results.retain(|result| {
+        bytes += result.to_string().len();
+        bytes <= MAX_BYTES
+    });
     Some(Value::Array(results))
+}
+
+/// Whether that was handled, and not since then.
+fn is_handled_before(result: &Value, time: Timestamp) -> bool {
+    property(result, "status") == Some(Status::Handled.as_str())
+        && since(result).is_none_or(|since| since < time)
+}
+
+/// Since when a result has its status.
+fn since(result: &Value) -> Option<Timestamp> {
+    property(result, "statusSince")?.parse().ok()
+}
+
+/// Writes into a result of ours what somebody said of it.
+fn mark(result: &mut Value, status: &str, since: &str) {
+    let word = match property(result, "action") {
+        _ if status != Status::Handled.as_str() => Some("skip"),
+        Some("alarm") => Some("warn"),
+        Some("block") => Some("fail"),
+        _ => None,
+    };
+    if let Some(word) = word {
+        result["result"] = json!(word);
+    }
+    result["properties"]["status"] = json!(status);
+    result["properties"]["statusSince"] = json!(since);
 }
 
 /// The counts that stand beside the results.
@@ -303,9 +385,9 @@ fn seconds(result: &Value) -> i64 {
 mod tests {
     use super::*;
 
-    fn row(image: char, action: &str, second: i64) -> Row {
+    fn event(image: char, action: &str, second: i64) -> Event {
         let digest = format!("sha256:{}", image.to_string().repeat(64));
-        let event: Event = serde_json::from_value(json!({
+        serde_json::from_value(json!({
             "id": format!("01{second}"), "time": Timestamp::from_second(second).unwrap(),
             "kind": "decision", "action": action,
             "message": format!("portcullis: {action}: because; image x; see: portcullis explain 01{second}"),
@@ -316,15 +398,38 @@ mod tests {
                 "namespace": "shop", "pod": "web-1", "podUid": "u1", "container": "web",
             },
         }))
-        .unwrap();
-        let (namespace, row) = Row::of(&event).unwrap();
+        .unwrap()
+    }
+
+    fn row(image: char, action: &str, second: i64) -> Row {
+        let (namespace, row) = Row::of(&event(image, action, second)).unwrap();
         assert_eq!(namespace, "shop");
         row
     }
 
+    /// What somebody says of the decision of a second.
+    fn marked(decision: &Event, status: &str, second: i64) -> Wanted {
+        let said = json!({ "status": status, "by": "somebody" });
+        let mark = Event {
+            kind: EventKind::Mark,
+            time: at(second),
+            decision: Some(decision.id.clone()),
+            mark: Some(serde_json::from_value(said).unwrap()),
+            ..decision.clone()
+        };
+        let (namespace, marked) = Marked::of(&mark, decision).unwrap();
+        assert_eq!(namespace, "shop");
+        Wanted { marked: [(decision.id.clone(), marked)].into(), ..Wanted::default() }
+    }
+
+    /// The word of a result, and what somebody said of it.
+    fn told(results: &Value) -> (&str, Option<&str>) {
+        (results[0]["result"].as_str().unwrap(), property(&results[0], "status"))
+    }
+
     fn wanted(rows: impl IntoIterator<Item = Row>) -> Wanted {
         let rows = rows.into_iter().map(|row| (row.key.clone(), row)).collect();
-        Wanted { rows, marks: BTreeMap::new() }
+        Wanted { rows, ..Wanted::default() }
     }
 
     fn at(second: i64) -> Timestamp {
@@ -368,17 +473,71 @@ mod tests {
     }
 
     #[test]
-    fn marks_reach_the_result_of_their_event() {
+    fn a_report_has_a_bound_in_bytes() {
+        let many = (0..MAX_RESULTS).map(|number| {
+            let mut row = row('c', "allow", 1000 + i64::try_from(number).unwrap());
+            row.key = format!("{number} {}", "k".repeat(500));
+            row.image = "i".repeat(512);
+            row.message = "m".repeat(600);
+            row
+        });
+        let results = merged(&json!({}), &wanted(many), at(2000)).unwrap();
+        assert!((MAX_BYTES * 9 / 10..=MAX_BYTES + 1000).contains(&results.to_string().len()));
+        assert!(property(&results[0], "imageKey").unwrap().starts_with("499 "));
+    }
+
+    #[test]
+    fn a_mark_reaches_the_result_of_its_image_whichever_event_it_names() {
+        let first = merged(&json!({}), &wanted([row('a', "block", 1000)]), at(1000)).unwrap();
+        let mut present = json!({ "results": first });
+        // On another node, or again: it is not written, and a pod's Event has its id.
+        let again = event('a', "block", 1500);
+        for (status, second, expected) in [
+            ("handled", 1501, ("fail", Some("handled"))),
+            ("ignored", 1502, ("skip", Some("ignored"))),
+            ("whitelisted", 1503, ("skip", Some("whitelisted"))),
+            ("handled", 1504, ("fail", Some("handled"))),
+        ] {
+            let wanted = marked(&again, status, second);
+            let results = merged(&present, &wanted, at(second)).unwrap();
+            assert_eq!(told(&results), expected);
+            present = json!({ "results": results });
+            assert_eq!(merged(&present, &wanted, at(second)), None);
+        }
+        // One from before the last says nothing, nor one of another image or another decision.
+        for (image, action, second) in
+            [('a', "block", 1503), ('b', "block", 1600), ('a', "alarm", 1600)]
+        {
+            let other = marked(&event(image, action, 1500), "ignored", second);
+            assert_eq!(merged(&present, &other, at(1600)), None);
+        }
+    }
+
+    #[test]
+    fn what_is_ignored_stays_so_as_long_as_it_says_the_same() {
         let first = merged(&json!({}), &wanted([row('a', "block", 1000)]), at(1000)).unwrap();
         let present = json!({ "results": first });
-        let marks =
-            |status| Wanted { marks: [("011000".to_owned(), status)].into(), ..Wanted::default() };
-        let handled = merged(&present, &marks(Status::Handled), at(1001)).unwrap();
-        assert_eq!(handled[0]["result"], "fail");
-        assert_eq!(property(&handled[0], "status"), Some("handled"));
-        let ignored = merged(&present, &marks(Status::Ignored), at(1001)).unwrap();
-        assert_eq!(ignored[0]["result"], "skip");
-        assert_eq!(merged(&json!({ "results": ignored }), &marks(Status::Ignored), at(1)), None);
+        let day = 1010 + CONFIRMED_AFTER;
+        for status in ["ignored", "whitelisted"] {
+            let marked = marked(&event('a', "block", 1000), status, 1001);
+            let results = merged(&present, &marked, at(1001)).unwrap();
+            let present = json!({ "results": results });
+            assert_eq!(merged(&present, &wanted([row('a', "block", 1009)]), at(1009)), None);
+            let later = merged(&present, &wanted([row('a', "block", day)]), at(day)).unwrap();
+            assert_eq!(told(&later), ("skip", Some(status)));
+            assert_eq!(seconds(&later[0]), day);
+            let other = merged(&present, &wanted([row('a', "alarm", 1010)]), at(1010)).unwrap();
+            assert_eq!(told(&other), ("warn", None));
+        }
+        let handled = marked(&event('a', "block", 1000), "handled", 1001);
+        let results = merged(&present, &handled, at(1001)).unwrap();
+        let present = json!({ "results": results });
+        let again = wanted([row('a', "block", 1010)]);
+        assert_eq!(told(&merged(&present, &again, at(1010)).unwrap()), ("fail", None));
+        // Also if both are told at once; but not by what came before.
+        let both = Wanted { marked: handled.marked, ..again };
+        assert_eq!(told(&merged(&json!({}), &both, at(1010)).unwrap()), ("fail", None));
+        assert_eq!(merged(&present, &wanted([row('a', "block", 1001)]), at(1010)), None);
     }
 
     #[test]
@@ -391,10 +550,13 @@ mod tests {
             let results = merged(&present, &wanted([row('a', "block", 1000)]), at(1000)).unwrap();
             assert!(summary(&results)["fail"] == 1, "{results}");
         }
-        let odd = json!({ "results": [{ "properties": { "event": "011000" }, "timestamp": 4 }] });
-        let marks =
-            Wanted { marks: [("011000".to_owned(), Status::Handled)].into(), ..Wanted::default() };
-        assert!(merged(&odd, &marks, at(1000)).is_some());
+        let decision = event('a', "block", 1000);
+        let says = row('a', "block", 1000).says();
+        let properties = json!({ "imageKey": row('a', "block", 1000).key, "says": says });
+        let odd = json!({ "results": [{ "properties": properties, "timestamp": 4 }, 5] });
+        assert!(merged(&odd, &marked(&decision, "handled", 1001), at(1001)).is_some());
+        let odd = json!({ "results": [{ "properties": { "imageKey": 3 } }, { "properties": [] }] });
+        assert_eq!(merged(&odd, &marked(&decision, "handled", 1001), at(1001)), None);
     }
 
     #[test]

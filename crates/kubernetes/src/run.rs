@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 
 use crate::client::{Access, ClientError, connect};
 use crate::node::Node;
+use crate::pace::ended;
 use crate::sender::Sender;
 use crate::shared::Shared;
 use crate::{leader, policies, protection, removal};
@@ -37,15 +38,17 @@ pub struct Cluster {
 /// from the cluster.
 ///
 /// # Errors
-/// There is no way to the API server that could ever work, or a part has ended, which is a bug. An API
-/// server that does not answer is no error.
+/// A part has ended, which is a bug. An API server that does not answer is no error, nor is a kubeconfig
+/// that is not there yet.
 pub async fn run(
     cluster: Cluster,
     node: Arc<dyn Node>,
     shared: Arc<Shared>,
     mut stop: watch::Receiver<bool>,
 ) -> Result<bool, ClientError> {
-    let client = connect(&cluster.access).await?;
+    let Some(client) = connect(&cluster.access, &shared, &mut stop).await else {
+        return Ok(false);
+    };
     let cluster = Arc::new(cluster);
     let mut following = JoinSet::new();
     following.spawn(policies::follow(client.clone(), node.clone(), shared.clone()));
@@ -64,8 +67,7 @@ pub async fn run(
     let ended = tokio::select! {
         // First, since the others end for this reason.
         biased;
-        // An error means that whoever could say so is gone.
-        _asked = stop.wait_for(|stop| *stop) => None,
+        () = ended(&mut stop) => None,
         ended = following.join_next() => ended,
         ended = telling.join_next() => ended,
     };

@@ -13,12 +13,12 @@ use portcullis_types::{Timestamp, with_causes};
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 
-use crate::client::{Meaning, meaning};
+use crate::client::{Meaning, cached, meaning};
 use crate::events::Told;
 use crate::node::Node;
 use crate::objects;
 use crate::outbox::Outbox;
-use crate::pace::{Pace, Waits, half_at_least};
+use crate::pace::{Pace, Waits, ended, half_at_least};
 use crate::report::Wanted;
 use crate::run::Cluster;
 use crate::shared::Shared;
@@ -113,8 +113,14 @@ impl Sender {
                 self.status_due.get_or_insert_with(Instant::now);
             }
             self.pace.resize(self.shared.nodes(), Instant::now());
-            while Instant::now() >= rest_until && !*stop.borrow() {
-                match self.step().await {
+            while Instant::now() >= rest_until {
+                // What is on its way at the end is told again after it, with the same effect.
+                let step = tokio::select! {
+                    biased;
+                    () = ended(&mut stop) => None,
+                    step = self.step() => step,
+                };
+                match step {
                     None => break,
                     Some(Step::Done) => {}
                     Some(Step::Failed(error)) => {
@@ -129,16 +135,16 @@ impl Sender {
                 saved = Instant::now();
             }
             tokio::select! {
-                () = tokio::time::sleep(LOOK) => {}
+                biased;
+                () = ended(&mut stop) => {
+                    self.take_in().await;
+                    return self.save().await;
+                }
                 () = self.shared.changed.notified() => {
                     let after = Duration::from_millis(200) + self.pace.spread();
                     self.status_due.get_or_insert(Instant::now() + after);
                 }
-                // It changes once, to the end.
-                _ = stop.changed() => {
-                    self.take_in().await;
-                    return self.save().await;
-                }
+                () = tokio::time::sleep(LOOK) => {}
             }
         }
     }
@@ -161,7 +167,7 @@ impl Sender {
             }
             tokio::select! {
                 () = tokio::time::sleep(waits.after_failure()) => {}
-                _ = stop.changed() => return None,
+                () = ended(stop) => return None,
             }
         }
     }
@@ -184,8 +190,13 @@ impl Sender {
             }
             let oldest = Timestamp::now().as_second() - BACKLOG;
             for event in &batch.events {
-                if !self.is_new || event.time.as_second() >= oldest {
-                    self.outbox.take_in(event);
+                if self.is_new && event.time.as_second() < oldest {
+                    continue;
+                }
+                self.outbox.take_in(event);
+                let decision = event.decision.as_ref().and_then(|id| batch.marked.get(id));
+                if let Some(decision) = decision {
+                    self.outbox.take_mark(event, decision);
                 }
             }
             self.outbox.lost += batch.missed;
@@ -346,7 +357,7 @@ impl Sender {
         let api: Api<DynamicObject> =
             Api::namespaced_with(self.client.clone(), namespace, &resource);
         let written = async {
-            let present = api.get_opt(report::NAME).await?;
+            let present = cached(&api, report::NAME).await?;
             // Another node may have written the same.
             let Some(new) = report::with(present, wanted, Timestamp::now()) else {
                 return Ok(false);
@@ -415,5 +426,83 @@ impl Sender {
         self.shared.failed(part, error);
         self.outbox.rest(what);
         Step::Done
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use http::{Request, Response};
+    use kube::client::Body;
+    use portcullis_node::NodeStatus;
+    use portcullis_types::{Event, Mark};
+    use tokio::sync::mpsc;
+    use tower::service_fn;
+
+    use super::*;
+    use crate::client::Access;
+    use crate::node::{Applied, Batch, Fault, NodeStep, Policy};
+
+    /// A node whose ledger has one event.
+    struct Refusing(Event);
+
+    impl Node for Refusing {
+        fn status(&self) -> NodeStatus {
+            unreachable!("it is not asked")
+        }
+
+        fn apply(&self, _: &[Policy]) -> Applied {
+            unreachable!("it is not asked")
+        }
+
+        fn events(&self, after: Option<&str>, _: usize) -> Result<Batch, Fault> {
+            let events = match after {
+                None => vec![self.0.clone()],
+                Some(_) => Vec::new(),
+            };
+            Ok(Batch { events, position: "behind it".to_owned(), ..Batch::default() })
+        }
+
+        fn mark(&self, _: &BTreeMap<String, Mark>) -> BTreeMap<String, NodeStep> {
+            unreachable!("it is not asked")
+        }
+    }
+
+    #[tokio::test]
+    async fn what_waits_is_saved_at_the_end_though_the_api_server_does_not_answer() {
+        let folder = tempfile::tempdir().unwrap();
+        let outbox = folder.path().join("cluster.json");
+        let event = serde_json::from_value(serde_json::json!({
+            "id": "01A", "time": Timestamp::now(), "kind": "decision", "action": "block",
+            "message": "portcullis: blocked: malware", "image": { "surety": "unknown" },
+            "request": {
+                "engine": "containerd", "node": "n1", "containerId": "c", "kind": "container",
+                "namespace": "shop", "pod": "web-1",
+            },
+        }));
+        let (asked, mut is_asked) = mpsc::unbounded_channel();
+        let hangs = move |request: Request<Body>| {
+            asked.send(request.uri().path().to_owned()).unwrap();
+            std::future::pending::<Result<Response<Body>, std::io::Error>>()
+        };
+        let cluster = Cluster {
+            access: Access::InCluster,
+            node: "n1".to_owned(),
+            namespace: "portcullis-system".to_owned(),
+            daemonset: None,
+            outbox: outbox.clone(),
+        };
+        let client = Client::new(service_fn(hangs), "default");
+        let node = Arc::new(Refusing(event.unwrap()));
+        let sender = Sender::new(client, Arc::new(cluster), node, Arc::default());
+        let (stop, stopped) = watch::channel(false);
+        let running = tokio::spawn(sender.run(stopped));
+        assert_eq!(is_asked.recv().await.unwrap(), "/api/v1/namespaces/shop/events");
+        assert!(!outbox.exists());
+        stop.send(true).unwrap();
+        running.await.unwrap();
+        let saved = Outbox::open(&outbox).unwrap();
+        assert_eq!((saved.position.as_deref(), saved.waiting()), (Some("behind it"), (1, 1)));
     }
 }

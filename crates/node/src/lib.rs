@@ -14,7 +14,9 @@ mod state;
 pub use feeds::{DAMAGED_FEED, KnownFeeds, Lying, lying};
 pub use mark::{MarkError, record_mark};
 pub use publish::{LockError, PoliciesLock, PublishError, drift, lock, publish};
-pub use remote::{RemoteApplied, RemoteError, RemotePolicy, apply_remote, is_remote_policy};
+pub use remote::{
+    RemoteApplied, RemoteError, RemotePolicy, apply_remote, is_remote_policy, remote_in_force,
+};
 pub use sources::{
     Compiled, NodeSet, SourceError, VexFiles, checkable, node_set, vex_of_node, yaml_files,
 };

@@ -10,7 +10,9 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
+use portcullis_gate::published;
 use portcullis_policy::Fault;
+use portcullis_policy::yaml::{self, SourceFile};
 use portcullis_settings::{Paths, recall, replace};
 use portcullis_types::Digest;
 
@@ -166,6 +168,19 @@ pub fn apply_remote(
         Ok(()) => Ok(RemoteApplied { faults }),
         Err(error) => Err(changes.take_back(error)),
     }
+}
+
+/// Which of these policies are in force just as they stand here, by name: for when they could not be
+/// put into force, and some were before.
+pub fn remote_in_force(paths: &Paths, policies: &[RemotePolicy]) -> BTreeSet<String> {
+    // Without a set nothing is in force, and what is wrong with it is a problem of the node.
+    let Ok(set) = published::load(&paths.published()) else { return BTreeSet::new() };
+    let is_in_force = |policy: &&RemotePolicy| {
+        let source = SourceFile { name: &policy.name, bytes: policy.text.as_bytes() };
+        let read = yaml::read(&[source]).unwrap_or_default();
+        !read.is_empty() && read.iter().all(|own| set.policies().any(|other| other == own))
+    };
+    policies.iter().filter(is_in_force).map(|policy| policy.name.clone()).collect()
 }
 
 /// Writes the files, removes those that are not wanted any more, and puts all into force.
@@ -356,7 +371,7 @@ mod tests {
     }
 
     fn in_force(paths: &Paths) -> Vec<String> {
-        let set = portcullis_gate::published::load(&paths.published()).unwrap();
+        let set = published::load(&paths.published()).unwrap();
         set.policies()
             .map(|policy| {
                 format!("{} {}", policy.metadata.name, policy.spec.rules[0].action.as_str())
@@ -413,6 +428,15 @@ mod tests {
         let error = apply_remote(&paths, &[policy("a", "alarm")]).unwrap_err().to_string();
         assert!(error.contains("own.yaml"), "{error}");
         assert_eq!(in_force(&paths), ["a block", "own alarm"]);
+        // What was in force before is known, also by whoever did not put it into force.
+        let known = |policies: &[RemotePolicy]| remote_in_force(&paths, policies);
+        let now = [policy("a", "block"), policy("b", "alarm")];
+        assert_eq!(known(&now), BTreeSet::from(["a".to_owned()]));
+        let wrong = RemotePolicy { text: "kind: [".to_owned(), ..policy("a", "block") };
+        let none = RemotePolicy { text: String::new(), ..policy("a", "block") };
+        assert_eq!(known(&[policy("a", "alarm"), wrong, none]), BTreeSet::new());
+        fs::remove_dir_all(paths.published()).unwrap();
+        assert_eq!(known(&now), BTreeSet::new());
     }
 
     /// The files of the policies' folder with what they hold, hidden ones too.
