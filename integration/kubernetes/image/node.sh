@@ -4,7 +4,10 @@
 # and runs it there, among the node's own files and processes.
 #
 #   node.sh install    what the pod's first step does; safe to repeat
-#   node.sh remove     what the agent does at its end when all of it is deleted from the cluster
+#   node.sh remove all|agent
+#                      what the agent does at its end when all of it is deleted from the cluster, or
+#                      when the ConfigMap is still there: then the node's data stays, for it may come
+#                      again
 #   node.sh later ...  called by itself on the node, where it goes on after the pod
 #   node.sh wait ...   the same
 #
@@ -26,10 +29,10 @@ readonly mark='# From the ConfigMap portcullis of the cluster; edit it there.'
 main() {
     case ${1:-} in
         install) install_node ;;
-        remove) remove_node ;;
+        remove) remove_node "${2:-}" ;;
         later) later "${@:2}" ;;
         wait) wait_and_uninstall "${@:2}" ;;
-        *) die "usage: ${0##*/} install|remove" ;;
+        *) die "usage: ${0##*/} install|remove all|agent" ;;
     esac
 }
 
@@ -100,7 +103,7 @@ write_settings() {
 remove_node() {
     # The first run restarts the engines, and the others find that done.
     local options=(--uninstall --restart-changed)
-    [[ $(setting dataOnRemoval remove) != remove ]] || options+=(--purge)
+    [[ $1 != all || $(setting dataOnRemoval remove) != remove ]] || options+=(--purge)
     bring_files
     if on_node bash "$setup/install.sh" "${options[@]}"; then
         on_node rm -rf "$setup"
