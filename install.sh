@@ -31,13 +31,6 @@ readonly agent_unit=/etc/systemd/system/portcullisd.service
 readonly agent_link=/etc/systemd/system/multi-user.target.wants/portcullisd.service
 readonly drop_in=/etc/containerd/conf.d/portcullis.toml
 
-# The marks. What they enclose, and the line below a line mark, is ours.
-readonly mark_begin='# >>> portcullis: written by install.sh, taken out by install.sh --uninstall'
-readonly mark_end='# <<< portcullis'
-readonly mark_replaced='# portcullis: the next line replaces: '
-readonly mark_added='# portcullis: the next line is added'
-readonly default_line='default_runtime_name = "portcullis"'
-
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 readonly here
 
@@ -73,6 +66,7 @@ engines=()
 door=''
 as_runc=false
 runtime=''
+new_settings=''
 # What a run finds out: the runtime behind the wrapper of the engine at hand, the engines that we
 # are or become the default of, and those that could not judge their configuration.
 real=''
@@ -85,6 +79,7 @@ Puts Portcullis onto this machine: a gate that decides, image by image, what may
 
   install.sh [--engine NAME]... [--default-runtime] [--restart|--restart-changed] [--dry-run]
              [--root DIR] [--bin-dir DIR] [--runtime PATH] [--no-service]
+             [--settings FILE]
              [--door shim|wrapper] [--as-runc] [--containerd PATH]     (containerd only)
   install.sh --uninstall [--engine NAME]... [--purge] [--restart] [--dry-run] [--root DIR]
              [--containerd PATH]
@@ -113,6 +108,9 @@ Puts Portcullis onto this machine: a gate that decides, image by image, what may
   --bin-dir DIR      install the binaries in DIR; else those in target/release, built if need be
   --runtime PATH     the OCI runtime that a wrapper runs after its decision; else the one that the
                      engine's default uses now
+  --settings FILE    the text of /etc/portcullis/portcullis.toml, in the place of what is there; the
+                     tables [wrapper.NAME] of install.sh stay. It is checked first. Left out: what is
+                     there stays
   --door DOOR        containerd: go through the shim (as at first), or through the stock shim of
                      containerd and a wrapper of its runc. A later install keeps it
   --as-runc          with --door wrapper: make the wrapper the runc of containerd's unit, too, for
@@ -166,12 +164,12 @@ main() {
 parse() {
     while (($#)); do
         case $1 in
-            --root | --bin-dir | --containerd | --engine | --door | --runtime)
+            --root | --bin-dir | --containerd | --engine | --door | --runtime | --settings)
                 (($# > 1)) || wrong_usage "$1 needs a value"
                 take_value "$1" "$2"
                 shift
                 ;;
-            --root=* | --bin-dir=* | --containerd=* | --engine=* | --door=* | --runtime=*)
+            --root=* | --bin-dir=* | --containerd=* | --engine=* | --door=* | --runtime=* | --settings=*)
                 take_value "${1%%=*}" "${1#*=}"
                 ;;
             --as-runc) as_runc=true ;;
@@ -207,8 +205,8 @@ parse() {
     if $default_runtime && ! $keep_default; then
         wrong_usage '--default-runtime and --no-default-runtime exclude each other'
     fi
-    if [[ $action != install ]] && { $as_runc || [[ -n $door$runtime ]]; }; then
-        wrong_usage '--door, --as-runc and --runtime go with an install'
+    if [[ $action != install ]] && { $as_runc || [[ -n $door$runtime$new_settings ]]; }; then
+        wrong_usage '--door, --as-runc, --runtime and --settings go with an install'
     fi
     if $as_runc && [[ $door != wrapper ]]; then
         wrong_usage '--as-runc goes with --door wrapper'
@@ -246,6 +244,10 @@ take_value() {
             door=$2
             ;;
         --runtime) runtime=$2 ;;
+        --settings)
+            [[ -f $2 ]] || die "--settings: $2 is not a file"
+            new_settings=$2
+            ;;
     esac
 }
 
@@ -526,11 +528,12 @@ install() {
     done
     if $as_runc || [[ -n ${kinds[$runc_link]:-} ]]; then check_drop_in "$containerd_unit"; fi
     find_binaries
+    plan_settings
 
     make_folders
     lock
     install_files
-    if ((${#tables[@]})); then change_settings; fi
+    change_settings
     apply_policies
     start_agent
     for engine in "${engines[@]}"; do "change_$engine"; done
@@ -681,7 +684,7 @@ install_files() {
         step "write ${binaries[*]/#/$root$bin/}, the completion script and the man pages"
     fi
     install_agent_unit
-    place_once "$here/config/portcullis.toml" "$settings" 0644
+    [[ -n $new_settings ]] || place_once "$here/config/portcullis.toml" "$settings" 0644
     place_once "$here/config/malware/portcullis.yar" "$settings_folder/malware/portcullis.yar" 0644
     place_once "$here/config/policies/watch.yaml" "$settings_folder/policies/watch.yaml" 0644
     install_templates

@@ -2,6 +2,14 @@
 #
 # Sourced by install.sh: edits of files that belong to somebody else, and how they are taken back.
 # What is ours stands between marks or, in JSON, which knows no comments, under names of ours.
+# node.sh takes the text of a file without ours from here.
+
+# The marks. What they enclose, and the line below a line mark, is ours.
+readonly mark_begin='# >>> portcullis: written by install.sh, taken out by install.sh --uninstall'
+readonly mark_end='# <<< portcullis'
+readonly mark_replaced='# portcullis: the next line replaces: '
+readonly mark_added='# portcullis: the next line is added'
+readonly default_line='default_runtime_name = "portcullis"'
 
 is_marked() { grep -qF -e "$mark_begin" -e "$mark_replaced" -e "$mark_added" -e "\"$bin/$(wrapper_of docker)\"" -- "$1"; }
 

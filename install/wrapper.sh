@@ -98,13 +98,16 @@ kept_table() {
 
 kept_runtime() { kept_table "$1" | sed -n 's/^runtime = "\(.*\)"$/\1/p'; }
 
-# Writes the settings with the planned tables, and those of earlier installs, to $1. The tables of
-# the engines $2 and later are left out.
+# Writes the settings, those of --settings or those that are there, with the planned tables, and those
+# of earlier installs, to $1. The tables of the engines $2 and later are left out.
 settings_text() {
     local out=$1 engine name table dropped=()
     shift
     for engine; do dropped+=("$(wrapper_of "$engine")"); done
-    if [[ -e $root$settings ]]; then
+    if [[ -n $new_settings ]]; then
+        # Whoever copied a node's file took our tables along.
+        without_ours "$new_settings" "$settings" >"$work/settings.bare"
+    elif [[ -e $root$settings ]]; then
         without_ours "$root$settings" "$settings" >"$work/settings.bare"
     else
         cat -- "$here/config/portcullis.toml" >"$work/settings.bare"
@@ -116,7 +119,7 @@ settings_text() {
         table=${tables[$name]:-$(kept_table "$name")}
         [[ -n $table ]] || continue
         if toml_values "$work/settings.bare" | grep -q "^wrapper\.$name"$'\t'; then
-            say "left as it is: [wrapper.$name] in $root$settings"
+            say "left as it is: [wrapper.$name] in ${new_settings:-$root$settings}"
             continue
         fi
         [[ ! -s $work/settings.tables ]] || echo >>"$work/settings.tables"
@@ -134,13 +137,27 @@ settings_text() {
     with_block "$work/settings.bare" "$work/settings.block" >"$out"
 }
 
+# Plans what the settings become: nothing else, if there is neither a table nor another text. Doors
+# would take the shipped settings in the place of a text with a fault.
+plan_settings() {
+    local said
+    if ((${#tables[@]} == 0)) && [[ -z $new_settings ]]; then return 0; fi
+    settings_text "$work/settings.toml"
+    if [[ -z $new_settings || ! -x $bin_dir/portcullis ]]; then return 0; fi
+    said=$("$bin_dir/portcullis" config check "$work/settings.toml" 2>&1) ||
+        die "the settings in $new_settings are wrong, and those of before stay in force" \
+            "${said//"$work/settings.toml"/$new_settings}" "mend them and run again"
+}
+
+# All at once: a wrapper that found no table would become another runtime than the one that made its
+# containers.
 change_settings() {
-    settings_text "$work/settings.toml" "$@"
-    edit "$settings" "$work/settings.toml"
+    if [[ -e $work/settings.toml ]]; then edit "$settings" "$work/settings.toml"; fi
 }
 
 # Takes the tables of the engines $@ out of the settings.
 forget_tables() {
     if [[ ! -f $root$settings ]] || ! is_marked "$root$settings"; then return 0; fi
-    change_settings "$@"
+    settings_text "$work/settings.toml" "$@"
+    change_settings
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use portcullis_audit::{Ledger, Resumed};
 use portcullis_kubernetes::{
-    Applied, Batch, Cluster, Fault, GROUP, Node, NodeStep, Policy, Shared, VERSION,
+    Applied, Batch, Cluster, Fault, GROUP, Node, NodeStep, Policy, Removed, Shared, VERSION,
 };
 use portcullis_node::{
     KnownFeeds, NodeStatus, RemotePolicy, apply_remote, node_state_again, record_mark,
@@ -24,7 +24,7 @@ use crate::records::{Cursor, Records};
 
 /// The part in the cluster, which runs on a thread of its own.
 pub struct InCluster {
-    thread: JoinHandle<bool>,
+    thread: JoinHandle<Removed>,
     stop: watch::Sender<bool>,
     /// What happened so far, for metrics.
     pub shared: Arc<Shared>,
@@ -51,26 +51,26 @@ impl InCluster {
             let part = async {
                 tokio::select! {
                     ended = portcullis_kubernetes::run(cluster, node, given, stopped) => ended,
-                    () = beats(&pulse) => Ok(false),
+                    () = beats(&pulse) => Ok(Removed::Nothing),
                 }
             };
             match runtime.block_on(part) {
                 Ok(removed) => removed,
                 Err(error) => {
                     log::error!("no part in the cluster: {}", with_causes(&error));
-                    false
+                    Removed::Nothing
                 }
             }
         });
         Ok(Self { thread: thread.context("cannot start a thread")?, stop, shared })
     }
 
-    /// Ends it, and tells whether the node is to be restored.
-    pub fn end(self) -> bool {
+    /// Ends it, and tells what is being removed from the cluster.
+    pub fn end(self) -> Removed {
         let _it_has_ended = self.stop.send(true);
         self.thread.join().unwrap_or_else(|_| {
             log::error!("a bug in portcullis: the part in the cluster panicked");
-            false
+            Removed::Nothing
         })
     }
 }

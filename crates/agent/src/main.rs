@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use clap::Parser;
 use portcullis_agent::{Follow, Forward, InCluster, Queue, Scans, Socket, Updates};
-use portcullis_kubernetes::{Access, Cluster};
+use portcullis_kubernetes::{Access, Cluster, Removed};
 use portcullis_settings::{DoorSettings, Paths, SETTINGS_FILE, Settings};
 use sd_notify::NotifyState;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -70,7 +70,8 @@ struct ClusterArgs {
     /// The DaemonSet that this is a pod of
     #[arg(long, value_name = "NAME", requires = "kubernetes")]
     daemonset: Option<String>,
-    /// A program that is run at the end if that DaemonSet was deleted, to restore the node
+    /// A program that is run at the end if that DaemonSet was deleted, to restore the node. Its argument
+    /// is `all` if the ConfigMap of the same name was deleted too, and `agent` if not
     #[arg(long, value_name = "PROGRAM", requires = "daemonset")]
     on_removal: Option<PathBuf>,
 }
@@ -168,18 +169,23 @@ fn run(args: &Args) -> Result<()> {
     if !has_ended() {
         log::warn!("something has not ended within {} s and is left", GRACE.as_secs());
     }
-    let is_removed = in_cluster.is_some_and(InCluster::end);
+    let removed = in_cluster.map_or(Removed::Nothing, InCluster::end);
     drop(socket);
-    if is_removed && let Some(program) = &args.cluster.on_removal {
-        restore(program)?;
+    if let Some(program) = &args.cluster.on_removal {
+        restore(program, removed)?;
     }
     served
 }
 
-/// Restores the node, since what was installed is being removed from the cluster.
-fn restore(program: &Path) -> Result<()> {
-    log::info!("the DaemonSet is deleted: {} restores this node", program.display());
-    let status = Command::new(program).status();
+/// Restores the node, if what was installed is being removed from the cluster.
+fn restore(program: &Path, removed: Removed) -> Result<()> {
+    let what = match removed {
+        Removed::Nothing => return Ok(()),
+        Removed::Agent => "agent",
+        Removed::All => "all",
+    };
+    log::info!("removed from the cluster: {what}; {} restores this node", program.display());
+    let status = Command::new(program).arg(what).status();
     let status = status.with_context(|| format!("cannot run {}", program.display()))?;
     anyhow::ensure!(status.success(), "{} ended with {status}", program.display());
     Ok(())

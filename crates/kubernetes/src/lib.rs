@@ -32,5 +32,6 @@ pub use objects::{
     GROUP, MarkResult, NodeProtectionSpec, NodeProtectionStatus, PolicyOnNode, VERSION, WantedMark,
 };
 pub use pace::Pace;
+pub use removal::Removed;
 pub use run::{Cluster, run};
 pub use shared::{Counts, Shared};

@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use crate::client::{Access, ClientError, connect};
 use crate::node::Node;
 use crate::pace::ended;
+use crate::removal::Removed;
 use crate::sender::Sender;
 use crate::shared::Shared;
 use crate::{leader, policies, protection, removal};
@@ -34,8 +35,7 @@ pub struct Cluster {
     pub outbox: PathBuf,
 }
 
-/// Takes part in the cluster until `stop` says so. Answers whether what was installed is being removed
-/// from the cluster.
+/// Takes part in the cluster until `stop` says so. Answers what is being removed from the cluster then.
 ///
 /// # Errors
 /// A part has ended, which is a bug. An API server that does not answer is no error, nor is a kubeconfig
@@ -45,9 +45,9 @@ pub async fn run(
     node: Arc<dyn Node>,
     shared: Arc<Shared>,
     mut stop: watch::Receiver<bool>,
-) -> Result<bool, ClientError> {
+) -> Result<Removed, ClientError> {
     let Some(client) = connect(&cluster.access, &shared, &mut stop).await else {
-        return Ok(false);
+        return Ok(Removed::Nothing);
     };
     let cluster = Arc::new(cluster);
     let mut following = JoinSet::new();
@@ -75,12 +75,12 @@ pub async fn run(
         return Err(ClientError::Ended(ended.err()));
     }
     // What is followed tells of it when nothing may be asked any more.
-    let removed = removal::is_removed(&client, &cluster, &shared).await;
+    let removed = removal::removed(&client, &cluster, &shared).await;
     following.shutdown().await;
     let ends = async { while telling.join_next().await.is_some() {} };
     let _in_time = tokio::time::timeout(GRACE, ends).await;
     telling.shutdown().await;
-    if removed {
+    if removed != Removed::Nothing {
         // It may not be allowed any more, nor answered.
         let taken = protection::take_back(&client, &cluster);
         let _in_time = tokio::time::timeout(TAKE_BACK, taken).await;

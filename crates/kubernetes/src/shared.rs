@@ -52,6 +52,7 @@ struct Inner {
     marks: Marks,
     knows_object: bool,
     is_forgotten: bool,
+    has_seen_daemonset: bool,
     is_removed: bool,
 }
 
@@ -205,6 +206,16 @@ impl Shared {
         std::mem::take(&mut self.lock().is_forgotten)
     }
 
+    /// The DaemonSet was there.
+    pub(crate) fn set_seen_daemonset(&self) {
+        self.lock().has_seen_daemonset = true;
+    }
+
+    pub(crate) fn has_seen_daemonset(&self) -> bool {
+        self.lock().has_seen_daemonset
+    }
+
+    /// Whether the ConfigMap was there, and is gone or going.
     pub(crate) fn set_removed(&self, removed: bool) {
         self.lock().is_removed = removed;
     }

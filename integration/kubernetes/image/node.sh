@@ -4,7 +4,10 @@
 # and runs it there, among the node's own files and processes.
 #
 #   node.sh install    what the pod's first step does; safe to repeat
-#   node.sh remove     what the agent does at its end when all of it is deleted from the cluster
+#   node.sh remove all|agent
+#                      what the agent does at its end when all of it is deleted from the cluster, or
+#                      when the ConfigMap is still there: then the node's data stays, for it may come
+#                      again
 #   node.sh later ...  called by itself on the node, where it goes on after the pod
 #   node.sh wait ...   the same
 #
@@ -26,10 +29,10 @@ readonly mark='# From the ConfigMap portcullis of the cluster; edit it there.'
 main() {
     case ${1:-} in
         install) install_node ;;
-        remove) remove_node ;;
+        remove) remove_node "${2:-}" ;;
         later) later "${@:2}" ;;
         wait) wait_and_uninstall "${@:2}" ;;
-        *) die "usage: ${0##*/} install|remove" ;;
+        *) die "usage: ${0##*/} install|remove all|agent" ;;
     esac
 }
 
@@ -73,34 +76,55 @@ install_node() {
         *) options+=(--no-default-runtime) ;;
     esac
     bring_files
-    write_settings
+    bring_settings
     on_node bash "$setup/install.sh" "${options[@]}"
     on_node rm -rf "$setup"
 }
 
-# A file that somebody wrote on the node stays. The node's name in the cluster is its name in events.
-write_settings() {
+# Brings the settings of the ConfigMap to the node, and adds them to `options`: install.sh puts them in
+# the place of those that are there, but for its own tables. A file that somebody wrote on the node
+# stays. The node's name in the cluster is its name in events.
+bring_settings() {
     local text name
     text=$(setting portcullis.toml '')
-    name=$(on_node hostname)
-    [[ ${NODE_NAME:-$name} == "$name" || $text =~ (^|$'\n')[[:space:]]*node[[:space:]]*= ]] || text="node = \"$NODE_NAME\""$'\n'"$text"
-    if on_node test -e "$settings" && ! on_node grep -qxF "$mark" "$settings" &&
-        ! on_node cmp -s - "$settings" <"$here/config/portcullis.toml"; then
+    if is_written_there; then
         [[ -z $text ]] || printf '%s\n' "node.sh: left as it is, since it was written on the node: $settings"
         return 0
     fi
-    # With the mark, so that what is written into the ConfigMap later is taken.
+    check_settings
+    name=$(on_node hostname)
     [[ -n $text ]] || text=$(<"$here/config/portcullis.toml")
-    on_node mkdir -p "${settings%/*}"
-    # The node's shell shall expand it.
+    [[ ${NODE_NAME:-$name} == "$name" || $text =~ (^|$'\n')[[:space:]]*node[[:space:]]*= ]] || text="node = \"$NODE_NAME\""$'\n'"$text"
+    # With the mark, so that what is written into the ConfigMap later is taken. The node's shell shall
+    # expand it.
     # shellcheck disable=SC2016
-    printf '%s\n%s\n' "$mark" "$text" | on_node bash -c 'cat >"$1.new" && mv "$1.new" "$1"' bash "$settings"
+    printf '%s\n%s\n' "$mark" "$text" | on_node bash -c 'cat >"$1"' bash "$setup/ConfigMap-portcullis.toml"
+    options+=(--settings "$setup/ConfigMap-portcullis.toml")
+}
+
+# Whether the node has settings that are neither the ConfigMap's nor, but for the tables of install.sh,
+# the shipped ones.
+is_written_there() {
+    on_node test -e "$settings" || return 1
+    ! on_node grep -qxF "$mark" "$settings" || return 1
+    # shellcheck source=install/marks.sh
+    source "$here/install/marks.sh"
+    ! on_node cat "$settings" | without_marked - | cmp -s - "$here/config/portcullis.toml"
+}
+
+# With a fault in them the doors would take the shipped settings, which may be less strict, and the
+# agent would not begin. The lines are those of the ConfigMap.
+check_settings() {
+    local file=$given/portcullis.toml said
+    [[ -s $file ]] || return 0
+    said=$("$here/bin/portcullis" config check "$file" 2>&1) ||
+        die "the settings of this node stay as they are: portcullis.toml in the ConfigMap portcullis is wrong: ${said//"$file: "/}; mend it there: kubectl edit configmap -n ${POD_NAMESPACE:-portcullis-system} portcullis"
 }
 
 remove_node() {
     # The first run restarts the engines, and the others find that done.
     local options=(--uninstall --restart-changed)
-    [[ $(setting dataOnRemoval remove) != remove ]] || options+=(--purge)
+    [[ $1 != all || $(setting dataOnRemoval remove) != remove ]] || options+=(--purge)
     bring_files
     if on_node bash "$setup/install.sh" "${options[@]}"; then
         on_node rm -rf "$setup"

@@ -681,6 +681,7 @@ fn a_wrong_command_line_is_said_to_be_one() {
         &["--engine", "podman", "--door", "wrapper"],
         &["--as-runc"],
         &["--uninstall", "--runtime", "/usr/sbin/runc"],
+        &["--uninstall", "--settings", "/etc/passwd"],
     ] {
         let output = Command::new("bash")
             .arg(project().join("install.sh"))

@@ -276,6 +276,51 @@ fn settings_of_people_are_only_added_to() {
     assert_eq!(before[file], after[file]);
 }
 
+/// What a wrapper finds no table for, it would ask of another runtime.
+#[test]
+fn other_settings_are_put_in_place_with_our_tables_or_not_at_all() {
+    let node = node();
+    let before = node.state();
+    node.write("given.toml", "node = \"one\"");
+    let given = node.path("given.toml").display().to_string();
+    let settings = |text: &str| {
+        node.write("given.toml", text);
+        ["--engine", "podman", "--settings", &given]
+    };
+    node.run(&with(OTHERS, &["--settings", &given]));
+    let ours = block(&node.read(SETTINGS));
+    assert_eq!(ours.matches("[wrapper.").count(), 3, "{ours}");
+    // The tables of engines that are not spoken of stay as well.
+    node.run(&settings("node = \"two\"\n"));
+    assert!(node.read(SETTINGS).starts_with("node = \"two\"\n# >>> portcullis"));
+    assert_eq!(block(&node.read(SETTINGS)), ours);
+    // One that was copied from a node changes nothing.
+    let state = node.state();
+    node.run(&settings(&node.read(SETTINGS)));
+    fs::write(&given, "node = \"two\"\n").unwrap();
+    assert_same(&state, &node.state(), "a copy");
+    // A table of its own goes before ours.
+    let own = "[wrapper.portcullis-runc-crio]\nruntime = \"/opt/runc\"\n";
+    node.run(&settings(own));
+    let text = node.read(SETTINGS);
+    assert!(text.starts_with(own) && text.matches("portcullis-runc-crio]").count() == 1, "{text}");
+
+    let state = node.state();
+    for (text, fault) in [
+        ("node = \"a\nb\"", "line 2"),
+        ("defaultAction = \"shrug\"\n", "defaultAction"),
+        ("wrapper.portcullis-runc-podman.runtime = \"/usr/sbin/runc\"\n", "duplicate key"),
+    ] {
+        let said = node.refused(&settings(text));
+        assert!(said.contains(&given) && said.contains(fault), "{said}");
+        fs::write(&given, own).unwrap();
+        assert_same(&state, &node.state(), text);
+    }
+    node.run(&["--uninstall", "--purge"]);
+    fs::remove_file(&given).unwrap();
+    assert_same(&before, &node.state(), "uninstall");
+}
+
 #[test]
 fn a_daemon_json_is_edited_in_its_own_form() {
     let ours = "\"portcullis\": {\"path\": \"/usr/local/bin/portcullis-runc-docker\"}";
