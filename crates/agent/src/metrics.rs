@@ -53,6 +53,7 @@ struct Inner {
     images: Gauge,
     unscanned: Gauge,
     violating: Gauge,
+    running: Family<Labels<1>, Gauge>,
     pushes: Gauge,
     scans: Family<Labels<1>, Counter>,
     scan_seconds: Histogram,
@@ -87,6 +88,7 @@ impl Metrics {
         let unscanned = gauge(r, "images_unscanned", "How many of them are not scanned");
         let violating =
             gauge(r, "containers_violating", "Containers that run and violate a policy by now");
+        let running = gauges(r, "containers_running", "Containers that run");
         let pushes = gauge(r, "pushes_waiting", "Verdicts that wait to be pushed to registries");
         let scans = Family::<Labels<1>, Counter>::default();
         r.register("scans", "Scans of this agent that are at their end", scans.clone());
@@ -112,6 +114,7 @@ impl Metrics {
             images,
             unscanned,
             violating,
+            running,
             pushes,
             scans,
             scan_seconds,
@@ -166,7 +169,11 @@ impl Metrics {
         }
         inner.images.set(whole(queue.images));
         inner.unscanned.set(whole(queue.unscanned));
-        inner.violating.set(whole(queue.violations));
+        inner.violating.set(whole(queue.runs.violating));
+        for (gate, number) in [("decided", queue.runs.decided), ("undecided", queue.runs.undecided)]
+        {
+            inner.running.get_or_create(&[("gate", gate)]).set(whole(number));
+        }
         inner.pushes.set(whole(pushes));
         let mut text = String::new();
         // A string takes everything.

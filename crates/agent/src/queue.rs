@@ -129,8 +129,19 @@ pub struct Counts {
     pub images: usize,
     /// Of these, not scanned: waiting in the background, or failed there.
     pub unscanned: usize,
-    /// Containers that run and violate a policy since they were started.
-    pub violations: usize,
+    /// Containers that run.
+    pub runs: Runs,
+}
+
+/// Containers that run, as they were judged last.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Runs {
+    /// Those that violate a policy since they were started.
+    pub violating: usize,
+    /// Those of whose start there is a decision.
+    pub decided: usize,
+    /// Those that started before there was a gate, or past it.
+    pub undecided: usize,
 }
 
 /// A scan that is at its end.
@@ -163,7 +174,7 @@ struct Inner {
     /// Those that failed in the background.
     rests: BTreeMap<(Digest, Place), Rest>,
     images: usize,
-    violations: usize,
+    runs: Runs,
     /// Those that failed lately, and until when they rest.
     failures: VecDeque<(Instant, Arc<Scan>)>,
     /// Ends that nobody has taken yet.
@@ -305,9 +316,9 @@ impl Queue {
         inner.rests.values().map(|rest| rest.until).filter(|until| *until > now).min()
     }
 
-    /// How many containers violate a policy since they were started, for [`Self::counts`].
-    pub fn violate(&self, violations: usize) {
-        held(&self.inner).violations = violations;
+    /// What runs, for [`Self::counts`].
+    pub fn run(&self, runs: Runs) {
+        held(&self.inner).runs = runs;
     }
 
     /// The next image, which is being scanned from now on; waits for one. `None` at the end.
@@ -410,7 +421,7 @@ impl Queue {
             failed: inner.failed,
             images: inner.images,
             unscanned: background + usize::from(inner.current.is_some()) + rests,
-            violations: inner.violations,
+            runs: inner.runs,
         }
     }
 }

@@ -21,7 +21,7 @@ use crate::backoff::Backoff;
 use crate::bell::Bell;
 use crate::follow::PATIENCE;
 use crate::images::InUse;
-use crate::queue::Queue;
+use crate::queue::{Queue, Runs};
 use crate::scans::{Scans, be_nice};
 use crate::state::{Container, Containers, Memory};
 
@@ -362,8 +362,11 @@ impl<'a> Judge<'a> {
         if is_complete {
             self.let_go();
         }
-        let violations = self.containers.values().filter(|container| container.violates).count();
-        self.queue.violate(violations);
+        self.queue.run(Runs {
+            violating: self.containers.values().filter(|container| container.violates).count(),
+            decided: self.containers.values().filter(|c| c.decision.is_some()).count(),
+            undecided: self.containers.values().filter(|c| c.decision.is_none()).count(),
+        });
         if is_complete {
             self.in_use.tell(images);
         }

@@ -186,7 +186,7 @@ fn answer_to(ask: AgentAsk, queue: &Queue) -> AgentAnswer {
         AgentAsk::Status {} => {
             let counts = queue.counts();
             let Counts { scanning, waiting, scanned, failed, .. } = counts;
-            let Counts { images, unscanned, violations, .. } = counts;
+            let Counts { images, unscanned, runs, .. } = counts;
             AgentAnswer::Status(AgentStatus {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 scanning,
@@ -195,7 +195,7 @@ fn answer_to(ask: AgentAsk, queue: &Queue) -> AgentAnswer {
                 failed,
                 images,
                 unscanned,
-                violations,
+                violations: runs.violating,
             })
         }
     }
