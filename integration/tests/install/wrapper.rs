@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use portcullis_integration::again::SecondTries;
 use tempfile::TempDir;
 
 use crate::{
@@ -610,7 +611,13 @@ fn the_wrapper_can_be_the_runc_of_containerds_unit() {
 
 /// Runs a script of this folder in a node of its own, with an engine of this machine.
 fn on_the_real_one(name: &str) {
-    let node = portcullis_integration::node::Node::start().expect("a node");
+    static TRIES: SecondTries = SecondTries::new();
+    let played = TRIES.play(name, || on_a_fresh_node(name));
+    played.unwrap_or_else(|error| panic!("{name}: {error:#}"));
+}
+
+fn on_a_fresh_node(name: &str) -> anyhow::Result<()> {
+    let node = portcullis_integration::node::Node::start()?;
     let files: BTreeMap<&str, PathBuf> = BTreeMap::from([
         ("FOLDER", node.folder().to_owned()),
         ("INSTALL", project().join("install.sh")),
@@ -620,7 +627,7 @@ fn on_the_real_one(name: &str) {
     let script = project().join("integration/tests/install").join(name);
     let run = node.inside().daemon("bash").arg(script).limit(Duration::from_secs(300));
     let run = files.iter().fold(run, |run, (name, file)| run.env(name, file));
-    run.ok().unwrap_or_else(|error| panic!("{name}: {error:#}"));
+    run.ok().map(drop)
 }
 
 #[test]
