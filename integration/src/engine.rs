@@ -3,7 +3,6 @@
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::{Pid, Signal};
@@ -16,7 +15,7 @@ use crate::node::{self, Node, inner_pid};
 use crate::run::{Run, Running};
 use crate::starter::{Settings, WRAPPER, install_wrapper};
 use crate::suite::Door;
-use crate::{cri, wait_for};
+use crate::{PATIENCE, cri, wait_for};
 
 /// The file name of our shim, which follows from its runtime type `io.containerd.portcullis.v2`.
 pub const SHIM: &str = "containerd-shim-portcullis-v2";
@@ -266,7 +265,7 @@ impl RunningEngine {
             .env("TMPDIR", self.node.folder().join("tmp"))
             .spawn()?;
         let socket = self.socket();
-        let up = wait_for("containerd", Duration::from_secs(20), || {
+        let up = wait_for("containerd", PATIENCE, || {
             if let Some(status) = containerd.ended()? {
                 bail!("containerd ended with {status}");
             }
@@ -276,7 +275,7 @@ impl RunningEngine {
         up.with_context(|| log)?;
         *locked(&self.containerd) = Some(containerd);
         // The Kubernetes interface answers only after it has looked at what runs.
-        wait_for("containerd's CRI", Duration::from_secs(20), || Ok(self.cri()?.version().ok()))
+        wait_for("containerd's CRI", PATIENCE, || Ok(self.cri()?.version().ok()))
             .with_context(|| self.log())?;
         Ok(())
     }

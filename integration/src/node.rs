@@ -7,14 +7,13 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use rustix::process::{Pid, Signal};
 use tempfile::TempDir;
 
 use crate::run::{Run, Running};
-use crate::wait_for;
+use crate::{PATIENCE, wait_for};
 
 const SCRIPT: &str = include_str!("node.sh");
 
@@ -184,7 +183,7 @@ pub fn signal(pid: Pid, signal: Signal) -> Result<()> {
 /// When it is gone, or goes on.
 pub fn stand_still(pid: Pid) -> Result<()> {
     signal(pid, Signal::STOP)?;
-    wait_for("all threads stand still", Duration::from_secs(10), || {
+    wait_for("all threads stand still", PATIENCE, || {
         for thread in std::fs::read_dir(format!("/proc/{pid}/task"))? {
             let stat = std::fs::read_to_string(thread?.path().join("stat"))?;
             // The state is behind the name, which may hold anything (proc(5)).

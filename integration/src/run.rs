@@ -13,8 +13,10 @@ use anyhow::{Context as _, Result, bail};
 use rustix::event::{PollFd, PollFlags};
 use rustix::process::{Pid, PidfdFlags, Signal};
 
-/// How long is waited for a command unless it says otherwise.
-pub const LIMIT: Duration = Duration::from_secs(30);
+use crate::PATIENCE;
+
+/// How long is waited for a command unless it says otherwise: longer than what it waits for itself.
+pub const LIMIT: Duration = PATIENCE.saturating_mul(2);
 
 /// A command to be run.
 #[derive(Debug)]
@@ -294,7 +296,7 @@ impl Running {
                 shortened(&errors)
             );
         };
-        let grace = Instant::now() + Duration::from_secs(5);
+        let grace = Instant::now() + PATIENCE;
         if !(self.stdout.ended_by(grace) && self.stderr.ended_by(grace)) {
             bail!("`{}` ended, but its output is still held open", self.title);
         }
