@@ -20,6 +20,9 @@ use crate::{PATIENCE, cri, wait_for};
 /// The file name of our shim, which follows from its runtime type `io.containerd.portcullis.v2`.
 pub const SHIM: &str = "containerd-shim-portcullis-v2";
 
+/// The suite of the newest generation.
+const NEWEST: &str = "sid";
+
 /// Its namespaces that are used here: of `ctr` and of Kubernetes.
 const NAMESPACES: [&str; 2] = ["default", "k8s.io"];
 
@@ -46,7 +49,7 @@ impl Engine {
         vec![
             Self::at("machine", PathBuf::from("/usr/bin")),
             Self::at("trixie", unpacked("trixie").join("usr/bin")),
-            Self::at("sid", unpacked("sid").join("usr/bin")),
+            Self::at(NEWEST, unpacked(NEWEST).join("usr/bin")),
         ]
     }
 
@@ -62,6 +65,11 @@ impl Engine {
     /// Its name with the first two numbers of its version, such as `containerd-1.6`.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Whether it is the newest generation, for what is shown on one only.
+    pub fn is_newest(&self) -> bool {
+        self.bin.starts_with(unpacked(NEWEST))
     }
 
     /// A program of its own, such as its `ctr` or its shim.

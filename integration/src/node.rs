@@ -6,7 +6,6 @@
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context as _, Result};
 use rustix::process::{Pid, Signal};
@@ -32,13 +31,13 @@ impl Node {
     /// # Errors
     /// When this is not root, or the machine lacks a tool or a right that the node needs.
     pub fn start() -> Result<Self> {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let cgroup = format!("portcullis-test-{}-{count}", std::process::id());
         let folder = tempfile::Builder::new()
             .prefix("portcullis-test-")
             .tempdir()
             .context("cannot make the node's folder")?;
+        // A name that nothing left over from before can have.
+        let cgroup = folder.path().file_name().context("a folder has a name")?;
+        let cgroup = cgroup.to_string_lossy().into_owned();
         let script = folder.path().join("node.sh");
         std::fs::write(&script, SCRIPT)?;
         let mut keeper =
