@@ -10,7 +10,8 @@ use portcullis_integration::again::SecondTries;
 use tempfile::TempDir;
 
 use crate::{
-    CONFIG, DEBIAN, Engine, KUBEADM, Node, SHIM, assert_same, binaries, program, project, text,
+    CONFIG, DEBIAN, Engine, KUBEADM, Node, SHIM, assert_same, binaries, copy_program, program,
+    project, text,
 };
 
 const SETTINGS: &str = "etc/portcullis/portcullis.toml";
@@ -60,7 +61,7 @@ fn few_files() -> PathBuf {
     let folder = FOLDER.get_or_init(|| {
         let folder = tempfile::tempdir().expect("a folder");
         for name in ["portcullis-runc", "containerd-shim-portcullis-v2"] {
-            fs::copy(binaries().join(name), folder.path().join(name)).expect("a copy");
+            copy_program(&binaries().join(name), &folder.path().join(name));
         }
         program(&folder.path().join("portcullis-scanner"), "exit 1");
         program(&folder.path().join("portcullisd"), "exit 1");
