@@ -218,6 +218,12 @@ impl Running {
         Ok(self.child.try_wait()?)
     }
 
+    /// Whether it has ended, and all that it printed has been read.
+    fn has_said_all(&mut self) -> Result<bool> {
+        let read = self.stdout.lock().ended && self.stderr.lock().ended;
+        Ok(read && self.ended()?.is_some())
+    }
+
     /// What it has printed so far.
     pub fn stdout_so_far(&self) -> String {
         String::from_utf8_lossy(&self.stdout.bytes()).into_owned()
@@ -235,7 +241,7 @@ impl Running {
     pub fn wait_for_text(&mut self, text: &str) -> Result<()> {
         let deadline = Instant::now() + self.limit;
         loop {
-            let ended = self.ended()?.is_some();
+            let ended = self.has_said_all()?;
             let both = [self.stdout.bytes(), self.stderr.bytes()].concat();
             if String::from_utf8_lossy(&both).contains(text) {
                 return Ok(());
@@ -255,7 +261,7 @@ impl Running {
     pub fn wait_for_bytes(&mut self, wanted: usize) -> Result<()> {
         let deadline = Instant::now() + self.limit;
         loop {
-            let ended = self.ended()?.is_some();
+            let ended = self.has_said_all()?;
             let seen = self.stdout.bytes().len();
             if seen >= wanted {
                 return Ok(());
