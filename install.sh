@@ -1224,8 +1224,9 @@ get_compiler() {
     step "install the packages ${lacking[*]}"
     $dry_run && return 0
     export DEBIAN_FRONTEND=noninteractive
-    apt-get update -qq || die "apt-get update failed" "mend the package sources of this machine and run again"
-    apt-get install -qq -y --no-install-recommends "${lacking[@]}" ||
+    # A source that is out of reach may not be the one that is needed.
+    apt-get update -qq || warn "apt-get update failed"
+    apt-get install -qq -y --no-install-recommends -o DPkg::Lock::Timeout=600 "${lacking[@]}" ||
         die "apt-get could not install ${lacking[*]}" "install them yourself and run again"
 }
 

@@ -16,6 +16,9 @@ readonly cargo_deny=0.20.2
 cache=${PORTCULLIS_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/portcullis}
 readonly cache
 
+# shellcheck source=integration/apt.sh
+source integration/apt.sh
+
 main() {
     case ${1:-all} in
         all | quick) ;;
@@ -58,8 +61,8 @@ packages() {
         dpkg-query -W -f '${db:Status-Status}' "$name" 2>/dev/null | grep -qx installed || lacking+=("$name")
     done
     if [[ ${#lacking[@]} -gt 0 ]]; then
-        apt-get update -qq
-        apt-get install -qq -y --no-install-recommends "${lacking[@]}"
+        update_lists
+        install_packages "${lacking[@]}"
     fi
     bash integration/packages.sh
 }
@@ -68,8 +71,11 @@ packages() {
 deny() {
     local tool=$cache/tools/cargo-deny-$cargo_deny
     if [[ ! -x $tool/bin/cargo-deny ]]; then
-        CARGO_TARGET_DIR=$cache/tools/build cargo install cargo-deny --version "=$cargo_deny" --locked --root "$tool"
-        rm -rf "$cache/tools/build"
+        (
+            flock 8
+            CARGO_TARGET_DIR=$cache/tools/build cargo install cargo-deny --version "=$cargo_deny" --locked --root "$tool" 8>&-
+            rm -rf "$cache/tools/build"
+        ) 8>"$cache/lock"
     fi
     "$tool/bin/cargo-deny" --all-features check bans licenses sources
 }

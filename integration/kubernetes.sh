@@ -16,6 +16,7 @@ readonly place=$cache/kubernetes/$version
 source "$(dirname "${BASH_SOURCE[0]}")/apt.sh"
 
 main() {
+    one_at_a_time "$@"
     local name lacking=false
     for name in "${programs[@]}"; do
         [[ -x $place/$name ]] || lacking=true
@@ -59,6 +60,8 @@ go_install() {
     local what=() name
     for name in "${programs[@]}"; do what+=("cmd/$name"); done
     (
+        # Somebody's own Go is another one.
+        unset GOFLAGS GOROOT
         export GOPATH=$PWD/gopath GOCACHE=$PWD/cache GO111MODULE=off
         export KUBE_GIT_VERSION=v1.20.2 KUBE_GIT_COMMIT=debian KUBE_GIT_TREE_STATE=archive
         export PATH=/usr/lib/go-1.19/bin:$PATH

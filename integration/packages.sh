@@ -45,6 +45,8 @@ declare -rA unpacked=(
     [trixie]='containerd'
     [sid]='containerd docker.io docker-cli'
 )
+# Where a suite that moves is taken from while its own packages cannot be used.
+declare -rA instead=([sid]='testing')
 
 cache=${PORTCULLIS_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/portcullis}
 readonly cache
@@ -61,12 +63,13 @@ main() {
         *) die "usage: ${0##*/} [--refresh]" ;;
     esac
     [[ $(id -u) == 0 ]] || die 'must run as root'
+    one_at_a_time "$@"
 
     install_lacking
     local suite name
     for suite in "${suites[@]}"; do
         if $refresh || lacks "$suite"; then
-            fetch "$suite"
+            get "$suite"
         fi
     done
 
@@ -95,14 +98,15 @@ install_lacking() {
         installed "$name" || lacking+=("$name")
     done
     [[ ${#lacking[@]} -gt 0 ]] || return 0
-    apt-get update -qq
-    apt-get install -qq -y --no-install-recommends --download-only "${lacking[@]}"
+    update_lists
+    thrice install_packages --download-only "${lacking[@]}"
     # With no sign of systemd in sight, the packages' scripts start nothing. It may hold the name
     # servers, too, so all is downloaded before.
-    unshare --mount sh -c '
-        [ ! -d /run/systemd ] || mount -t tmpfs tmpfs /run/systemd
-        exec apt-get install -qq -y --no-install-recommends "$@"
-    ' sh "${lacking[@]}"
+    export -f install_packages
+    unshare --mount bash -c '
+        [[ ! -d /run/systemd ]] || mount -t tmpfs tmpfs /run/systemd
+        install_packages "$@"
+    ' bash "${lacking[@]}"
 }
 
 installed() {
@@ -118,23 +122,38 @@ lacks() {
     return 1
 }
 
-# Unpacks the packages of the suite $1 into the cache, where a finished folder appears at once or
-# not at all.
+# Unpacks the packages of the suite $1 into the cache. What it has at the moment may be half there, or
+# too new for this machine: then those of another suite stand in their place.
+get() {
+    local suite
+    for suite in "$1" ${instead[$1]:-}; do
+        thrice fetch "$1" "$suite" && return
+        printf '%s\n' "${0##*/}: warning: the packages of $suite cannot be used" >&2
+    done
+    die "nothing that runs here is found for $1"
+}
+
+# Unpacks the packages of $1 from the suite $2, where a finished folder appears at once or not at all.
+# Tells of each failure itself: it is called where bash would go on after one.
 fetch() {
-    local suite=$1 place=$cache/engines/$1 names name
-    read -ra names <<<"${unpacked[$suite]}"
+    local place=$cache/engines/$1 suite=$2 names name
+    read -ra names <<<"${unpacked[$1]}"
     rm -rf "$place.new"
     mkdir -p "$place.new"
-    use_private_apt "$place.new/apt" "deb $suite"
-    (cd "$place.new/apt" && "${private_apt[@]}" download "${names[@]/%//$suite}")
+    use_private_apt "$place.new/apt" "deb $suite" || return
+    (cd "$place.new/apt" && "${private_apt[@]}" download "${names[@]/%//$suite}") || return
 
     for name in "${names[@]}"; do
         local deb=("$place.new/apt/${name}"_*.deb)
-        dpkg -x "${deb[0]}" "$place.new"
-        dpkg-deb -f "${deb[0]}" Version >"$place.new/$name.version"
+        dpkg -x "${deb[0]}" "$place.new" || return
+        dpkg-deb -f "${deb[0]}" Version >"$place.new/$name.version" || return
     done
     # Of Prometheus its promtool alone is wanted.
-    rm -rf "$place.new/apt" "$place.new/usr/bin/prometheus" "$place"
+    rm -rf "$place.new/apt" "$place.new/usr/bin/prometheus"
+    for name in bin/containerd bin/docker sbin/dockerd bin/promtool; do
+        [[ ! -e $place.new/usr/$name ]] || "$place.new/usr/$name" --version >/dev/null || return
+    done
+    rm -rf "$place"
     mv "$place.new" "$place"
 }
 
@@ -143,7 +162,8 @@ make_rootfs() {
     local place=$cache/rootfs/bookworm
     rm -rf --one-file-system "$place.new" "$place"
     mkdir -p "$place.new"
-    debootstrap --variant=minbase bookworm "$place.new" "$(mirror)" >"$place.log" 2>&1 ||
+    # What it mounts there goes with it, even if it is killed.
+    unshare --mount debootstrap --variant=minbase bookworm "$place.new" "$(mirror)" >"$place.log" 2>&1 ||
         die "debootstrap failed: $(tail -n 5 "$place.log")"
     rm -rf "$place.new/var/cache/apt/archives" "$place.new/var/lib/apt/lists"
     mv "$place.new" "$place"

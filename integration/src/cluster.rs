@@ -26,8 +26,9 @@ pub const AGENT_IMAGE: &str = "docker.io/library/portcullis:0.1.0";
 /// The Kubernetes under test.
 pub const VERSION: &str = "1.20";
 
-/// How long pods and objects may take to become what they shall be.
-pub const PATIENCE: Duration = Duration::from_secs(150);
+/// How long pods and objects may take to become what they shall be: kubelet alone may let five minutes
+/// pass before it starts again what has failed.
+pub const PATIENCE: Duration = Duration::from_secs(400);
 
 /// A part of the cluster that can be stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -173,27 +174,34 @@ impl Cluster {
             if let Some(status) = running.ended()? {
                 bail!("it ended with {status}");
             }
-            Ok(self.serves(part)?.then_some(()))
+            Ok(self.serves(part).then_some(()))
         });
-        let log = running.errors_so_far();
-        let last: Vec<&str> = log.lines().rev().take(20).collect();
-        served.with_context(|| format!("{part:?}: {}", last.join("\n")))?;
+        served.with_context(|| format!("{part:?}: {}", last(&running)))?;
         self.parts().insert(part, running);
         Ok(())
     }
 
-    fn serves(&self, part: Part) -> Result<bool> {
-        Ok(match part {
+    /// Whether a part answers. Those that are not asked show it by what they do.
+    fn serves(&self, part: Part) -> bool {
+        let asked = match part {
             Part::Etcd => {
-                let health = ["-sf", "http://127.0.0.1:2379/health"];
-                self.node.run("curl").args(health).output()?.code() == 0
+                let health = ["-sf", "--max-time", "10", "http://127.0.0.1:2379/health"];
+                self.node.run("curl").args(health)
             }
-            Part::ApiServer => {
-                let output = self.kubectl(&["get", "--raw", "/readyz"]).output()?;
-                output.code() == 0 && output.text() == "ok"
+            Part::ApiServer => self.kubectl(&["get", "--raw", "/readyz", "--request-timeout=10s"]),
+            Part::Controllers | Part::Scheduler | Part::Kubelet => return true,
+        };
+        asked.ok().is_ok()
+    }
+
+    /// Fails if a part that was started has ended by itself.
+    fn expect_parts(&self) -> Result<()> {
+        for (part, running) in self.parts().iter_mut() {
+            if let Some(status) = running.ended()? {
+                bail!("{part:?} ended with {status}: {}", last(running));
             }
-            Part::Controllers | Part::Scheduler | Part::Kubelet => true,
-        })
+        }
+        Ok(())
     }
 
     /// Ends a part, as a crash would.
@@ -224,6 +232,14 @@ impl Cluster {
             .args(args)
     }
 
+    /// `kubectl` with what may be said twice.
+    ///
+    /// # Errors
+    /// When it fails twice.
+    pub fn change(&self, args: &[&str]) -> Result<()> {
+        twice(|| self.kubectl(args).ok().map(drop))
+    }
+
     /// What `kubectl get` shows, as JSON.
     ///
     /// # Errors
@@ -238,7 +254,7 @@ impl Cluster {
     /// # Errors
     /// When the API server does not take it.
     pub fn apply(&self, text: &str) -> Result<()> {
-        self.kubectl(&["apply", "-f", "-"]).stdin(text).ok().map(drop)
+        twice(|| self.kubectl(&["apply", "-f", "-"]).stdin(text).ok().map(drop))
     }
 
     /// `kubectl apply -k` of our manifests, with those of reports, and waits until the node is ready
@@ -247,8 +263,8 @@ impl Cluster {
     /// # Errors
     /// When the API server does not take them, or the node does not become ready.
     pub fn install(&self) -> Result<()> {
-        self.kubectl(&["apply", "-k", &manifests("reports")]).ok()?;
-        self.kubectl(&["apply", "-k", &manifests("")]).ok()?;
+        self.change(&["apply", "-k", &manifests("reports")])?;
+        self.change(&["apply", "-k", &manifests("")])?;
         self.wait_until("the node is labelled ready", || {
             let node = self.get(&["node", NODE])?;
             Ok(node["metadata"]["labels"]["portcullis.dev/ready"] == "true")
@@ -261,8 +277,9 @@ impl Cluster {
     /// When something does not go.
     pub fn uninstall(&self) -> Result<()> {
         for below in ["", "reports"] {
-            let delete = ["delete", "-k", &manifests(below), "--wait=true"];
-            self.kubectl(&delete).limit(2 * PATIENCE).ok()?;
+            let all = manifests(below);
+            let delete = ["delete", "-k", &all, "--wait=true", "--ignore-not-found"];
+            twice(|| self.kubectl(&delete).limit(2 * PATIENCE).ok().map(drop))?;
         }
         Ok(())
     }
@@ -270,9 +287,9 @@ impl Cluster {
     /// Makes a namespace, and waits until pods may be made in it.
     ///
     /// # Errors
-    /// When it is there already, or its account does not come.
+    /// When the API server does not take it, or its account does not come.
     pub fn make_namespace(&self, name: &str) -> Result<()> {
-        self.kubectl(&["create", "namespace", name]).ok()?;
+        self.apply(&format!("{{apiVersion: v1, kind: Namespace, metadata: {{name: {name}}}}}"))?;
         self.wait_until("the namespace has an account", || {
             self.get(&["-n", name, "serviceaccount", "default"]).map(|_| true)
         })
@@ -295,11 +312,12 @@ impl Cluster {
     /// Waits until something is so.
     ///
     /// # Errors
-    /// When it cannot be told, or is not so in time.
+    /// When it is not so in time, or a part of the cluster has ended.
     pub fn wait_until(&self, what: &str, mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
         let mut last = None;
         let waited = wait_for(what, PATIENCE, || {
             std::thread::sleep(Duration::from_millis(200));
+            self.expect_parts()?;
             match is_so() {
                 Ok(true) => Ok(Some(())),
                 Ok(false) => Ok(None),
@@ -312,6 +330,23 @@ impl Cluster {
         });
         waited.with_context(|| format!("{last:?}"))
     }
+}
+
+/// The last that a part has logged, newest first.
+fn last(running: &Running) -> String {
+    let log = running.errors_so_far();
+    log.lines().rev().take(20).collect::<Vec<_>>().join("\n")
+}
+
+/// Asks the API server, and once more if that fails: a busy one refuses now and then.
+///
+/// # Errors
+/// When it fails twice.
+pub fn twice<T>(ask: impl Fn() -> Result<T>) -> Result<T> {
+    ask().or_else(|_| {
+        std::thread::sleep(Duration::from_secs(5));
+        ask()
+    })
 }
 
 /// Where our manifests are.

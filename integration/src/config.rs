@@ -26,6 +26,11 @@ state = "{folder}/state"
 # Makes a folder below /opt, which nobody needs here.
 disabled_plugins = ["io.containerd.internal.v1.opt"]
 
+# A shim on a busy machine is slow to answer, and not gone.
+[timeouts]
+"io.containerd.timeout.shim.load" = "60s"
+"io.containerd.timeout.task.state" = "60s"
+
 [grpc]
 address = "{folder}/containerd.sock"
 "#

@@ -11,8 +11,10 @@ use anyhow::{Context as _, Result};
 pub use grpc::Status;
 pub use messages::*;
 
-/// How long one call may take.
-const LIMIT: Duration = Duration::from_secs(60);
+use crate::PATIENCE;
+
+/// How long one call may take: longer than what is asked for may be waited for.
+const LIMIT: Duration = PATIENCE.saturating_mul(2);
 
 /// A client of one engine. Each call is a connection of its own, so that a client outlives
 /// restarts of the engine.

@@ -1,7 +1,6 @@
 //! containerd as `ctr` drives it, as one of the engines of the table of decisions.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::{Result, bail};
 
@@ -13,7 +12,7 @@ use crate::node::Node;
 use crate::run::Run;
 use crate::starter::{Root, Settings, Start, Starter, Told};
 use crate::suite::Door;
-use crate::wait_for;
+use crate::{PATIENCE, wait_for};
 
 /// A containerd that runs, with `ctr` and one door.
 #[derive(Debug)]
@@ -134,7 +133,7 @@ impl Starter for Ctr {
     fn remove(&self, id: &str) -> Result<()> {
         if self.state(id)?.is_some() {
             self.ctr(&["tasks", "kill", "--signal", "KILL", id]).ok()?;
-            wait_for("the end of a task", Duration::from_secs(10), || {
+            wait_for("the end of a task", PATIENCE, || {
                 Ok((self.state(id)?.as_deref() == Some("STOPPED")).then_some(()))
             })?;
             let deleted = self.ctr(&["tasks", "delete", id]).output()?;

@@ -4,7 +4,6 @@
 use std::fs;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Result, bail};
 use serde_json::json;
@@ -17,7 +16,7 @@ use crate::node::{Node, children, inner_pid};
 use crate::run::{Run, Running};
 use crate::starter::{Root, Settings, Start, Starter, Told, install_wrapper};
 use crate::suite::Door;
-use crate::wait_for;
+use crate::{PATIENCE, wait_for};
 
 /// A generation, and who keeps the images.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,7 +125,7 @@ impl Docker {
         let run = self.node.run(self.kind.program("usr/bin/docker")).args(["--host"]);
         let run = run.arg(format!("unix://{SOCKET}")).args(args);
         // What a user has configured for his own client is no part of this.
-        run.env("DOCKER_CONFIG", self.node.folder().join("client")).limit(Duration::from_secs(60))
+        run.env("DOCKER_CONFIG", self.node.folder().join("client"))
     }
 
     fn with(&self, verb: &[&str], start: &Start) -> Run {
@@ -177,7 +176,7 @@ fn start_daemon(node: &Node, kind: Kind, config: &Path) -> Result<Running> {
         .env("TMPDIR", node.folder())
         .spawn()?;
     let socket = node.outside(SOCKET);
-    wait_for("Docker", Duration::from_secs(40), || {
+    wait_for("Docker", PATIENCE, || {
         if let Some(status) = daemon.ended()? {
             bail!("dockerd ended with {status}: {}", daemon.errors_so_far());
         }

@@ -3,7 +3,6 @@
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::{Pid, Signal};
@@ -16,10 +15,13 @@ use crate::node::{self, Node, inner_pid};
 use crate::run::{Run, Running};
 use crate::starter::{Settings, WRAPPER, install_wrapper};
 use crate::suite::Door;
-use crate::{cri, wait_for};
+use crate::{PATIENCE, cri, wait_for};
 
 /// The file name of our shim, which follows from its runtime type `io.containerd.portcullis.v2`.
 pub const SHIM: &str = "containerd-shim-portcullis-v2";
+
+/// The suite of the newest generation.
+const NEWEST: &str = "sid";
 
 /// Its namespaces that are used here: of `ctr` and of Kubernetes.
 const NAMESPACES: [&str; 2] = ["default", "k8s.io"];
@@ -47,7 +49,7 @@ impl Engine {
         vec![
             Self::at("machine", PathBuf::from("/usr/bin")),
             Self::at("trixie", unpacked("trixie").join("usr/bin")),
-            Self::at("sid", unpacked("sid").join("usr/bin")),
+            Self::at(NEWEST, unpacked(NEWEST).join("usr/bin")),
         ]
     }
 
@@ -63,6 +65,11 @@ impl Engine {
     /// Its name with the first two numbers of its version, such as `containerd-1.6`.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Whether it is the newest generation, for what is shown on one only.
+    pub fn is_newest(&self) -> bool {
+        self.bin.starts_with(unpacked(NEWEST))
     }
 
     /// A program of its own, such as its `ctr` or its shim.
@@ -266,7 +273,7 @@ impl RunningEngine {
             .env("TMPDIR", self.node.folder().join("tmp"))
             .spawn()?;
         let socket = self.socket();
-        let up = wait_for("containerd", Duration::from_secs(20), || {
+        let up = wait_for("containerd", PATIENCE, || {
             if let Some(status) = containerd.ended()? {
                 bail!("containerd ended with {status}");
             }
@@ -276,7 +283,7 @@ impl RunningEngine {
         up.with_context(|| log)?;
         *locked(&self.containerd) = Some(containerd);
         // The Kubernetes interface answers only after it has looked at what runs.
-        wait_for("containerd's CRI", Duration::from_secs(20), || Ok(self.cri()?.version().ok()))
+        wait_for("containerd's CRI", PATIENCE, || Ok(self.cri()?.version().ok()))
             .with_context(|| self.log())?;
         Ok(())
     }

@@ -1,14 +1,12 @@
 //! A real `systemd-journald` inside a node, started without systemd.
 
-use std::time::Duration;
-
 use anyhow::{Context as _, Result};
 use rustix::process::Pid;
 use serde_json::Value;
 
 use crate::node::{Inside, Node};
 use crate::run::{Run, Running};
-use crate::wait_for;
+use crate::{PATIENCE, wait_for};
 
 const JOURNALD: &str = "/usr/lib/systemd/systemd-journald";
 
@@ -31,7 +29,7 @@ impl Journal {
     pub fn start(node: &Node) -> Result<Self> {
         let mut daemon = node.inside().daemon(JOURNALD).spawn()?;
         let socket = node.outside("/run/systemd/journal/socket");
-        wait_for("journald", Duration::from_secs(10), || {
+        wait_for("journald", PATIENCE, || {
             if let Some(status) = daemon.ended()? {
                 let log = daemon.errors_so_far();
                 anyhow::bail!("{JOURNALD} ended with {status}: {log}");
@@ -76,7 +74,7 @@ impl Journal {
     /// Waits for an entry of `identifier` after `mark` that `wanted` accepts.
     ///
     /// # Errors
-    /// When none comes within a few seconds; the error shows those that came.
+    /// When none comes in time; the error shows those that came.
     pub fn wait_for(
         &self,
         identifier: &str,
@@ -84,7 +82,7 @@ impl Journal {
         wanted: impl Fn(&Value) -> bool,
     ) -> Result<Value> {
         let mut seen = Vec::new();
-        wait_for("a journal entry", Duration::from_secs(5), || {
+        wait_for("a journal entry", PATIENCE, || {
             seen = self.since(identifier, mark)?;
             Ok(seen.iter().find(|entry| wanted(entry)).cloned())
         })

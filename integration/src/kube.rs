@@ -20,7 +20,7 @@ use crate::leak::Watched;
 use crate::node::Node;
 use crate::starter::{Root, Settings, Start, Starter, Told};
 use crate::suite::Door;
-use crate::wait_for;
+use crate::{PATIENCE, wait_for};
 
 /// How kubelet tells that a container could not be started.
 const START_ERROR: i32 = 128;
@@ -80,14 +80,14 @@ impl Kube {
     /// containerd's Kubernetes side hears of images a moment later.
     fn wait_for_image(&self, name: &str, wanted: Option<&str>) -> Result<()> {
         let client = self.client()?;
-        wait_for("an image's name to move", Duration::from_secs(10), || {
+        wait_for("an image's name to move", PATIENCE, || {
             Ok((client.image(name)?.as_deref() == wanted).then_some(()))
         })
     }
 
     fn wait_for_exit(&self, name: &str) -> Result<Told> {
         let (client, id) = (self.client()?, self.id_of(name)?);
-        let status = wait_for("the end of a container", Duration::from_secs(30), || {
+        let status = wait_for("the end of a container", PATIENCE, || {
             let status = client.container_status(&id)?;
             Ok((status.state() == ContainerState::Exited).then_some(status))
         })?;
@@ -174,7 +174,7 @@ impl Starter for Kube {
     }
 
     fn exec(&self, id: &str, command: &[&str]) -> Result<Told> {
-        let answer = self.client()?.exec(&self.id_of(id)?, command, Duration::from_secs(30))?;
+        let answer = self.client()?.exec(&self.id_of(id)?, command, PATIENCE)?;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
         Ok(Told {
             code: answer.exit_code,

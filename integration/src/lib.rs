@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod again;
 pub mod cluster;
 pub mod cri;
 pub mod ctr;
@@ -32,6 +33,9 @@ pub mod suite;
 mod config;
 
 use std::time::{Duration, Instant};
+
+/// How long is waited for what a busy machine does late. It costs nothing where all is well.
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Asks again until `probe` answers, or says what was waited for.
 ///

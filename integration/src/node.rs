@@ -6,15 +6,13 @@
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use rustix::process::{Pid, Signal};
 use tempfile::TempDir;
 
 use crate::run::{Run, Running};
-use crate::wait_for;
+use crate::{PATIENCE, wait_for};
 
 const SCRIPT: &str = include_str!("node.sh");
 
@@ -33,13 +31,13 @@ impl Node {
     /// # Errors
     /// When this is not root, or the machine lacks a tool or a right that the node needs.
     pub fn start() -> Result<Self> {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let cgroup = format!("portcullis-test-{}-{count}", std::process::id());
         let folder = tempfile::Builder::new()
             .prefix("portcullis-test-")
             .tempdir()
             .context("cannot make the node's folder")?;
+        // A name that nothing left over from before can have.
+        let cgroup = folder.path().file_name().context("a folder has a name")?;
+        let cgroup = cgroup.to_string_lossy().into_owned();
         let script = folder.path().join("node.sh");
         std::fs::write(&script, SCRIPT)?;
         let mut keeper =
@@ -184,7 +182,7 @@ pub fn signal(pid: Pid, signal: Signal) -> Result<()> {
 /// When it is gone, or goes on.
 pub fn stand_still(pid: Pid) -> Result<()> {
     signal(pid, Signal::STOP)?;
-    wait_for("all threads stand still", Duration::from_secs(10), || {
+    wait_for("all threads stand still", PATIENCE, || {
         for thread in std::fs::read_dir(format!("/proc/{pid}/task"))? {
             let stat = std::fs::read_to_string(thread?.path().join("stat"))?;
             // The state is behind the name, which may hold anything (proc(5)).

@@ -44,9 +44,10 @@ outside() {
 clean_up() {
     for top in $(hierarchies); do
         # The kernel lets go of the last processes a moment after their end.
-        for _ in 1 2 3 4 5 6 7 8 9 10; do
-            [ -d "$top/$cgroup" ] || break
+        tries=0
+        while [ -d "$top/$cgroup" ] && [ "$tries" -lt 100 ]; do
             find "$top/$cgroup" -depth -type d -exec rmdir {} + 2>/dev/null || sleep 0.1
+            tries=$((tries + 1))
         done
     done
     rm -rf "$folder"

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
@@ -113,11 +112,7 @@ impl Podman {
                 .env("HOME", folder.join("home"))
                 .env("XDG_RUNTIME_DIR", runtime_folder()),
         };
-        run.env("TMPDIR", tmp)
-            .arg("--runtime")
-            .arg(&self.runtime)
-            .args(args)
-            .limit(Duration::from_secs(60))
+        run.env("TMPDIR", tmp).arg("--runtime").arg(&self.runtime).args(args)
     }
 
     fn with(&self, verb: &[&str], start: &Start) -> Run {

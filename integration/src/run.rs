@@ -13,8 +13,10 @@ use anyhow::{Context as _, Result, bail};
 use rustix::event::{PollFd, PollFlags};
 use rustix::process::{Pid, PidfdFlags, Signal};
 
-/// How long is waited for a command unless it says otherwise.
-pub const LIMIT: Duration = Duration::from_secs(30);
+use crate::PATIENCE;
+
+/// How long is waited for a command unless it says otherwise: longer than what it waits for itself.
+pub const LIMIT: Duration = PATIENCE.saturating_mul(2);
 
 /// A command to be run.
 #[derive(Debug)]
@@ -216,6 +218,12 @@ impl Running {
         Ok(self.child.try_wait()?)
     }
 
+    /// Whether it has ended, and all that it printed has been read.
+    fn has_said_all(&mut self) -> Result<bool> {
+        let read = self.stdout.lock().ended && self.stderr.lock().ended;
+        Ok(read && self.ended()?.is_some())
+    }
+
     /// What it has printed so far.
     pub fn stdout_so_far(&self) -> String {
         String::from_utf8_lossy(&self.stdout.bytes()).into_owned()
@@ -233,7 +241,7 @@ impl Running {
     pub fn wait_for_text(&mut self, text: &str) -> Result<()> {
         let deadline = Instant::now() + self.limit;
         loop {
-            let ended = self.ended()?.is_some();
+            let ended = self.has_said_all()?;
             let both = [self.stdout.bytes(), self.stderr.bytes()].concat();
             if String::from_utf8_lossy(&both).contains(text) {
                 return Ok(());
@@ -253,7 +261,7 @@ impl Running {
     pub fn wait_for_bytes(&mut self, wanted: usize) -> Result<()> {
         let deadline = Instant::now() + self.limit;
         loop {
-            let ended = self.ended()?.is_some();
+            let ended = self.has_said_all()?;
             let seen = self.stdout.bytes().len();
             if seen >= wanted {
                 return Ok(());
@@ -294,7 +302,7 @@ impl Running {
                 shortened(&errors)
             );
         };
-        let grace = Instant::now() + Duration::from_secs(5);
+        let grace = Instant::now() + PATIENCE;
         if !(self.stdout.ended_by(grace) && self.stderr.ended_by(grace)) {
             bail!("`{}` ended, but its output is still held open", self.title);
         }

@@ -5,16 +5,14 @@
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use prost::Message;
 
+use crate::PATIENCE;
+
 /// The API that every containerd under test speaks with our shim.
 const SERVICE: &str = "containerd.task.v2.Task";
-/// Longer than any answer may take.
-const LIMIT: Duration = Duration::from_secs(20);
-
 /// A request of ttrpc.
 #[derive(Clone, PartialEq, prost::Message)]
 struct Request {
@@ -140,7 +138,7 @@ impl Shim {
     pub fn connect(socket: &Path) -> Result<Self> {
         let stream = UnixStream::connect(socket)
             .with_context(|| format!("cannot connect to {}", socket.display()))?;
-        stream.set_read_timeout(Some(LIMIT))?;
+        stream.set_read_timeout(Some(PATIENCE))?;
         Ok(Self(stream))
     }
 

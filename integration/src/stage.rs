@@ -55,6 +55,11 @@ impl Way {
         }
     }
 
+    /// Whether it is the newest containerd, for what is shown on one only.
+    pub fn is_newest_containerd(&self) -> bool {
+        matches!(&self.peer, Peer::Ctr(engine) | Peer::Kube(engine) if engine.is_newest())
+    }
+
     /// Its whole version, or why it cannot be told.
     pub fn version(&self) -> String {
         match &self.peer {

@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::{Arguments, Failed, Trial};
 use tempfile::TempDir;
 
+use crate::again::{SecondTries, told};
 use crate::cri::Client;
 use crate::engine::{Engine, RunningEngine, SHIM, own_binaries};
 use crate::image::{BuiltImage, Entry, ImageBuilder, busybox_layer};
@@ -17,7 +17,7 @@ use crate::leak::Snapshot;
 use crate::node::Node;
 use crate::run::Run;
 use crate::starter::WRAPPER;
-use crate::wait_for;
+use crate::{PATIENCE, wait_for};
 
 /// The way by which an engine reaches runc.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -225,7 +225,7 @@ impl Ctx<'_> {
     /// When it never is, or `ctr` fails.
     pub fn wait_for_task(&self, id: &str, wanted: &str) -> Result<()> {
         let mut last = None;
-        let seen = wait_for(wanted, Duration::from_secs(10), || {
+        let seen = wait_for(wanted, PATIENCE, || {
             last = self.task(id)?;
             Ok(last.iter().any(|(_, state)| state == wanted).then_some(()))
         });
@@ -314,6 +314,7 @@ pub fn main(cases: &[Case]) -> ExitCode {
     // The trials of one engine share it, so more threads would only wait for each other.
     arguments.test_threads = Some(1);
     let stage = Arc::new(Mutex::new(Stage::default()));
+    let tries = Arc::new(SecondTries::default());
     let mut trials = Vec::new();
     let mut skipped = Vec::new();
     for engine in Engine::all() {
@@ -325,9 +326,10 @@ pub fn main(cases: &[Case]) -> ExitCode {
                 let name = format!("{}::{}::{}", engine.name(), door.name(), case.name);
                 let lack = case.needs.iter().find_map(|need| need.lack());
                 let (engine, stage) = (engine.clone(), Arc::clone(&stage));
-                let trial = Trial::test(name, move || {
+                let tries = Arc::clone(&tries);
+                let trial = Trial::test(name.clone(), move || {
                     let mut stage = stage.lock().unwrap_or_else(PoisonError::into_inner);
-                    stage.play(&engine, door, case).map_err(failed)
+                    tries.play(&name, || stage.play(&engine, door, case)).map_err(failed)
                 });
                 let trial = trial.with_ignored_flag(lack.is_some());
                 if let Some(reason) = lack.filter(|_| !arguments.is_filtered_out(&trial)) {
@@ -340,18 +342,18 @@ pub fn main(cases: &[Case]) -> ExitCode {
     let conclusion = libtest_mimic::run(&arguments, trials);
     // Ends the last engine, which the exit below would leave to the kernel.
     drop(stage);
-    if !arguments.list {
-        for line in skipped {
-            println!("{line}");
-        }
+    if arguments.list {
+        return conclusion.exit_code();
     }
-    conclusion.exit_code()
+    for line in skipped {
+        println!("{line}");
+    }
+    tries.conclude(&conclusion)
 }
 
 /// An error with all its causes, as a trial tells it.
 pub fn failed(error: anyhow::Error) -> Failed {
-    let chain: Vec<_> = error.chain().map(ToString::to_string).collect();
-    chain.join("\nbecause: ").into()
+    told(&error).into()
 }
 
 /// The one engine that runs at a time, kept from trial to trial.

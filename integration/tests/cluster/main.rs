@@ -5,7 +5,7 @@
 
 mod stage;
 
-use portcullis_integration::cluster::{NODE, Part, pod};
+use portcullis_integration::cluster::{NODE, Part, pod, twice};
 use serde_json::{Value, json};
 use stage::Stage;
 
@@ -41,9 +41,9 @@ fn the_same_story_is_told_everywhere(stage: &Stage) {
         let policy = cluster.get(&["protectionpolicy", "production"])?;
         Ok(policy["status"]["inForce"] == 1 && policy["status"]["nodes"] == 1)
     });
-    let policy = cluster.get(&["protectionpolicy", "production"]).unwrap();
+    let policy = twice(|| cluster.get(&["protectionpolicy", "production"])).unwrap();
     assert_eq!(policy["status"]["conditions"][0]["status"], "True", "{policy:#}");
-    let protection = cluster.get(&["nodeprotection", NODE]).unwrap();
+    let protection = twice(|| cluster.get(&["nodeprotection", NODE])).unwrap();
     assert_eq!(protection["status"]["state"], "protected", "{protection:#}");
     let of_node = stage.portcullis(&["--output", "json", "status"]);
     let of_node: Value = serde_json::from_str(&of_node).unwrap();
@@ -59,17 +59,17 @@ fn the_same_story_is_told_everywhere(stage: &Stage) {
             && phase("odd")? == "Running"
             && stage.refusal("shop", "bad")?.contains("portcullis: blocked: "))
     });
-    let refusal = stage.refusal("shop", "bad").unwrap();
+    let refusal = twice(|| stage.refusal("shop", "bad")).unwrap();
     assert!(refusal.contains("CVE-2024-3094"), "{refusal}");
 
     // What `kubectl describe pod` shows.
     for (name, reason) in [("odd", "PortcullisAlarm"), ("bad", "PortcullisBlocked")] {
         stage.wait_for_event("shop", name, reason);
-        let described =
-            cluster.kubectl(&["describe", "pod", "-n", "shop", name]).ok().unwrap().text();
+        let describe = ["describe", "pod", "-n", "shop", name];
+        let described = twice(|| cluster.kubectl(&describe).ok()).unwrap().text();
         assert!(described.contains(reason), "{described}");
     }
-    let events = stage.events("shop", "good");
+    let events = twice(|| stage.events("shop", "good")).unwrap();
     assert!(events.is_empty(), "{events:#?}");
     let blocked = stage.wait_for_event("shop", "bad", "PortcullisBlocked");
     let id =
@@ -77,8 +77,7 @@ fn the_same_story_is_told_everywhere(stage: &Stage) {
 
     // The report of the namespace.
     stage.wait("the report has all three", || Ok(stage.results("shop")?.len() == 3));
-    let words: Vec<(String, String)> = stage
-        .results("shop")
+    let words: Vec<(String, String)> = twice(|| stage.results("shop"))
         .unwrap()
         .iter()
         .map(|result| {
@@ -114,8 +113,7 @@ fn the_same_story_is_told_everywhere(stage: &Stage) {
     let marks =
         json!({ "spec": { "marks": { id.clone(): { "status": "handled", "note": "seen" } } } });
     cluster
-        .kubectl(&["patch", "nodeprotection", NODE, "--type=merge", "-p", &marks.to_string()])
-        .ok()
+        .change(&["patch", "nodeprotection", NODE, "--type=merge", "-p", &marks.to_string()])
         .unwrap();
     stage.wait("the mark is in the ledger and told", || {
         let protection = cluster.get(&["nodeprotection", NODE])?;
@@ -129,12 +127,12 @@ fn the_same_story_is_told_everywhere(stage: &Stage) {
     // Whitelisted, by an edit of the policy: the next start goes well.
     let whitelist = json!({ "spec": { "whitelist": [{ "image": stage.bad.name }] } });
     let patch = ["patch", "protectionpolicy", "production", "--type=merge", "-p"];
-    cluster.kubectl(&[&patch[..], &[&whitelist.to_string()]].concat()).ok().unwrap();
+    cluster.change(&[&patch[..], &[&whitelist.to_string()]].concat()).unwrap();
     stage.wait("the refused pod runs", || Ok(stage.phase("shop", "bad")? == "Running"));
 
     // A fault of a policy is told where it was made, and changes nothing.
     let wrong = json!({ "spec": { "rules": [{ "when": "image.created <", "action": "block" }] } });
-    cluster.kubectl(&[&patch[..], &[&wrong.to_string()]].concat()).ok().unwrap();
+    cluster.change(&[&patch[..], &[&wrong.to_string()]].concat()).unwrap();
     stage.wait("the fault is told", || {
         let policy = cluster.get(&["protectionpolicy", "production"])?;
         let failure = &policy["status"]["failures"][0];
@@ -144,8 +142,8 @@ fn the_same_story_is_told_everywhere(stage: &Stage) {
     assert!(after.contains("production"), "{after}");
 
     // Back to what it was.
-    let delete = ["delete", "protectionpolicy", "production", "--wait=true"];
-    cluster.kubectl(&delete).ok().unwrap();
+    let delete = ["delete", "protectionpolicy", "production", "--wait=true", "--ignore-not-found"];
+    cluster.change(&delete).unwrap();
     cluster.apply(POLICY).unwrap();
     stage.wait_in_force("production");
 }
@@ -183,19 +181,20 @@ fn what_is_away_changes_no_start_and_hears_of_it_later(stage: &Stage) {
                 |result: &Value| result["properties"]["image"].to_string().contains("/bad:");
             Ok(stage.results("shop")?.iter().any(|r| of_bad(r) && r["result"] == "fail"))
         });
-        let told = stage.events("shop", &bad);
+        let told = twice(|| stage.events("shop", &bad)).unwrap();
         assert_eq!(told.len(), 1, "{what}: {told:#?}");
         let count = told[0]["count"].as_u64().unwrap();
         assert!(count <= stage.decisions(&bad).len() as u64, "{what}: {told:#?}");
-        assert!(stage.events("shop", &good).is_empty(), "{what}");
+        let told = twice(|| stage.events("shop", &good)).unwrap();
+        assert!(told.is_empty(), "{what}: {told:#?}");
         stage.no_static_pods();
     }
     // Nobody uninstalled anything meanwhile, nor took back what was said on the node.
     assert!(stage.portcullis(&["policy", "list"]).contains("production"));
     assert!(stage.portcullis(&["events", "list", "--status", "ignored"]).contains("bad"));
     // What somebody deletes of the node's own words is said again.
-    cluster.kubectl(&["label", "node", NODE, "portcullis.dev/ready-"]).ok().unwrap();
-    cluster.kubectl(&["delete", "nodeprotection", NODE]).ok().unwrap();
+    cluster.change(&["label", "node", NODE, "portcullis.dev/ready-"]).unwrap();
+    cluster.change(&["delete", "nodeprotection", NODE, "--ignore-not-found"]).unwrap();
     stage.wait("the node tells of itself again", || {
         let node = cluster.get(&["node", NODE])?;
         let protection = cluster.get(&["nodeprotection", NODE])?;
@@ -217,13 +216,13 @@ fn every_pod_of_a_namespace_goes_through_the_gate(stage: &Stage) {
     let set = |data: Value| {
         let data = json!({ "data": data }).to_string();
         let patch = ["patch", "-n", "portcullis-system", "configmap", "portcullis", "--type=merge"];
-        cluster.kubectl(&[&patch[..], &["-p", &data]].concat()).ok().unwrap();
+        cluster.change(&[&patch[..], &["-p", &data]].concat()).unwrap();
         stage.restart_agent();
     };
     set(json!({ "defaultRuntime": "true", "portcullis.toml": registry }));
     let scope = json!({ "spec": { "scope": { "namespaces": { "include": ["shop"] } } } });
     let patch = ["patch", "protectionpolicy", "production", "--type=merge", "-p"];
-    cluster.kubectl(&[&patch[..], &[&scope.to_string()]].concat()).ok().unwrap();
+    cluster.change(&[&patch[..], &[&scope.to_string()]].concat()).unwrap();
     stage.wait_in_force("production");
     cluster.make_namespace("other").unwrap();
     let start = |namespace: &str, name: &str| {
@@ -253,8 +252,12 @@ fn every_pod_of_a_namespace_goes_through_the_gate(stage: &Stage) {
 
 fn all_of_it_is_taken_off(stage: &Stage, before: &str) {
     for namespace in ["shop", "other"] {
-        let delete = ["delete", "namespace", namespace, "--wait=true"];
-        stage.cluster.kubectl(&delete).limit(stage::LONG).ok().unwrap();
+        let delete = ["delete", "namespace", namespace, "--ignore-not-found", "--wait=false"];
+        stage.cluster.change(&delete).unwrap();
+        stage.wait("the namespace is gone", || {
+            let left = ["get", "namespace", namespace, "--ignore-not-found"];
+            Ok(stage.cluster.kubectl(&left).ok()?.text().is_empty())
+        });
     }
     let said = stage.uninstall();
     stage.expect_files(before, &said);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use portcullis_integration::cluster::{Cluster, Part, agent_image, pod};
+use portcullis_integration::cluster::{Cluster, Part, agent_image, pod, twice};
 use portcullis_integration::evidence::{CRITICAL, MEDIUM, Vulnerability, report};
 use portcullis_integration::image::{BuiltImage, Entry, ImageBuilder, busybox_layer};
 use portcullis_types::Timestamp;
@@ -64,13 +64,15 @@ impl Stage {
     /// What the agent's pod and kubelet say, for a failure.
     pub(crate) fn complaints(&self) -> String {
         let cluster = &self.cluster;
-        let logs = |container: &str| {
-            let agent =
-                ["logs", "-n", "portcullis-system", "daemonset/portcullis", "-c", container];
-            let output = cluster.kubectl(&agent).output().unwrap();
-            format!("{container}: {}{}", output.text(), output.errors())
+        let said = |args: &[&str]| match cluster.kubectl(args).output() {
+            Ok(output) => format!("{}{}", output.text(), output.errors()),
+            Err(error) => format!("{error:#}"),
         };
-        let told = cluster.kubectl(&["get", "events", "-A"]).output().unwrap().text();
+        let logs = |container: &str| {
+            let agent = ["logs", "-n", "portcullis-system", "daemonset/portcullis", "-c"];
+            format!("{container}: {}", said(&[&agent[..], &[container]].concat()))
+        };
+        let told = said(&["get", "events", "-A"]);
         let kubelet = cluster.log(Part::Kubelet);
         let kubelet: Vec<&str> = kubelet.lines().rev().take(15).collect();
         format!("{}\n{}\n{told}\n{}", logs("install"), logs("agent"), kubelet.join("\n"))
@@ -116,19 +118,20 @@ impl Stage {
     }
 
     /// Our Events on a pod.
-    pub(crate) fn events(&self, namespace: &str, pod: &str) -> Vec<Value> {
-        let events = self.cluster.get(&["-n", namespace, "events"]).unwrap();
+    pub(crate) fn events(&self, namespace: &str, pod: &str) -> Result<Vec<Value>> {
+        let events = self.cluster.get(&["-n", namespace, "events"])?;
         let ours = |event: &&Value| {
             event["source"]["component"] == "portcullis" && event["involvedObject"]["name"] == *pod
         };
-        events["items"].as_array().unwrap().iter().filter(ours).cloned().collect()
+        let items = events["items"].as_array().context("no events")?;
+        Ok(items.iter().filter(ours).cloned().collect())
     }
 
     pub(crate) fn wait_for_event(&self, namespace: &str, pod: &str, reason: &str) -> Value {
         let mut found = None;
         let waited = self.cluster.wait_until("an event on a pod", || {
             found =
-                self.events(namespace, pod).into_iter().find(|event| event["reason"] == *reason);
+                self.events(namespace, pod)?.into_iter().find(|event| event["reason"] == *reason);
             Ok(found.is_some())
         });
         if let Err(error) = waited {
@@ -156,7 +159,7 @@ impl Stage {
 
     /// What Prometheus would read.
     pub(crate) fn metrics(&self) -> String {
-        let pods = self.cluster.get(&["-n", "portcullis-system", "pods"]).unwrap();
+        let pods = twice(|| self.cluster.get(&["-n", "portcullis-system", "pods"])).unwrap();
         let address = pods["items"][0]["status"]["podIP"].as_str().unwrap().to_owned();
         let url = format!("http://{address}:9417/metrics");
         self.cluster.node().run("curl").args(["-sf", &url]).ok().unwrap().text()
@@ -176,9 +179,9 @@ impl Stage {
 
     /// Makes the agent's pod anew, as `kubectl rollout restart` does.
     pub(crate) fn restart_agent(&self) {
-        let old = self.agents().unwrap();
+        let old = twice(|| self.agents()).unwrap();
         let restart = ["-n", "portcullis-system", "rollout", "restart", "daemonset/portcullis"];
-        self.cluster.kubectl(&restart).ok().unwrap();
+        self.cluster.change(&restart).unwrap();
         self.wait("the old agent is gone", || {
             Ok(!self.agents()?.iter().any(|name| old.contains(name)))
         });
@@ -202,7 +205,7 @@ impl Stage {
         let patch =
             format!(r#"{{"spec":{{"template":{{"spec":{{"nodeSelector":{selector}}}}}}}}}"#);
         let args = ["-n", "portcullis-system", "patch", "daemonset", "portcullis", "--type=merge"];
-        self.cluster.kubectl(&[&args[..], &["-p", &patch]].concat()).ok().unwrap();
+        self.cluster.change(&[&args[..], &["-p", &patch]].concat()).unwrap();
     }
 
     /// A pod that kubelet starts by itself, without an API server.
@@ -260,15 +263,20 @@ impl Stage {
 
     /// The node's files, with their checksums: what an administrator would call its installation.
     pub(crate) fn files(&self) -> String {
-        const LIST: &str = "find /etc /usr/local /opt /var/lib -xdev \
-            \\( -path /var/lib/containerd -o -path /var/lib/kubelet -o -path /var/lib/cni \
-               -o -path /etc/resolv.conf -o -path /var/lib/dpkg -o -path /var/lib/apt \\) -prune \
-            -o -printf '%p %y %m %l\\n' | sort; \
-            find /etc /usr/local -xdev -type f -exec sha256sum {} + | sort -k 2";
+        // Of others' folders in /var/lib only that they are there: the machine writes to its own.
+        const LIST: &str = "{ find /etc /usr/local /opt -xdev -path /etc/resolv.conf -prune \
+                -o -printf '%p %y %m %l\\n'; \
+            find /var/lib -xdev -maxdepth 1 ! -path /var/lib/cni -printf '%p %y %m\\n'; \
+            [ ! -e /var/lib/portcullis ] || find /var/lib/portcullis -printf '%p %y %m %l\\n'; \
+            } | sort; \
+            find /etc /usr/local -xdev -type f ! -path /etc/resolv.conf -exec sha256sum {} + \
+                | sort -k 2";
         self.cluster.node().run("sh").args(["-c", LIST]).limit(LONG).ok().unwrap().text()
     }
 
     pub(crate) fn expect_files(&self, before: &str, said: &str) {
+        // The node may still be taking things away when the cluster has nothing more to tell.
+        let _told_below = self.cluster.wait_until("the files", || Ok(self.files() == before));
         let after = self.files();
         let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
         let (before, after) = (lines(before), lines(&after));

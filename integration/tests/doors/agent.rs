@@ -117,7 +117,9 @@ fn scanned(ctx: &Ctx) -> Result<()> {
     ensure!(told.code != 0 && told.errors.contains(line), "{told:?}");
     let status: Value =
         serde_json::from_str(&rules.portcullis(&["--output", "json", "status"]).ok()?.text())?;
-    ensure!(status["agent"]["scanned"] == 2 && status["agent"]["failed"] == 0, "{status:#}");
+    // A door that asks just after the end of a scan has the image scanned once more.
+    let scanned = status["agent"]["scanned"].as_u64();
+    ensure!(scanned >= Some(2) && status["agent"]["failed"] == 0, "{status:#}");
 
     agent.end()?;
     // What is known stays known.

@@ -179,7 +179,7 @@ fn violating(ctx: &Ctx) -> Result<()> {
     ensure!(refused.code != 0 && refused.errors.contains("Turned.Bad"), "{refused:?}");
 
     // What it waits for between two judgements is spent on two engines only.
-    if ["containerd-2.1", "podman-4.3-crun"].contains(&ctx.way.engine()) {
+    if ctx.way.is_newest_containerd() || ctx.way.engine() == "podman-4.3-crun" {
         rules.apply("onFailure: { noData: allow }")?;
         wait_for("its end", LIMIT, || Ok((status(&rules)?["violations"] == 0).then_some(())))?;
         ensure!(violations(&rules)?.len() == 1, "an end is no event");

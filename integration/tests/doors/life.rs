@@ -28,7 +28,7 @@ pub(crate) fn cases() -> Vec<Case> {
 }
 
 fn run_to_the_end(ctx: &Ctx) -> Result<()> {
-    let script = "echo out; sleep 0.2; exit 7";
+    let script = "echo out; sleep 1; exit 7";
     let told =
         ctx.starter.run(&Start::new(&ctx.images.busybox.name, "run", &["sh", "-c", script]))?;
     ensure!(told.code == 7 && told.text == "out", "{told:?}");

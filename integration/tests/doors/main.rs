@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use libtest_mimic::{Arguments, Trial};
+use portcullis_integration::again::SecondTries;
 use portcullis_integration::stage::{Stage, Way};
 use portcullis_integration::starter::Starter;
 use portcullis_integration::suite::{Images, failed};
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
     // The trials of one engine share it, so more threads would only wait for each other.
     arguments.test_threads = Some(1);
     let stage = Arc::new(Stage::default());
+    let tries = Arc::new(SecondTries::default());
     let tables = [
         life::cases(),
         refusal::cases(),
@@ -66,16 +68,20 @@ fn main() -> ExitCode {
         }
         for case in cases.iter().filter(|case| (case.fits)(&way)) {
             let (way, stage, case) = (way.clone(), Arc::clone(&stage), Arc::clone(case));
-            trials.push(Trial::test(format!("{}::{}", way.name(), case.name), move || {
+            let (tries, name) = (Arc::clone(&tries), format!("{}::{}", way.name(), case.name));
+            trials.push(Trial::test(name.clone(), move || {
                 let act = |starter: &dyn Starter, images: &Images| {
                     (case.run)(&Ctx { way: &way, starter, images })
                 };
-                stage.play(&way, act).map_err(failed)
+                tries.play(&name, || stage.play(&way, act)).map_err(failed)
             }));
         }
     }
     let conclusion = libtest_mimic::run(&arguments, trials);
     // Ends the last engine, which the exit below would leave to the kernel.
     drop(stage);
-    conclusion.exit_code()
+    match arguments.list {
+        true => conclusion.exit_code(),
+        false => tries.conclude(&conclusion),
+    }
 }

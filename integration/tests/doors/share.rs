@@ -27,10 +27,8 @@ pub(crate) fn cases() -> Vec<Case> {
         run: Box::new(shared),
         // One way of each kind of storage that knows an image's manifest.
         fits: |way| {
-            let is_one = match way.engine() {
-                "containerd-2.1" => !way.has_pods(),
-                engine => ["podman-4.3-runc", "docker-28"].contains(&engine),
-            };
+            let is_one = (way.is_newest_containerd() && !way.has_pods())
+                || ["podman-4.3-runc", "docker-28"].contains(&way.engine());
             way.door == own_door(way) && !way.is_advisory() && is_one
         },
     }]

@@ -327,8 +327,10 @@ pub(crate) fn open_store(ctx: &Ctx, rules: &Rules) -> Result<()> {
 /// The only decision about a container.
 fn only_decision(ctx: &Ctx, rules: &Rules, mark: &Mark) -> Result<Value> {
     let mut events = if ctx.way.is_advisory() {
-        // The ledger is root's.
-        journalled(&ctx.starter.journal().since("portcullis", mark)?)
+        // The ledger is root's, and what is sent to the journal is in it a moment later.
+        let journal = ctx.starter.journal();
+        journal.wait_for("portcullis", mark, |entry| entry["PORTCULLIS_KIND"] == "decision")?;
+        journalled(&journal.since("portcullis", mark)?)
     } else {
         rules.events(false)?
     };

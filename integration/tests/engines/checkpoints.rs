@@ -6,12 +6,11 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use portcullis_integration::run::Output;
 use portcullis_integration::suite::{Case, Ctx, Door};
-use portcullis_integration::wait_for;
+use portcullis_integration::{PATIENCE, wait_for};
 
 use crate::faults::kill_shim;
 use crate::tasks::remove;
@@ -268,7 +267,7 @@ fn not_restored(ctx: &Ctx) -> Result<()> {
         // `ctr` of 1.6 waits for ever for the end of what has not begun.
         Door::Stock | Door::Wrapper => {
             kill_shim(ctx)?;
-            wait_for("the end of the task", Duration::from_secs(10), || {
+            wait_for("the end of the task", PATIENCE, || {
                 Ok(ctx.task(&id)?.is_none().then_some(()))
             })?;
             // What the client and the killed shim would have removed.

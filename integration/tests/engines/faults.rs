@@ -4,11 +4,10 @@
 //! deletes a task, and a task that containerd gave up is not deleted by a client.
 
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use portcullis_integration::suite::{Case, Ctx};
-use portcullis_integration::wait_for;
+use portcullis_integration::{PATIENCE, wait_for};
 use rustix::process::Signal;
 
 use crate::tasks::remove;
@@ -20,9 +19,6 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("an_exit_while_containerd_is_away_is_seen", exit_unseen),
     Case::new("a_shim_killed_while_containerd_is_away_is_cleaned_up", shim_gone),
 ];
-
-/// How long containerd may take to notice.
-const LIMIT: Duration = Duration::from_secs(10);
 
 fn shim_killed(ctx: &Ctx) -> Result<()> {
     let id = ctx.id();
@@ -67,7 +63,7 @@ fn exit_unseen(ctx: &Ctx) -> Result<()> {
     let (pid, _) = ctx.task(&id)?.unwrap_or_default();
     ctx.engine().stop_containerd(Signal::TERM)?;
     kill(ctx, "TERM", pid)?;
-    wait_for("the end of the container", LIMIT, || {
+    wait_for("the end of the container", PATIENCE, || {
         let process = ctx.node().outside(format!("/proc/{pid}"));
         Ok((!process.exists()).then_some(()))
     })?;
@@ -88,9 +84,9 @@ fn start(ctx: &Ctx, id: &str, script: &str) -> Result<()> {
 
 /// containerd ends what a shim left and forgets the task by itself; then the id can be used again.
 fn expect_given_up(ctx: &Ctx, id: &str) -> Result<()> {
-    wait_for("the end of the task", LIMIT, || Ok(ctx.task(id)?.is_none().then_some(())))?;
+    wait_for("the end of the task", PATIENCE, || Ok(ctx.task(id)?.is_none().then_some(())))?;
     ctx.ctr(&["containers", "delete", id]).ok()?;
-    wait_for("the id to be free", LIMIT, || {
+    wait_for("the id to be free", PATIENCE, || {
         let run = ctx.run(&["--rm", "--null-io"], id, &["true"]);
         Ok((run.output()?.code() == 0).then_some(()))
     })?;

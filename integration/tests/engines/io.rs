@@ -2,13 +2,12 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use portcullis_integration::run::Run;
 use portcullis_integration::shim::{self, Shim};
 use portcullis_integration::suite::{Case, Ctx, Door};
-use portcullis_integration::wait_for;
+use portcullis_integration::{PATIENCE, wait_for};
 
 use crate::tasks::remove;
 
@@ -66,10 +65,13 @@ fn large_output(ctx: &Ctx) -> Result<()> {
 }
 
 fn large_input(ctx: &Ctx) -> Result<()> {
-    ctx.run(&["--rm"], &ctx.id(), &["wc", "-c"])
-        .stdin(vec![b'x'; MEGABYTE])
-        .ok()?
-        .expect_text(&MEGABYTE.to_string())?;
+    let id = ctx.id();
+    let script = "wc -c; until test -e /go; do sleep 0.02; done";
+    let run = ctx.run(&["--rm"], &id, &["sh", "-c", script]);
+    let mut run = run.stdin(vec![b'x'; MEGABYTE]).spawn()?;
+    run.wait_for_text("\n")?;
+    ctx.ctr(&["tasks", "exec", "--exec-id", "e", &id, "touch", "/go"]).ok()?;
+    run.wait()?.ok()?.expect_text(&MEGABYTE.to_string())?;
     Ok(())
 }
 
@@ -198,7 +200,7 @@ fn exec_binary_log(ctx: &Ctx) -> Result<()> {
 /// The end of its input says nothing to it, but the signal does.
 fn stubborn_logger(ctx: &Ctx) -> Result<()> {
     let id = ctx.id();
-    let script = "exec 5>&-; trap 'echo asked >>$2; exit' TERM; while :; do sleep 0.1; done";
+    let script = "trap 'echo asked >>$2; exit' TERM; exec 5>&-; while :; do sleep 0.1; done";
     let (uri, log) = logger(ctx, "stubborn", script)?;
     ctx.run(&["-d", "--log-uri", &uri], &id, &["true"]).ok()?;
     delete_stopped(ctx, &id)?;
@@ -220,7 +222,7 @@ fn mute_logger(ctx: &Ctx) -> Result<()> {
 
 /// Neither the end of its input nor a polite signal ends this one.
 fn failed_start(ctx: &Ctx) -> Result<()> {
-    let script = "exec 5>&-; trap '' TERM; while :; do sleep 0.1; done";
+    let script = "trap '' TERM; exec 5>&-; while :; do sleep 0.1; done";
     let (uri, _) = logger(ctx, "deaf", script)?;
     let output = ctx.run(&["--rm", "--log-uri", &uri], &ctx.id(), &["/no/such"]).output()?;
     ensure!(output.errors().contains("/no/such"), "{}", output.errors());
@@ -273,7 +275,7 @@ fn unknown_log(ctx: &Ctx) -> Result<()> {
 fn refused_log(ctx: &Ctx, uri: &str, wanted: &str) -> Result<()> {
     let flags = ["--rm", "--log-uri", uri];
     let run = ctx.run(&flags, &ctx.id(), &["true"]);
-    let output = run.limit(Duration::from_secs(20)).output()?;
+    let output = run.limit(PATIENCE).output()?;
     ensure!(output.code() != 0, "nobody knows where its output went");
     ensure!(output.errors().contains(wanted), "{}", output.errors());
     Ok(())
@@ -281,7 +283,7 @@ fn refused_log(ctx: &Ctx, uri: &str, wanted: &str) -> Result<()> {
 
 fn wait_for_file(file: &Path, wanted: impl Fn(&str) -> bool) -> Result<String> {
     let mut text = String::new();
-    let seen = wait_for("a log", Duration::from_secs(5), || {
+    let seen = wait_for("a log", PATIENCE, || {
         text = std::fs::read_to_string(file).unwrap_or_default();
         Ok(wanted(&text).then(|| text.clone()))
     });

@@ -11,7 +11,7 @@ use portcullis_integration::cri::{
     PodSandboxMetadata, Status,
 };
 use portcullis_integration::suite::{Case, Ctx, Door};
-use portcullis_integration::wait_for;
+use portcullis_integration::{PATIENCE, wait_for};
 use rustix::process::Signal;
 
 use crate::faults::{kill_shim, remove_dead_sockets};
@@ -33,9 +33,6 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("a_running_pod_can_be_removed_at_once", removed_at_once),
     Case::new("twenty_containers_in_a_pod_leave_nothing", twenty),
 ];
-
-/// How long a container may take to get into another state.
-const LIMIT: Duration = Duration::from_secs(10);
 
 /// A pod of the case, with a client to drive it.
 pub(crate) struct Pod {
@@ -122,14 +119,14 @@ impl Pod {
     }
 
     fn wait_for_exit(&self, id: &str) -> Result<ContainerStatus> {
-        wait_for("the end of a container", LIMIT, || {
+        wait_for("the end of a container", PATIENCE, || {
             let status = self.client.container_status(id)?;
             Ok((status.state() == ContainerState::Exited).then_some(status))
         })
     }
 
     pub(crate) fn exec(&self, id: &str, command: &[&str]) -> Result<String> {
-        let answer = self.client.exec(id, command, LIMIT)?;
+        let answer = self.client.exec(id, command, PATIENCE)?;
         ensure!(answer.exit_code == 0, "{answer:?}");
         Ok(String::from_utf8_lossy(&answer.stdout).trim().to_owned())
     }
@@ -138,7 +135,7 @@ impl Pod {
     fn wait_for_log(&self, name: &str, wanted: &str) -> Result<()> {
         let file = PathBuf::from(&self.config.log_directory).join(format!("{name}.log"));
         let mut text = String::new();
-        let seen = wait_for("a log", LIMIT, || {
+        let seen = wait_for("a log", PATIENCE, || {
             text = std::fs::read_to_string(&file).unwrap_or_default();
             let lines = text.lines().filter_map(|line| line.splitn(4, ' ').nth(3));
             Ok((lines.collect::<Vec<_>>().join("\n") == wanted).then_some(()))
@@ -150,7 +147,7 @@ impl Pod {
     /// asks again too.
     pub(crate) fn kill_and_remove(&self, id: &str) -> Result<()> {
         self.client.stop_container(id, Duration::ZERO)?;
-        wait_for("the removal", LIMIT, || match self.client.remove_container(id) {
+        wait_for("the removal", PATIENCE, || match self.client.remove_container(id) {
             Err(error) if format!("{error:#}").contains("still running") => Ok(None),
             removed => removed.map(Some),
         })
@@ -171,11 +168,11 @@ fn life(ctx: &Ctx) -> Result<()> {
     ensure!(state()? == ContainerState::Running);
     pod.wait_for_log("main", "hello")?;
 
-    let answer = pod.client.exec(&id, &["sh", "-c", "echo out; echo err >&2; exit 3"], LIMIT)?;
+    let answer = pod.client.exec(&id, &["sh", "-c", "echo out; echo err >&2; exit 3"], PATIENCE)?;
     ensure!(answer.stdout == b"out\n" && answer.stderr == b"err\n", "{answer:?}");
     ensure!(answer.exit_code == 3, "{answer:?}");
 
-    wait_for("statistics", LIMIT, || {
+    wait_for("statistics", PATIENCE, || {
         let memory = pod.client.container_stats(&id)?.memory;
         let used = memory.and_then(|memory| memory.working_set_bytes);
         Ok(used.filter(|used| used.value > 0))
@@ -235,7 +232,7 @@ fn out_of_memory(ctx: &Ctx) -> Result<()> {
     let status = pod.wait_for_exit(&id)?;
     ensure!(status.exit_code == 137, "{status:?}");
     // The event may be a moment behind the exit.
-    wait_for("OOMKilled", LIMIT, || {
+    wait_for("OOMKilled", PATIENCE, || {
         let status = pod.client.container_status(&id)?;
         Ok((status.reason == "OOMKilled").then_some(()))
     })
@@ -281,8 +278,13 @@ fn shared_processes(ctx: &Ctx) -> Result<()> {
     let one = pod.run_script("one", "sleep 1001 & sleep 1002")?;
     let two = pod.run_script("two", "exec sleep 1003")?;
     let count = |seen: &str| seen.matches("sleep 100").count();
-    let seen = pod.exec(&two, &["ps", "-o", "args"])?;
-    ensure!(count(&seen) >= 3, "{seen}");
+    let mut seen = String::new();
+    // A shell is there before what it starts.
+    wait_for("the processes of both", PATIENCE, || {
+        seen = pod.exec(&two, &["ps", "-o", "args"])?;
+        Ok((count(&seen) >= 3).then_some(()))
+    })
+    .with_context(|| seen.clone())?;
     pod.kill_and_remove(&one)?;
     let seen = pod.exec(&two, &["ps", "-o", "args"])?;
     ensure!(count(&seen) == 1, "{seen}");
@@ -320,7 +322,7 @@ fn graceful_stop(ctx: &Ctx) -> Result<()> {
     let script = "trap 'echo bye; exit 6' TERM; echo ready; while :; do sleep 0.02; done";
     let id = pod.run_script("main", script)?;
     pod.wait_for_log("main", "ready")?;
-    pod.client.stop_container(&id, LIMIT)?;
+    pod.client.stop_container(&id, PATIENCE)?;
     let status = pod.client.container_status(&id)?;
     ensure!(status.exit_code == 6, "{status:?}");
     pod.wait_for_log("main", "ready\nbye")?;

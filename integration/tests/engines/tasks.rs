@@ -3,8 +3,11 @@
 //! `ctr` drops the output that it has not begun to read when a container ends. So what is to be
 //! compared is read before the end: the container waits to be released.
 
-use anyhow::{Result, ensure};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
 use portcullis_integration::suite::{Case, Ctx};
+use portcullis_integration::{PATIENCE, wait_for};
 
 pub(crate) const CASES: &[Case] = &[
     Case::new("ctr_run_passes_on_output_and_exit_code", run_to_the_end),
@@ -46,7 +49,10 @@ fn detached(ctx: &Ctx) -> Result<()> {
     let (pid, state) = ctx.task(&id)?.unwrap_or_default();
     ensure!(state == "RUNNING", "it is {state:?}");
     let comm = ctx.node().outside(format!("/proc/{pid}/comm"));
-    ensure!(std::fs::read_to_string(comm)?.trim() == "sleep");
+    // The runtime's start is over before the runtime's process has become the container's.
+    wait_for("sleep", PATIENCE, || {
+        Ok((std::fs::read_to_string(&comm)?.trim() == "sleep").then_some(()))
+    })?;
     ensure!(ctx.shims().len() == 1, "shims: {:?}", ctx.shims());
     remove(ctx, &id)?;
     ensure!(ctx.task(&id)?.is_none(), "it is still listed");
@@ -123,10 +129,13 @@ fn pause(ctx: &Ctx) -> Result<()> {
     run.wait_for_text("tick")?;
     ctx.ctr(&["tasks", "pause", &id]).ok()?;
     ensure!(ctx.task(&id)?.unwrap_or_default().1 == "PAUSED");
-    std::thread::sleep(std::time::Duration::from_millis(100));
-    let still = run.stdout_so_far();
-    std::thread::sleep(std::time::Duration::from_millis(200));
-    ensure!(run.stdout_so_far() == still, "it goes on while it is paused");
+    // What it had printed before may still be on its way.
+    let mut still = run.stdout_so_far();
+    wait_for("it to stand still", PATIENCE, || {
+        std::thread::sleep(Duration::from_millis(300));
+        let seen = std::mem::replace(&mut still, run.stdout_so_far());
+        Ok((seen == still).then_some(()))
+    })?;
     ctx.ctr(&["tasks", "resume", &id]).ok()?;
     ensure!(ctx.task(&id)?.unwrap_or_default().1 == "RUNNING");
     run.wait_for_text(&format!("{still}tick"))?;
@@ -137,10 +146,14 @@ fn pause(ctx: &Ctx) -> Result<()> {
 
 fn signals(ctx: &Ctx) -> Result<()> {
     let id = ctx.id();
-    let script = "trap 'echo caught; exit 5' USR1; echo ready; while :; do sleep 0.02; done";
-    let mut run = ctx.run(&["--rm"], &id, &["sh", "-c", script]).spawn()?;
+    let script =
+        "trap 'echo caught; read word; exit $word' USR1; echo ready; while :; do sleep 0.02; done";
+    let run = ctx.run(&["--rm"], &id, &["sh", "-c", script]);
+    let mut run = run.hold_stdin().spawn()?;
     run.wait_for_text("ready")?;
     ctx.ctr(&["tasks", "kill", "--signal", "USR1", &id]).ok()?;
+    run.wait_for_text("caught")?;
+    run.write(b"5\n")?;
     run.wait()?.expect_code(5)?.expect_text("ready\ncaught")?;
     Ok(())
 }
@@ -166,20 +179,30 @@ fn processes(ctx: &Ctx) -> Result<()> {
     let id = ctx.id();
     ctx.run(&["-d"], &id, &["sh", "-c", "sleep 1000 & wait"]).ok()?;
     let (pid, _) = ctx.task(&id)?.unwrap_or_default();
-    let list = ctx.ctr(&["tasks", "ps", &id]).ok()?.text();
+    let mut list = String::new();
+    // A shell is there before what it starts.
+    wait_for("two processes", PATIENCE, || {
+        list = ctx.ctr(&["tasks", "ps", &id]).ok()?.text();
+        Ok((list.lines().count() == 3).then_some(()))
+    })
+    .with_context(|| list.clone())?;
     let pids: Vec<_> = list.lines().skip(1).filter_map(|l| l.split(' ').next()).collect();
     ensure!(pids.contains(&pid.to_string().as_str()), "{pid}: {list}");
-    ensure!(pids.len() == 2, "{list}");
     remove(ctx, &id)
 }
 
 fn metrics(ctx: &Ctx) -> Result<()> {
     let id = ctx.id();
     ctx.run(&["-d"], &id, &["sleep", "1000"]).ok()?;
-    let metrics = ctx.ctr(&["tasks", "metrics", &id]).ok()?.text();
-    // The names differ between the versions of cgroups; each has the count of processes.
-    let pids = metrics.lines().find_map(|line| line.strip_prefix("pids.current"));
-    ensure!(pids.map(str::trim) == Some("1"), "{metrics}");
+    let mut metrics = String::new();
+    // The names differ between the versions of cgroups; each has the count of processes. The
+    // runtime's own threads count until its process has become the container's.
+    wait_for("one process", PATIENCE, || {
+        metrics = ctx.ctr(&["tasks", "metrics", &id]).ok()?.text();
+        let pids = metrics.lines().find_map(|line| line.strip_prefix("pids.current"));
+        Ok((pids.map(str::trim) == Some("1")).then_some(()))
+    })
+    .with_context(|| metrics.clone())?;
     ensure!(metrics.contains("memory."), "{metrics}");
     remove(ctx, &id)
 }

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{Seek as _, Write as _};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -47,12 +48,12 @@ fn stripped_binaries() -> PathBuf {
         );
         let strip = Command::new("strip").arg("-o").arg(folder.join(name)).arg(&from).status();
         if !strip.is_ok_and(|status| status.success()) {
-            fs::copy(&from, folder.join(name)).expect("a copy");
+            copy_program(&from, &folder.join(name));
         }
     }
     let wrapper = built.join("portcullis-runc");
     if wrapper.exists() {
-        fs::copy(&wrapper, folder.join("portcullis-runc")).expect("a copy");
+        copy_program(&wrapper, &folder.join("portcullis-runc"));
     } else {
         // Where it was not built: what it is once it has decided.
         program(&folder.join("portcullis-runc"), "exec /usr/sbin/runc \"$@\"");
@@ -62,8 +63,22 @@ fn stripped_binaries() -> PathBuf {
 
 /// Writes a program of the shell.
 fn program(file: &Path, text: &str) {
-    fs::write(file, format!("#!/bin/sh\n{text}\n")).expect("a file");
-    fs::set_permissions(file, PermissionsExt::from_mode(0o755)).expect("a mode");
+    let mut text_file = tempfile::tempfile().expect("a file");
+    writeln!(text_file, "#!/bin/sh\n{text}").expect("a file");
+    text_file.rewind().expect("a file");
+    install(Path::new("/dev/stdin"), file, text_file.into());
+}
+
+fn copy_program(from: &Path, to: &Path) {
+    install(from, to, Stdio::null());
+}
+
+/// Writes a program by another process: what this one has open for writing, the children of other
+/// threads have open, too, until they are what they shall be, and nobody can run it meanwhile.
+fn install(from: &Path, to: &Path, stdin: Stdio) {
+    let install =
+        Command::new("install").args(["-m", "755"]).arg(from).arg(to).stdin(stdin).status();
+    assert!(install.is_ok_and(|status| status.success()), "{} is not written", to.display());
 }
 
 /// A containerd, with the first two numbers of its version.
@@ -644,13 +659,12 @@ fn a_configuration_that_containerd_refuses_in_its_place_is_put_back() {
         // A containerd that takes the new text, and no longer once it is in place.
         let fake = node.path("containerd");
         let script = format!(
-            "#!/bin/sh\nif [ \"$3\" = config ] && grep -q portcullis '{}'; then\n  \
-             echo 'containerd: no' >&2; exit 1\nfi\nexec {} \"$@\"\n",
+            "if [ \"$3\" = config ] && grep -q portcullis '{}'; then\n  \
+             echo 'containerd: no' >&2; exit 1\nfi\nexec {} \"$@\"",
             node.path(CONFIG).display(),
             engine.path.display()
         );
-        fs::write(&fake, script).unwrap();
-        fs::set_permissions(&fake, PermissionsExt::from_mode(0o755)).unwrap();
+        program(&fake, &script);
         node.engine.path = fake;
         let before = node.state();
         let said = node.refused(arguments);
@@ -843,7 +857,7 @@ fn a_running_shim_keeps_its_binary_until_it_is_gone() {
     // A shim that only sleeps, and the real command.
     let folder = tempfile::tempdir().unwrap();
     let name = "containerd-shim-portcullis-v2";
-    fs::copy("/bin/sleep", folder.path().join(name)).unwrap();
+    copy_program(Path::new("/bin/sleep"), &folder.path().join(name));
     for command in ["portcullis", "portcullis-scanner", "portcullisd"] {
         symlink(node.binaries.join(command), folder.path().join(command)).unwrap();
     }
@@ -879,16 +893,15 @@ fn a_run_that_is_killed_can_be_repeated_or_undone() {
     // With a single man page: the others come to be in the same way.
     let folder = tempfile::tempdir().unwrap();
     let shim = "containerd-shim-portcullis-v2";
-    fs::copy(binaries().join(shim), folder.path().join(shim)).unwrap();
+    copy_program(&binaries().join(shim), &folder.path().join(shim));
     program(&folder.path().join("portcullis-scanner"), "exit 1");
     program(&folder.path().join("portcullisd"), "exit 1");
     let command = folder.path().join("portcullis");
     let script = format!(
-        "#!/bin/sh\n{} \"$@\" || exit\n[ \"$1\" != man ] || rm \"$2\"/portcullis-*\n",
+        "{} \"$@\" || exit\n[ \"$1\" != man ] || rm \"$2\"/portcullis-*",
         binaries().join("portcullis").display()
     );
-    fs::write(&command, script).unwrap();
-    fs::set_permissions(&command, PermissionsExt::from_mode(0o755)).unwrap();
+    program(&command, &script);
     let fresh = || Node { binaries: folder.path().to_owned(), ..Node::new(&engine, Some(KUBEADM)) };
 
     let wanted = fresh();
@@ -930,15 +943,13 @@ fn run_with_deadly_mv(node: &Node, arguments: &[&str], at: usize) -> bool {
     let folder = tempfile::tempdir().expect("a folder");
     let calls = folder.path().join("calls");
     let script = format!(
-        "#!/bin/sh\necho >>'{calls}'\nif [ \"$(wc -l <'{calls}')\" = {call} ]; then\n  \
-         {before}\n  kill -KILL $PPID\n  exit 1\nfi\nexec /bin/mv \"$@\"\n",
+        "echo >>'{calls}'\nif [ \"$(wc -l <'{calls}')\" = {call} ]; then\n  \
+         {before}\n  kill -KILL $PPID\n  exit 1\nfi\nexec /bin/mv \"$@\"",
         calls = calls.display(),
         call = at,
         before = if at.is_multiple_of(2) { "/bin/mv \"$@\"" } else { ":" },
     );
-    let mv = folder.path().join("mv");
-    fs::write(&mv, script).expect("a file");
-    fs::set_permissions(&mv, PermissionsExt::from_mode(0o755)).expect("a mode");
+    program(&folder.path().join("mv"), &script);
     let path = std::env::var("PATH").unwrap_or_default();
     let Output { status, stderr, .. } = node
         .script(arguments)

@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use portcullis_integration::again::SecondTries;
 use tempfile::TempDir;
 
 use crate::{
-    CONFIG, DEBIAN, Engine, KUBEADM, Node, SHIM, assert_same, binaries, program, project, text,
+    CONFIG, DEBIAN, Engine, KUBEADM, Node, SHIM, assert_same, binaries, copy_program, program,
+    project, text,
 };
 
 const SETTINGS: &str = "etc/portcullis/portcullis.toml";
@@ -59,7 +61,7 @@ fn few_files() -> PathBuf {
     let folder = FOLDER.get_or_init(|| {
         let folder = tempfile::tempdir().expect("a folder");
         for name in ["portcullis-runc", "containerd-shim-portcullis-v2"] {
-            fs::copy(binaries().join(name), folder.path().join(name)).expect("a copy");
+            copy_program(&binaries().join(name), &folder.path().join(name));
         }
         program(&folder.path().join("portcullis-scanner"), "exit 1");
         program(&folder.path().join("portcullisd"), "exit 1");
@@ -655,7 +657,13 @@ fn the_wrapper_can_be_the_runc_of_containerds_unit() {
 
 /// Runs a script of this folder in a node of its own, with an engine of this machine.
 fn on_the_real_one(name: &str) {
-    let node = portcullis_integration::node::Node::start().expect("a node");
+    static TRIES: SecondTries = SecondTries::new();
+    let played = TRIES.play(name, || on_a_fresh_node(name));
+    played.unwrap_or_else(|error| panic!("{name}: {error:#}"));
+}
+
+fn on_a_fresh_node(name: &str) -> anyhow::Result<()> {
+    let node = portcullis_integration::node::Node::start()?;
     let files: BTreeMap<&str, PathBuf> = BTreeMap::from([
         ("FOLDER", node.folder().to_owned()),
         ("INSTALL", project().join("install.sh")),
@@ -665,7 +673,7 @@ fn on_the_real_one(name: &str) {
     let script = project().join("integration/tests/install").join(name);
     let run = node.inside().daemon("bash").arg(script).limit(Duration::from_secs(300));
     let run = files.iter().fold(run, |run, (name, file)| run.env(name, file));
-    run.ok().unwrap_or_else(|error| panic!("{name}: {error:#}"));
+    run.ok().map(drop)
 }
 
 #[test]
