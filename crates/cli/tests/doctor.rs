@@ -179,7 +179,7 @@ fn event(node: &Node, time: &str, kind: &str, action: &str) {
     });
     let folder = node.path("var/lib/portcullis/events");
     let ledger = portcullis_audit::Ledger::new(folder, 16 << 20);
-    ledger.append(&serde_json::from_value(event).unwrap()).unwrap();
+    common::append(&ledger, &serde_json::from_value(event).unwrap());
 }
 
 /// The wrapper takes the place of runc, and becomes the one in its own place: itself.

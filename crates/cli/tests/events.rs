@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
+mod common;
+
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
@@ -42,7 +44,7 @@ impl Node {
     /// Appends events as the gate does.
     fn record(&self, events: &[Value]) -> Vec<Head> {
         let event = |event: &Value| serde_json::from_value::<Event>(event.clone()).unwrap();
-        events.iter().map(|value| self.ledger().append(&event(value)).unwrap()).collect()
+        events.iter().map(|value| common::append(&self.ledger(), &event(value))).collect()
     }
 
     fn command(&self, args: &[&str]) -> Command {

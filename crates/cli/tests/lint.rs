@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
+mod common;
+
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -56,7 +58,7 @@ impl Node {
         fs::create_dir_all(&folder).unwrap();
         let file = Ledger::new(folder, 1 << 20);
         for number in 0..times {
-            file.append(&event(reference, kind, &format!("{kind}-{number}"))).unwrap();
+            common::append(&file, &event(reference, kind, &format!("{kind}-{number}")));
         }
     }
 }

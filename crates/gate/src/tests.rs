@@ -159,24 +159,27 @@ const SCANS: &str = r#"{"unscanned":{"action":"block","scan":true}}"#;
 #[test]
 fn an_image_that_nobody_has_scanned_is_scanned_by_the_agent_if_a_policy_wants_that() {
     let node = Node::new(SCANS);
-    let store = FileStore::open(node.settings().paths().verdicts());
+    let report = ScanReport {
+        scanner: Scanner { name: "agent".into(), version: None },
+        scanned_at: Timestamp::now(),
+        database_at: None,
+        imported_at: Timestamp::now(),
+        binding: Binding::ByScan,
+        coverage: Coverage { classes: [Class::Malware].into(), ..Coverage::default() },
+        findings: Vec::new(),
+    };
+    let facts = ImageFacts {
+        config: Digest::of(b"config"),
+        chain_id: Some(Digest::of(b"chain")),
+        manifests: BTreeSet::new(),
+        references: BTreeSet::new(),
+    };
+    // A store syncs its files, which on a busy disk takes longer than a door waits.
+    let prepared = node.root.path().join("prepared");
+    FileStore::open(&prepared).absorb(&facts, report).unwrap();
+    let verdicts = node.settings().paths().verdicts();
     let asked = agent(&node, move || {
-        let report = ScanReport {
-            scanner: Scanner { name: "agent".into(), version: None },
-            scanned_at: Timestamp::now(),
-            database_at: None,
-            imported_at: Timestamp::now(),
-            binding: Binding::ByScan,
-            coverage: Coverage { classes: [Class::Malware].into(), ..Coverage::default() },
-            findings: Vec::new(),
-        };
-        let facts = ImageFacts {
-            config: Digest::of(b"config"),
-            chain_id: Some(Digest::of(b"chain")),
-            manifests: BTreeSet::new(),
-            references: BTreeSet::new(),
-        };
-        store.absorb(&facts, report).unwrap();
+        fs::rename(prepared, verdicts).unwrap();
         AgentAnswer::Scanned
     });
     let _permit = node.gate().admit(&ask(), |_| bound()).unwrap();
@@ -224,7 +227,7 @@ fn an_agent_that_hangs_costs_the_deadline_and_no_more() {
         let _gone = wait.recv();
         AgentAnswer::Scanned
     });
-    let ask = Ask { caller_waits: Some(Duration::from_millis(200)), ..ask() };
+    let ask = Ask { caller_waits: Some(Duration::from_secs(1)), ..ask() };
     let begun = Instant::now();
     let refusal = node.gate().admit(&ask, |_| bound()).unwrap_err();
     assert!(begun.elapsed() < Duration::from_secs(10), "it waited for the agent");

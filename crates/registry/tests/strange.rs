@@ -325,6 +325,7 @@ fn who_dawdles_is_waited_for_until_the_time_is_up() {
         setting.refuses(&["did not answer in time"]);
     }
     // Who asks to be waited for longer than there is time is not waited for.
+    setting.node.patience = Duration::from_secs(30);
     let later = full(429, "Retry-After: 600\r\n", "{\"errors\":[{\"message\":\"too many\"}]}");
     setting.fake.set(manifest, [later]);
     setting.fake.asked();

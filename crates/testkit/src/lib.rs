@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod cache;
 pub mod clamd;
 pub mod events;
 pub mod image;

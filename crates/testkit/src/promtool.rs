@@ -2,20 +2,16 @@
 //!
 //! `integration/packages.sh` unpacks it into the cache; one that is installed does as well.
 
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
+
+use crate::cache::cache;
 
 /// A command of promtool.
 ///
 /// # Panics
 /// There is none.
 pub fn promtool() -> Command {
-    let variable = |name| std::env::var_os(name).map(PathBuf::from);
-    let cache = variable("PORTCULLIS_CACHE")
-        .or_else(|| variable("XDG_CACHE_HOME").map(|cache| cache.join("portcullis")))
-        .or_else(|| variable("HOME").map(|home| home.join(".cache/portcullis")))
-        .unwrap_or_default();
-    let unpacked = cache.join("engines/bookworm/usr/bin/promtool");
+    let unpacked = cache().join("engines/bookworm/usr/bin/promtool");
     if unpacked.exists() {
         return Command::new(unpacked);
     }

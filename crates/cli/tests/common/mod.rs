@@ -6,7 +6,10 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
+use portcullis_audit::{Head, Ledger, LedgerError};
+use portcullis_types::Event;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -115,6 +118,19 @@ impl Node {
         let before = contents(&self.path("var"));
         assert_says(&self.run(args, 1), parts);
         assert!(contents(&self.path("var")) == before, "{args:?} changed something");
+    }
+}
+
+/// Appends an event as the gate does.
+pub(crate) fn append(ledger: &Ledger, event: &Event) -> Head {
+    // A child that another test has forked and that has not yet executed its program holds the lock
+    // for a moment.
+    let until = Instant::now() + Duration::from_secs(10);
+    loop {
+        match ledger.append(event) {
+            Err(LedgerError::Locked { .. }) if Instant::now() < until => {}
+            appended => return appended.unwrap(),
+        }
     }
 }
 

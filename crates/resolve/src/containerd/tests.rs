@@ -615,7 +615,8 @@ mod faults {
     /// All calls that the start of a pod's container makes.
     const CALLS: [&str; 6] =
         [CONTAINERS_GET, SNAPSHOTS_STAT, SNAPSHOTS_MOUNTS, IMAGES_GET, IMAGES_LIST, CONTENT_READ];
-    const TIME: Duration = Duration::from_millis(150);
+    /// Enough for the calls before the one that hangs.
+    const TIME: Duration = Duration::from_secs(1);
 
     fn faulty(call: &'static str, fault: Fault) -> World {
         let (mut world, _) = of_pod();
@@ -628,7 +629,7 @@ mod faults {
         for call in CALLS {
             let begin = Instant::now();
             let (resolved, _) = faulty(call, Fault::Hang).resolve_within(TIME);
-            assert!(begin.elapsed() < TIME * 4, "{call}: {:?}", begin.elapsed());
+            assert!(begin.elapsed() < Duration::from_secs(20), "{call}: {:?}", begin.elapsed());
             assert!(resolved.deadline_hit, "{call}");
             assert_note(&resolved, "the time was up");
             let identity = &resolved.identity;
@@ -722,7 +723,7 @@ mod faults {
         let _listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
         let begin = Instant::now();
         let resolved = resolve_at(path.to_str().unwrap(), TIME);
-        assert!(begin.elapsed() < TIME * 4);
+        assert!(begin.elapsed() < Duration::from_secs(20));
         assert!(resolved.deadline_hit);
         assert_unknown(&resolved, "the time was up");
     }
@@ -772,7 +773,7 @@ fn what_runs_is_an_error_where_containerd_does_not_tell() {
     for (call, part) in [(NAMESPACES_LIST, "does not answer"), (TASKS_LIST, "namespace k8s.io")] {
         let (mut world, _) = plain();
         world.faults.insert(call, Fault::Hang);
-        let error = world.running(Duration::from_millis(200)).unwrap_err();
+        let error = world.running(Duration::from_secs(2)).unwrap_err();
         assert!(error.to_string().contains(part), "{error}");
     }
 }

@@ -64,7 +64,7 @@ impl Engine {
     }
 
     fn wait(&mut self) {
-        let until = Instant::now() + Duration::from_secs(20);
+        let until = Instant::now() + Duration::from_secs(120);
         while !self.try_ctr(&["version"]).status.success() {
             let ended = self.process.try_wait().unwrap();
             if ended.is_some() || Instant::now() > until {

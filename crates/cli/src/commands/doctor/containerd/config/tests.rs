@@ -1,7 +1,10 @@
 //! What each generation loads, by small configurations, and by the real `config dump` where the
 //! engines are there.
 
+use std::path::PathBuf;
 use std::process::Command;
+
+use portcullis_testkit::cache::cache;
 
 use super::super::super::files::testing::Node;
 use super::*;
@@ -181,12 +184,10 @@ fn each_generation_loads_what_it_loads() {
 }
 
 /// The engines that the integration tests use.
-fn engines() -> Vec<(Version, String)> {
-    let home = std::env::var("HOME").unwrap_or_default();
-    let unpacked =
-        |suite: &str| format!("{home}/.cache/portcullis/engines/{suite}/usr/bin/containerd");
+fn engines() -> Vec<(Version, PathBuf)> {
+    let unpacked = |suite: &str| cache().join("engines").join(suite).join("usr/bin/containerd");
     let engines = [
-        (V16, "/usr/bin/containerd".to_owned()),
+        (V16, PathBuf::from("/usr/bin/containerd")),
         (V17, unpacked("trixie")),
         (V21, unpacked("sid")),
     ];
@@ -196,7 +197,8 @@ fn engines() -> Vec<(Version, String)> {
         let generation = format!("{}.{}.", version.0, version.1);
         assert!(
             said.as_ref().is_ok_and(|text| text.contains(&generation)),
-            "{path}: {said:?}; integration/packages.sh gets what is lacking"
+            "{}: {said:?}; integration/packages.sh gets what is lacking",
+            path.display()
         );
     }
     engines.into()
