@@ -22,6 +22,7 @@ pub mod kube;
 pub mod leak;
 pub mod node;
 pub mod podman;
+pub mod registry;
 pub mod rules;
 pub mod run;
 pub mod shim;

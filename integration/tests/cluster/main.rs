@@ -6,8 +6,9 @@
 mod stage;
 
 use portcullis_integration::cluster::{NODE, Part, pod, twice};
+use portcullis_integration::registry::Registry;
 use serde_json::{Value, json};
-use stage::Stage;
+use stage::{REGISTRY, Stage};
 
 /// Refuses what is critical and has a fix, alarms of what is medium.
 const POLICY: &str = r#"
@@ -105,6 +106,7 @@ fn the_same_story_is_told_everywhere(stage: &Stage) {
         r#"portcullis_decisions_total{action="block",engine="containerd",kind="container"}"#,
         r#"portcullis_decisions_by_policy_total{policy="production",action="block"}"#,
         r#"portcullis_node_state{state="protected"} 1"#,
+        r#"portcullis_containers_running{gate="decided"}"#,
     ] {
         assert!(metrics.contains(wanted), "{wanted} is not in {metrics}");
     }
@@ -152,9 +154,31 @@ fn what_is_away_changes_no_start_and_hears_of_it_later(stage: &Stage) {
     let cluster = &stage.cluster;
     let stop_api = || cluster.stop_part(Part::ApiServer).unwrap();
     let start_api = || cluster.start_part(Part::ApiServer).unwrap();
-    for (what, agent, api) in [("api", false, true), ("agent", true, false), ("both", true, true)] {
-        if agent {
+    // What is scanned here is pushed for others.
+    stage.make_keys();
+    let settings = format!(
+        "[registry]\npush = true\nsigningKey = \"/etc/portcullis-secret/verdicts.key\"\n\
+         insecure = [\"{REGISTRY}\"]\n"
+    );
+    stage.set(&json!({ "portcullis.toml": settings }));
+    for (what, agent, api, registry) in [
+        ("api", false, true, false),
+        ("agent", true, false, false),
+        ("registry", false, false, true),
+        ("all", true, true, true),
+    ] {
+        // An image that comes while no agent runs, and of which the registry shall hear.
+        let new = registry.then(|| {
             stage.stop_agent();
+            let registry = Registry::start(cluster.node(), REGISTRY).unwrap();
+            let new = stage.pushed(&format!("new-{what}"));
+            registry.end().unwrap();
+            new
+        });
+        match (agent, registry) {
+            (true, false) => stage.stop_agent(),
+            (false, true) => stage.start_agent(),
+            _ => {}
         }
         if api {
             stop_api();
@@ -187,6 +211,21 @@ fn what_is_away_changes_no_start_and_hears_of_it_later(stage: &Stage) {
         assert!(count <= stage.decisions(&bad).len() as u64, "{what}: {told:#?}");
         let told = twice(|| stage.events("shop", &good)).unwrap();
         assert!(told.is_empty(), "{what}: {told:#?}");
+        if let Some(new) = new {
+            let list = || stage.portcullis(&["--output", "json", "verdict", "list"]);
+            stage.wait("the image is scanned", || Ok(list().contains(&new.config_digest)));
+            let file = "/var/lib/portcullis/agent/pushes.json";
+            let waits = || {
+                let text = cluster.node().run("cat").arg(file).ok()?.text();
+                Ok(text.contains(&new.config_digest))
+            };
+            stage.wait("its verdict waits", waits);
+            let registry = Registry::start(cluster.node(), REGISTRY).unwrap();
+            let verdicts = registry.referrers(&format!("new-{what}")).unwrap();
+            assert_eq!(verdicts.len(), 1, "{what}: {verdicts:#?}");
+            stage.wait("it waits no more", || waits().map(|waits| !waits));
+            registry.end().unwrap();
+        }
         stage.no_static_pods();
     }
     // Nobody uninstalled anything meanwhile, nor took back what was said on the node.
@@ -207,19 +246,8 @@ fn every_pod_of_a_namespace_goes_through_the_gate(stage: &Stage) {
     let cluster = &stage.cluster;
     // The handler is the default, and the policy is about one namespace. The agents shall ask registries
     // for what others have signed, and none answers.
-    let key = cluster.node().folder().join("verdicts.key");
-    let openssl = |args: &[&str]| cluster.node().run("openssl").args(args).ok().unwrap();
-    let key = key.to_str().unwrap();
-    openssl(&["genpkey", "-algorithm", "ed25519", "-out", key]);
-    openssl(&["pkey", "-in", key, "-pubout", "-out", "/etc/portcullis/verdicts.pub"]);
-    let registry = "[registry]\ntrustedKeys = [\"/etc/portcullis/verdicts.pub\"]\n";
-    let set = |data: Value| {
-        let data = json!({ "data": data }).to_string();
-        let patch = ["patch", "-n", "portcullis-system", "configmap", "portcullis", "--type=merge"];
-        cluster.change(&[&patch[..], &["-p", &data]].concat()).unwrap();
-        stage.restart_agent();
-    };
-    set(json!({ "defaultRuntime": "true", "portcullis.toml": registry }));
+    let registry = "[registry]\ntrustedKeys = [\"/etc/portcullis-secret/verdicts.pub\"]\n";
+    stage.set(&json!({ "defaultRuntime": "true", "portcullis.toml": registry }));
     let scope = json!({ "spec": { "scope": { "namespaces": { "include": ["shop"] } } } });
     let patch = ["patch", "protectionpolicy", "production", "--type=merge", "-p"];
     cluster.change(&[&patch[..], &[&scope.to_string()]].concat()).unwrap();
@@ -245,7 +273,7 @@ fn every_pod_of_a_namespace_goes_through_the_gate(stage: &Stage) {
     cluster.import(&stage.late).unwrap();
     stage.wait("the image is scanned", || Ok(known()));
     // And back: only those go through it that ask for it.
-    set(json!({ "defaultRuntime": "false" }));
+    stage.set(&json!({ "defaultRuntime": "false" }));
     start("shop", "free");
     stage.wait("one that does not ask runs", || Ok(stage.phase("shop", "free")? == "Running"));
 }

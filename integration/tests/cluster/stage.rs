@@ -7,8 +7,11 @@ use portcullis_integration::cluster::{Cluster, Part, agent_image, pod, twice};
 use portcullis_integration::evidence::{CRITICAL, MEDIUM, Vulnerability, report};
 use portcullis_integration::image::{BuiltImage, Entry, ImageBuilder, busybox_layer};
 use portcullis_types::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
+
+/// Where a registry is, if one runs.
+pub(crate) const REGISTRY: &str = "10.0.0.1:5000";
 
 /// For what takes long.
 pub(crate) const LONG: Duration = Duration::from_secs(180);
@@ -22,28 +25,30 @@ pub(crate) struct Stage {
     pub(crate) pause: BuiltImage,
     /// Not imported yet.
     pub(crate) late: BuiltImage,
-    _images: TempDir,
+    images: TempDir,
+}
+
+fn image(folder: &TempDir, registry: &str, name: &str) -> BuiltImage {
+    let mark = Entry::File("etc/image".to_owned(), 0o644, name.as_bytes().to_vec());
+    ImageBuilder::new(format!("{registry}/{name}:1.0"))
+        .layer(busybox_layer().unwrap())
+        .layer([mark])
+        .command(["/bin/sh", "-c", "trap 'exit 0' TERM; while :; do sleep 0.1; done"])
+        .build(folder.path())
+        .unwrap()
 }
 
 impl Stage {
     pub(crate) fn start() -> Self {
         let images = tempfile::tempdir().unwrap();
-        let image = |name: &str| {
-            let mark = Entry::File("etc/image".to_owned(), 0o644, name.as_bytes().to_vec());
-            ImageBuilder::new(format!("registry.example.com/{name}:1.0"))
-                .layer(busybox_layer().unwrap())
-                .layer([mark])
-                .command(["/bin/sh", "-c", "trap 'exit 0' TERM; while :; do sleep 0.1; done"])
-                .build(images.path())
-                .unwrap()
-        };
+        let image = |name: &str| image(&images, "registry.example.com", name);
         let (good, odd, bad) = (image("good"), image("odd"), image("bad"));
         let (pause, late) = (image("pause"), image("late"));
         let cluster = Cluster::start(&pause).unwrap();
         for image in [&good, &odd, &bad, &agent_image(images.path()).unwrap()] {
             cluster.import(image).unwrap();
         }
-        Self { cluster, good, odd, bad, pause, late, _images: images }
+        Self { cluster, good, odd, bad, pause, late, images }
     }
 
     /// `kubectl apply -k`, and waits until the node is ready for pods.
@@ -155,6 +160,39 @@ impl Stage {
                 && status["inForce"] == 1
                 && status["nodes"] == 1)
         });
+    }
+
+    /// Brings an image into the node's containerd, and into the registry that its name says.
+    pub(crate) fn pushed(&self, name: &str) -> BuiltImage {
+        let image = image(&self.images, REGISTRY, name);
+        self.cluster.import(&image).unwrap();
+        self.cluster
+            .ctr(&["images", "push", "--plain-http", &image.name])
+            .limit(LONG)
+            .ok()
+            .unwrap();
+        image
+    }
+
+    /// Says in the ConfigMap how all nodes are set, and has that read.
+    pub(crate) fn set(&self, data: &Value) {
+        let data = json!({ "data": data }).to_string();
+        let patch = ["patch", "-n", "portcullis-system", "configmap", "portcullis", "--type=merge"];
+        self.cluster.change(&[&patch[..], &["-p", &data]].concat()).unwrap();
+        self.restart_agent();
+    }
+
+    /// A pair of keys in the namespace's Secret, as the documentation has it.
+    pub(crate) fn make_keys(&self) {
+        let at = |name: &str| self.cluster.node().folder().join(name).display().to_string();
+        let (private, public) = (at("verdicts.key"), at("verdicts.pub"));
+        let openssl = |args: &[&str]| self.cluster.node().run("openssl").args(args).ok().unwrap();
+        openssl(&["genpkey", "-algorithm", "ed25519", "-out", &private]);
+        openssl(&["pkey", "-in", &private, "-pubout", "-out", &public]);
+        let files = [private, public].map(|file| format!("--from-file={file}"));
+        let create = ["create", "secret", "generic", "portcullis", "-n", "portcullis-system"];
+        let files = files.each_ref().map(String::as_str);
+        self.cluster.kubectl(&[&create[..], &files].concat()).ok().unwrap();
     }
 
     /// What Prometheus would read.

@@ -9,13 +9,11 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use portcullis_integration::evidence::{EICAR, install_rules};
 use portcullis_integration::image::{Entry, ImageBuilder, busybox_layer};
-use portcullis_integration::node::{Node, signal};
+use portcullis_integration::node::Node;
+use portcullis_integration::registry::Registry;
 use portcullis_integration::rules::Rules;
-use portcullis_integration::run::Running;
 use portcullis_integration::starter::Start;
 use portcullis_integration::wait_for;
-use rustix::process::Signal;
-use serde_json::{Value, json};
 
 use crate::agent::Agent;
 use crate::follow::{is_known, own_door, write_settings};
@@ -41,47 +39,6 @@ const POLICY: &str = "unscanned: { action: block }\nrules: [{ class: malware, ac
 /// Longer than all takes on a busy machine.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// Debian's registry on the node's loopback.
-struct Registry(Running);
-
-impl Registry {
-    fn start(node: &Node) -> Result<Self> {
-        let config = json!({
-            "version": "0.1",
-            "log": { "level": "error", "accesslog": { "disabled": true } },
-            "storage": { "filesystem": { "rootdirectory": node.folder().join("registry") } },
-            "http": { "addr": ADDRESS },
-        });
-        let file = node.folder().join("registry.yml");
-        fs::write(&file, config.to_string())?;
-        let program = node.inside().daemon("docker-registry").arg("serve").arg(&file);
-        let registry = Self(program.env("OTEL_TRACES_EXPORTER", "none").spawn()?);
-        wait_for("the registry", LIMIT, || Ok(get(node, "/v2/")?.map(drop)))?;
-        Ok(registry)
-    }
-
-    fn end(mut self, node: &Node) -> Result<()> {
-        signal(self.0.inner()?, Signal::KILL)?;
-        wait_for("its end", LIMIT, || self.0.ended())?;
-        ensure!(get(node, "/v2/")?.is_none(), "it answers still");
-        Ok(())
-    }
-}
-
-impl Drop for Registry {
-    fn drop(&mut self) {
-        let _it_may_have_ended = self.0.kill();
-    }
-}
-
-/// What the registry answers, if it does.
-fn get(node: &Node, path: &str) -> Result<Option<Value>> {
-    let url = format!("http://{ADDRESS}{path}");
-    let index = "Accept: application/vnd.oci.image.index.v1+json";
-    let output = node.run("curl").args(["--silent", "--fail", "--header", index, &url]).output()?;
-    Ok(serde_json::from_str(&output.text()).ok().filter(|_| output.code() == 0))
-}
-
 /// A pair of keys, made as the documentation says; the public one alone is on both nodes.
 fn make_keys(node: &Node, folder: &Path) -> Result<()> {
     let (private, public) = (folder.join("verdicts.key"), folder.join("verdicts.pub"));
@@ -104,7 +61,7 @@ fn shared(ctx: &Ctx) -> Result<()> {
     let image =
         ImageBuilder::new(IMAGE).layer(busybox_layer()?).layer([bad]).build(ctx.images.folder())?;
     let scanned = format!("{} is scanned, in", image.config_digest);
-    let registry = Registry::start(node)?;
+    let registry = Registry::start(node, ADDRESS)?;
     let keys = tempfile::tempdir_in(node.folder())?;
     make_keys(node, keys.path())?;
     let key = |name: &str| keys.path().join(name).display().to_string();
@@ -116,22 +73,14 @@ fn shared(ctx: &Ctx) -> Result<()> {
     write_settings(ctx, &signs)?;
     starter.import(&image)?;
     starter.push(IMAGE)?;
-    registry.end(node)?;
+    registry.end()?;
     let agent = Agent::start(node)?;
     wait_for("a scan", LIMIT, || Ok(is_known(&rules, &image)?.then_some(())))?;
     refused(ctx, "alone", FOUND)?;
     wait_for("an attempt", LIMIT, || Ok(agent.said().contains("are pushed later").then_some(())))?;
-    let registry = Registry::start(node)?;
-    let index = wait_for("a verdict in the registry", LIMIT, || {
-        let tags = get(node, "/v2/team/bad/tags/list")?.unwrap_or_default();
-        let mut tags = tags["tags"].as_array().into_iter().flatten().filter_map(Value::as_str);
-        let Some(tag) = tags.find(|tag| tag.starts_with("sha256-")) else {
-            return Ok(None);
-        };
-        get(node, &format!("/v2/team/bad/manifests/{tag}"))
-    });
-    let index = index.with_context(|| agent.said())?;
-    ensure!(index["manifests"].as_array().is_some_and(|all| all.len() == 1), "{index:#}");
+    let registry = Registry::start(node, ADDRESS)?;
+    let verdicts = registry.referrers("team/bad").with_context(|| agent.said())?;
+    ensure!(verdicts.len() == 1, "{verdicts:#?}");
     agent.end()?;
     drop(rules);
 
@@ -151,7 +100,7 @@ fn shared(ctx: &Ctx) -> Result<()> {
     drop(rules);
 
     // Without the registry it scans by itself.
-    registry.end(node)?;
+    registry.end()?;
     let rules = Rules::new(node, starter.settings(), POLICY)?;
     install_rules(&node.etc_portcullis())?;
     write_settings(ctx, &trusts)?;
