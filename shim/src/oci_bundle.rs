@@ -253,6 +253,8 @@ mod tests {
             std::fs::write(path.join(CONFIG), &text).unwrap();
             let opened = Bundle::open(Some(&path)).unwrap();
             opened.check_unchanged().unwrap();
+            // The clock of file systems is a coarse one.
+            std::thread::sleep(std::time::Duration::from_millis(20));
             change(&path.join(CONFIG));
             assert!(matches!(opened.check_unchanged(), Err(BundleError::Changed { .. })));
         }

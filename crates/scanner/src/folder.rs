@@ -46,7 +46,7 @@ pub(crate) fn now() -> Moment {
     let exact = time(ClockId::Realtime);
     // A clock that is set back meanwhile is not waited for.
     let begun = Instant::now();
-    while time(ClockId::RealtimeCoarse) <= exact && begun.elapsed() < A_TICK * 4 {
+    while time(ClockId::RealtimeCoarse) <= exact && begun.elapsed() < A_WHILE {
         std::thread::sleep(A_TICK / 10);
     }
     exact
@@ -54,6 +54,8 @@ pub(crate) fn now() -> Moment {
 
 /// The longest between two ticks of a kernel (`CONFIG_HZ=100`).
 const A_TICK: Duration = Duration::from_millis(10);
+/// Longer than a tick lasts where the processor is not to be had for a while.
+const A_WHILE: Duration = Duration::from_secs(1);
 
 fn time(clock: ClockId) -> Moment {
     let time = rustix::time::clock_gettime(clock);
