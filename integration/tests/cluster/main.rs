@@ -287,6 +287,23 @@ fn all_of_it_is_taken_off(stage: &Stage, before: &str) {
             Ok(stage.cluster.kubectl(&left).ok()?.text().is_empty())
         });
     }
+    the_daemonset_alone_takes_no_data_with_it(stage);
     let said = stage.uninstall();
     stage.expect_files(before, &said);
+}
+
+/// It may be made anew, with another selector.
+fn the_daemonset_alone_takes_no_data_with_it(stage: &Stage) {
+    let cluster = &stage.cluster;
+    let exists = |path: &str| {
+        let test = cluster.node().run("test").args(["-e", path]).output();
+        test.map(|output| output.code() == 0)
+    };
+    let delete = ["delete", "-n", "portcullis-system", "daemonset", "portcullis"];
+    cluster.kubectl(&delete).ok().unwrap();
+    stage.wait("the node is restored", || Ok(!exists("/usr/local/bin/portcullis")?));
+    assert!(exists("/var/lib/portcullis/events/events.jsonl").unwrap());
+    assert!(exists("/var/lib/portcullis/verdicts").unwrap());
+    stage.wait("the agent is gone", || stage.has_no_agent());
+    cluster.install().unwrap();
 }

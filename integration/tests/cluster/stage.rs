@@ -206,7 +206,11 @@ impl Stage {
     /// Takes the agent off the node, as a label of the node would, and leaves the DaemonSet.
     pub(crate) fn stop_agent(&self) {
         self.select_nodes(r#"{"elsewhere":"yes"}"#);
-        self.wait("the agent is gone", || Ok(self.agents()?.is_empty()));
+        self.wait("the agent is gone", || self.has_no_agent());
+    }
+
+    pub(crate) fn has_no_agent(&self) -> Result<bool> {
+        Ok(self.agents()?.is_empty())
     }
 
     /// Lets it come back, and waits until it is ready.
