@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::engine::own_binaries;
 use crate::image::{BuiltImage, ImageBuilder};
@@ -289,7 +289,10 @@ impl Cluster {
     /// # Errors
     /// When the API server does not take it, or its account does not come.
     pub fn make_namespace(&self, name: &str) -> Result<()> {
-        self.apply(&format!("{{apiVersion: v1, kind: Namespace, metadata: {{name: {name}}}}}"))?;
+        let namespace = json!({
+            "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name }
+        });
+        self.apply(&namespace.to_string())?;
         self.wait_until("the namespace has an account", || {
             self.get(&["-n", name, "serviceaccount", "default"]).map(|_| true)
         })
