@@ -234,15 +234,16 @@ impl Runc {
     }
 
     /// `runc delete`; what is not there is deleted.
-    pub(crate) async fn delete(&self, id: &str, force: bool) -> Result<(), RuncError> {
-        let mut command = Invocation::new(self, "delete");
-        if force {
-            command.arg("--force");
-        }
-        match command.run(id).await {
-            Err(error) if error.is_gone() => Ok(()),
-            other => other,
-        }
+    pub(crate) async fn delete(&self, id: &str) -> Result<(), RuncError> {
+        Invocation::new(self, "delete").run_if_there(id).await
+    }
+
+    /// `runc delete --force` of what was not made whole. Whoever gave it up may be removing its bundle:
+    /// a log there could not be opened, or would keep the bundle from being removed.
+    pub(crate) async fn undo(&self, id: &str) -> Result<(), RuncError> {
+        let mut command = Invocation::with_log(self, "delete", None);
+        command.arg("--force");
+        command.run_if_there(id).await
     }
 
     /// `runc pause`.
@@ -285,12 +286,13 @@ fn remove(path: &Path) {
     }
 }
 
-/// One call of the runtime, with a log file of its own.
+/// One call of the runtime.
 struct Invocation<'a> {
     runc: &'a Runc,
     verb: &'static str,
     command: Command,
-    log: PathBuf,
+    /// A file of its own; without one it logs to its stderr.
+    log: Option<PathBuf>,
     after_id: Option<String>,
     /// When nobody waits for a process to be started any more.
     given_up: Option<tokio::time::Instant>,
@@ -301,9 +303,16 @@ impl<'a> Invocation<'a> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let log = runc.bundle.join(format!("runc-{verb}-{}-{number}.json", std::process::id()));
+        Self::with_log(runc, verb, Some(log))
+    }
+
+    fn with_log(runc: &'a Runc, verb: &'static str, log: Option<PathBuf>) -> Self {
         let mut command = Command::new(&runc.options.binary);
         command.arg("--root").arg(&runc.options.root);
-        command.arg("--log").arg(&log).args(["--log-format", "json"]);
+        if let Some(log) = &log {
+            command.arg("--log").arg(log);
+        }
+        command.args(["--log-format", "json"]);
         if runc.options.systemd_cgroup {
             command.arg("--systemd-cgroup");
         }
@@ -324,6 +333,14 @@ impl<'a> Invocation<'a> {
 
     async fn run(self, id: &str) -> Result<(), RuncError> {
         self.talk(id, None).await.map(drop)
+    }
+
+    /// The same; nothing is to be done about what is not there.
+    async fn run_if_there(self, id: &str) -> Result<(), RuncError> {
+        match self.run(id).await {
+            Err(error) if error.is_gone() => Ok(()),
+            other => other,
+        }
     }
 
     /// Starts a container process: its streams are the command's own.
@@ -444,7 +461,11 @@ impl<'a> Invocation<'a> {
             Some(exit) => format!("exit status {}", exit.status),
             None => "its exit was lost".to_owned(),
         };
-        let message = last_error(&self.log)
+        let message = match &self.log {
+            Some(log) => last_error(log),
+            None => last_error_in(stderr),
+        };
+        let message = message
             .or_else(|| {
                 let text = String::from_utf8_lossy(stderr).trim().to_owned();
                 (!text.is_empty()).then_some(text)
@@ -456,7 +477,9 @@ impl<'a> Invocation<'a> {
 
 impl Drop for Invocation<'_> {
     fn drop(&mut self) {
-        remove(&self.log);
+        if let Some(log) = &self.log {
+            remove(log);
+        }
     }
 }
 
@@ -476,11 +499,16 @@ struct LogLine {
     msg: String,
 }
 
-/// The last error in a runtime's log; lines that are not JSON are passed over, so that one of them
-/// cannot hide it.
+/// The last error in a runtime's log file.
 fn last_error(log: &Path) -> Option<String> {
     let mut text = Vec::new();
     std::fs::File::open(log).ok()?.take(MAX_OUTPUT).read_to_end(&mut text).ok()?;
+    last_error_in(&text)
+}
+
+/// The last error in what a runtime logged; lines that are not JSON are passed over, so that one of
+/// them cannot hide it.
+fn last_error_in(text: &[u8]) -> Option<String> {
     text.split(|b| *b == b'\n')
         .filter_map(|line| serde_json::from_slice::<LogLine>(line).ok())
         .rfind(|line| line.level == "error")

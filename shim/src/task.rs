@@ -358,7 +358,7 @@ impl TaskService {
     /// Takes away what is left of a creation: runc cleans up after itself unless it was killed or
     /// we failed after it.
     async fn undo(&self, runc: &Runc, id: &str) -> Answer<()> {
-        if let Err(error) = runc.delete(id, true).await {
+        if let Err(error) = runc.undo(id).await {
             log::warn!("after a failed create of {id}: {error}");
         }
         let rootfs = runc.bundle.join("rootfs");
@@ -564,7 +564,7 @@ impl TaskService {
             lock(&container.execs).remove(&exec_id);
             return Ok(response);
         }
-        container.runc.delete(&id, false).await?;
+        container.runc.delete(&id).await?;
         // Processes that nobody has deleted have ended with their container.
         let others = std::mem::take(&mut *lock(&container.execs));
         for other in others.values().filter(|other| other.is_stopped()) {

@@ -748,21 +748,29 @@ fn sandbox(ctx: &Ctx) -> Result<()> {
     pod.remove()
 }
 
-/// The caller waits two seconds for a runtime that takes six: nothing may stay, the shim neither.
+/// The caller waits two seconds for a runtime that takes six, before it makes the container or after:
+/// nothing may stay, the shim neither.
 fn given_up(ctx: &Ctx) -> Result<()> {
     use std::os::unix::fs::PermissionsExt;
     let node = with_policy(ctx, "description: nothing")?;
-    let slow = ctx.node().folder().join("slow-runc");
-    let script = "#!/bin/sh\ncase \"$*\" in *' create '*) sleep 6;; esac\nexec runc \"$@\"\n";
-    fs::write(&slow, script)?;
-    fs::set_permissions(&slow, PermissionsExt::from_mode(0o755))?;
-    node.settings().write(&format!("[runtime]\nbinary = \"{}\"\n", slow.display()))?;
-    let id = ctx.id();
-    let run = ctx.ctr(&["--timeout", "2s", "run", "--runtime", ctx.door().runtime(), "--null-io"]);
-    let output = run.args(["-d", &ctx.images().busybox.name, &id, "sleep", "1000"]).output()?;
-    ensure!(output.code() != 0, "it was waited for");
-    let _removed_in_some_versions = ctx.ctr(&["containers", "delete", &id]).output()?;
-    wait_for("the end of the shim", PATIENCE, || Ok(ctx.shims().is_empty().then_some(())))
+    for (when, create) in
+        [("before", "sleep 6; exec runc \"$@\""), ("after", "runc \"$@\"; sleep 6; exit 1")]
+    {
+        let slow = ctx.node().folder().join(format!("slow-runc-{when}"));
+        let script =
+            format!("#!/bin/sh\ncase \"$*\" in *' create '*) {create};; esac\nexec runc \"$@\"\n");
+        fs::write(&slow, script)?;
+        fs::set_permissions(&slow, PermissionsExt::from_mode(0o755))?;
+        node.settings().write(&format!("[runtime]\nbinary = \"{}\"\n", slow.display()))?;
+        let id = format!("{}-{when}", ctx.id());
+        let run =
+            ctx.ctr(&["--timeout", "2s", "run", "--runtime", ctx.door().runtime(), "--null-io"]);
+        let output = run.args(["-d", &ctx.images().busybox.name, &id, "sleep", "1000"]).output()?;
+        ensure!(output.code() != 0, "it was waited for");
+        let _removed_in_some_versions = ctx.ctr(&["containers", "delete", &id]).output()?;
+        wait_for("the end of the shim", PATIENCE, || Ok(ctx.shims().is_empty().then_some(())))?;
+    }
+    Ok(())
 }
 
 fn no_config(ctx: &Ctx) -> Result<()> {
