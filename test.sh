@@ -62,7 +62,7 @@ packages() {
     done
     if [[ ${#lacking[@]} -gt 0 ]]; then
         update_lists
-        install_packages "${lacking[@]}"
+        thrice install_packages "${lacking[@]}"
     fi
     bash integration/packages.sh
 }

@@ -42,11 +42,11 @@ build() {
 
 get_sources() {
     use_private_apt "$PWD/apt" 'deb bookworm' 'deb-src bookworm'
-    "${private_apt[@]}" source --download-only kubernetes
+    thrice "${private_apt[@]}" source --download-only kubernetes
     dpkg-source --no-check -x kubernetes_*.dsc tree >/dev/null
     # The reflect2 that is vendored crashes what Go from 1.18 on compiles: the API server dies of the
     # first custom resource. Debian's own package of it is younger.
-    "${private_apt[@]}" download golang-github-modern-go-reflect2-dev
+    thrice "${private_apt[@]}" download golang-github-modern-go-reflect2-dev
     dpkg -x golang-github-modern-go-reflect2-dev_*.deb reflect2
     local vendored=tree/vendor/github.com/modern-go/reflect2
     rm -rf "$vendored" golang-github-modern-go-reflect2-dev_*.deb

@@ -11,8 +11,8 @@ use crate::node::{Node, signal};
 use crate::run::Running;
 use crate::wait_for;
 
-/// Longer than it takes on a busy machine.
-const LIMIT: Duration = Duration::from_secs(120);
+/// Longer than it takes on a busy machine, and longer than a registry that was away is left alone.
+const LIMIT: Duration = Duration::from_secs(400);
 
 /// A registry that runs, and ends when this is dropped. What was pushed to it stays in the node's folder.
 #[derive(Debug)]

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -19,8 +20,9 @@ const ASKING: Duration = Duration::from_secs(2);
 const ANSWERING: Duration = Duration::from_secs(5);
 const CLOSING: Duration = Duration::from_millis(500);
 
-/// How long a connection lasts at least, however many others come.
-const LASTS: Duration = Duration::from_millis(100);
+/// How long one that has asked nothing lasts at least, however many others come. One that is being
+/// answered is left to that.
+const LASTS: Duration = Duration::from_millis(500);
 
 /// Most bytes and fields of a request's head, and bytes behind it that are read to be dropped.
 const MAX_HEAD: usize = 8 << 10;
@@ -74,9 +76,8 @@ pub(crate) fn serve(
         let answer = answer.clone();
         let thread = std::thread::Builder::new().name("http".to_owned());
         let spawned = thread.spawn(move || {
-            let _slot = slot;
             // Whoever went away needs no answer.
-            let _gone = converse(&stream, &*answer);
+            let _gone = converse(&stream, &slot.1.has_asked, &*answer);
         });
         if let Err(error) = spawned {
             log::warn!("no thread for whoever asks for metrics: {error}");
@@ -95,6 +96,7 @@ struct Slots {
 struct Taken {
     peer: IpAddr,
     since: Instant,
+    has_asked: AtomicBool,
     stream: Arc<TcpStream>,
 }
 
@@ -106,8 +108,9 @@ impl Slots {
     fn take(self: &Arc<Self>, peer: IpAddr, stream: &Arc<TcpStream>) -> Slot {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         while taken.len() >= MAX_CONNECTED {
-            let most = greediest(taken.iter().map(|taken| taken.peer));
-            let oldest = taken.iter().find(|taken| Some(taken.peer) == most).cloned();
+            let silent = || taken.iter().filter(|taken| !taken.has_asked.load(Ordering::SeqCst));
+            let most = greediest(silent().map(|taken| taken.peer));
+            let oldest = silent().find(|taken| Some(taken.peer) == most).cloned();
             let left = oldest.as_ref().map_or(LASTS, |o| LASTS.saturating_sub(o.since.elapsed()));
             if let Some(oldest) = oldest.filter(|_| left.is_zero()) {
                 // Its thread ends by this, if it has not already.
@@ -117,7 +120,12 @@ impl Slots {
             let waited = self.freed.wait_timeout_while(taken, left, |t| t.len() >= MAX_CONNECTED);
             taken = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
-        let own = Arc::new(Taken { peer, since: Instant::now(), stream: stream.clone() });
+        let own = Arc::new(Taken {
+            peer,
+            since: Instant::now(),
+            has_asked: AtomicBool::new(false),
+            stream: stream.clone(),
+        });
         taken.push(own.clone());
         Slot(self.clone(), own)
     }
@@ -139,9 +147,15 @@ impl Drop for Slot {
     }
 }
 
-fn converse(stream: &TcpStream, answer: &dyn Fn(Asked<'_>) -> Answer) -> io::Result<()> {
+fn converse(
+    stream: &TcpStream,
+    has_asked: &AtomicBool,
+    answer: &dyn Fn(Asked<'_>) -> Answer,
+) -> io::Result<()> {
     let mut head = Vec::new();
-    let (answer, wants_body) = match read_head(stream, &mut head)? {
+    let asked = read_head(stream, &mut head)?;
+    has_asked.store(true, Ordering::SeqCst);
+    let (answer, wants_body) = match asked {
         Head::Request(request) => (respond(&request, answer), request.method != "HEAD"),
         Head::Nothing => return Ok(()),
         Head::Wrong(status, why) => (Answer::line(status, why), true),

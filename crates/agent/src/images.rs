@@ -1,6 +1,7 @@
 //! Keeps the store in step with the images of this node's engines: those that nobody has scanned are
 //! scanned when they come, and what is known of those that are gone for long is forgotten.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -144,7 +145,7 @@ impl<'a> Follower<'a> {
         let mut sources = Vec::new();
         let (mut look_at, mut list_at, mut all_at) = (Instant::now(), None, Instant::now());
         let mut forget_at = Instant::now();
-        let mut listed_at: Option<Instant> = None;
+        let (mut listed_at, mut asked_at) = (None::<Instant>, Instant::now());
         while !self.bell.is_ending() {
             let now = Instant::now();
             if now >= look_at {
@@ -161,6 +162,7 @@ impl<'a> Follower<'a> {
             }
             if list_at.is_some_and(|at| now >= at) {
                 list_at = None;
+                asked_at = now;
                 self.list(&sources);
                 listed_at = Some(Instant::now());
                 self.write();
@@ -170,7 +172,7 @@ impl<'a> Follower<'a> {
                 forget_at = Instant::now() + self.forgets_every();
             }
             let retry = self.listed.values().filter_map(|listed| listed.asked_at).min();
-            let retry = retry.into_iter().chain(self.queue.rests_until()).min();
+            let retry = retry.into_iter().chain(self.queue.rests_until(asked_at)).min();
             let retry = retry.map(|at| at.max(now + SETTLES));
             let until = [Some(look_at), Some(all_at), Some(forget_at), list_at, retry];
             let until = until.into_iter().flatten().min();
@@ -318,6 +320,7 @@ impl<'a> Follower<'a> {
         self.remember();
         let are_outdated = self.are_outdated();
         let mut are_left = false;
+        let knows = OnceCell::new();
         for (had, place) in wanted {
             if self.bell.is_ending() {
                 return;
@@ -338,7 +341,7 @@ impl<'a> Follower<'a> {
                         self.again.extend(scan.map(|scan| (had.config, scan)));
                     } else if has(Binding::BySignature)
                         && !has(Binding::ByScan)
-                        && self.scans.is_outdone(&verdict)
+                        && self.scans.is_outdone(&verdict, knows.get_or_init(|| self.scans.knows()))
                     {
                         // Other nodes may say more by now; else it is scanned.
                         self.queue.want_again(had.config, place, had.asked);

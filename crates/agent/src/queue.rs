@@ -310,10 +310,11 @@ impl Queue {
         });
     }
 
-    /// When the next image that failed in the background may be tried again.
-    pub fn rests_until(&self) -> Option<Instant> {
-        let (inner, now) = (held(&self.inner), Instant::now());
-        inner.rests.values().map(|rest| rest.until).filter(|until| *until > now).min()
+    /// When the next image that failed in the background may be tried again, of those that could not be
+    /// at this time.
+    pub fn rests_until(&self, since: Instant) -> Option<Instant> {
+        let inner = held(&self.inner);
+        inner.rests.values().map(|rest| rest.until).filter(|until| *until > since).min()
     }
 
     /// What runs, for [`Self::counts`].
@@ -589,17 +590,17 @@ mod tests {
         for _ in 0..8 {
             assert!(background(&queue, 1));
             queue.done(&queue.next().unwrap(), Err("no".to_owned()), Duration::ZERO);
-            let rests = queue.rests_until().unwrap().duration_since(Instant::now());
+            let rests = queue.rests_until(Instant::now()).unwrap().duration_since(Instant::now());
             assert!(rests > least - RESTS / 2 && rests <= least, "{rests:?}");
             held(&queue.inner).rests.values_mut().for_each(|rest| rest.until = Instant::now());
-            assert_eq!(queue.rests_until(), None);
+            assert_eq!(queue.rests_until(Instant::now()), None);
             least = (least * 2).min(RESTS_IN_BACKGROUND);
         }
         // What it cost counts, too.
         let other = Queue::new(8);
         assert!(background(&other, 1));
         other.done(&other.next().unwrap(), Err("no".to_owned()), Duration::from_secs(100));
-        let rests = other.rests_until().unwrap().duration_since(Instant::now());
+        let rests = other.rests_until(Instant::now()).unwrap().duration_since(Instant::now());
         assert!(rests > Duration::from_secs(900), "{rests:?}");
     }
 

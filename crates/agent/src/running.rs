@@ -11,10 +11,10 @@ use portcullis_audit::{Audit, Followed, new_id};
 use portcullis_engines::{Again, Found, Source};
 use portcullis_gate::Gate;
 use portcullis_scan::{Kept, Known};
-use portcullis_store::{FileStore, VerdictStore};
+use portcullis_store::{Detail, FileStore, VerdictStore};
 use portcullis_types::{
-    Action, Cause, Decision, Digest, Engine, Event, EventId, EventKind, Evidence, Lookup,
-    Timestamp, with_causes,
+    Action, Binding, Cause, Decision, Digest, Engine, Event, EventId, EventKind, Evidence, Lookup,
+    ScanReport, Timestamp, Verdict, with_causes,
 };
 
 use crate::backoff::Backoff;
@@ -262,8 +262,11 @@ impl<'a> Judge<'a> {
             match portcullis_scan::rematch(&kept, image, &node, now) {
                 Ok(Some((facts, report))) => {
                     judged += 1;
+                    let before = store.by_config(&facts.config, Detail::Full).unwrap_or_default();
+                    let is_news = !says_as_much(before.as_ref(), &report);
                     match store.absorb(&facts, report) {
-                        Ok(_) => self.scans.push(&facts.config),
+                        Ok(_) if is_news => self.scans.push(&facts.config),
+                        Ok(_) => {}
                         Err(error) => log::warn!("{}: {}", facts.config, with_causes(&error)),
                     }
                 }
@@ -433,6 +436,22 @@ impl<'a> Judge<'a> {
             self.keep();
         }
     }
+}
+
+/// Whether a verdict has a scan of ours that found the same, by advisories that are as new: then other
+/// nodes need not hear of this one.
+fn says_as_much(verdict: Option<&Verdict>, report: &ScanReport) -> bool {
+    let found = |report: &ScanReport| -> BTreeSet<String> {
+        let all = report.findings.iter();
+        all.map(|f| format!("{:?} {:?} {:?}", f.key(), f.severity, f.fixed_version)).collect()
+    };
+    let mut ours = verdict.iter().flat_map(|verdict| &verdict.reports);
+    ours.any(|before| {
+        before.binding == Binding::ByScan
+            && before.database_at == report.database_at
+            && before.coverage == report.coverage
+            && found(before) == found(report)
+    })
 }
 
 impl World {

@@ -168,15 +168,18 @@ impl Scans {
         }
     }
 
-    /// Whether what other nodes have said of an image stands in for a scan no more.
-    pub(crate) fn is_outdone(&self, verdict: &Verdict) -> bool {
-        // A scan would fail for the same reason.
-        let (Ok(node), Ok(rules)) = (self.node(), portcullis_scan::rules(&self.settings.paths()))
-        else {
-            return false;
-        };
-        let engines = !rules.is_empty() || portcullis_scan::clamd().is_some();
-        !self.shared.is_enough(&verdict.reports, Binding::BySignature, &node, engines)
+    /// What the node knows, and whether it searches files for malware; `None` if it cannot be used.
+    pub(crate) fn knows(&self) -> Option<(Arc<Node>, bool)> {
+        let rules = portcullis_scan::rules(&self.settings.paths()).ok()?;
+        Some((self.node().ok()?, !rules.is_empty() || portcullis_scan::clamd().is_some()))
+    }
+
+    /// Whether what other nodes have said of an image stands in for a scan no more, by what this one
+    /// knows. Where that cannot be used a scan would fail for the same reason.
+    pub(crate) fn is_outdone(&self, verdict: &Verdict, knows: &Option<(Arc<Node>, bool)>) -> bool {
+        knows.as_ref().is_some_and(|(node, engines)| {
+            !self.shared.is_enough(&verdict.reports, Binding::BySignature, node, *engines)
+        })
     }
 
     /// Pushes what the store knows of an image that was judged anew, if the settings say so.

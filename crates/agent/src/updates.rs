@@ -2,6 +2,7 @@
 //! `portcullis db update` and `portcullis feed update` now and then, in processes of their own.
 
 use std::io::{self, Read as _};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::JoinHandle;
@@ -22,6 +23,8 @@ use crate::state::Memory;
 const PATIENCE: Duration = Duration::from_secs(3600);
 /// How often it is looked whether it has ended.
 const LOOKS: Duration = Duration::from_millis(100);
+/// How long after its end by a signal ours may come.
+const ENDING: Duration = Duration::from_secs(1);
 /// Agents that begin together do not ask together.
 const SPREAD: Duration = Duration::from_secs(60);
 /// After a failure.
@@ -267,7 +270,13 @@ fn wait(child: &mut Child, bell: &Bell) -> Option<Result<(), String>> {
     loop {
         match child.try_wait() {
             Ok(Some(status)) if status.success() => return Some(Ok(())),
-            Ok(Some(status)) => return Some(Err(format!("it ended with {status}"))),
+            Ok(Some(status)) => {
+                // systemd ends all of a service together.
+                if status.signal().is_some() && !bell.is_ending() {
+                    bell.wait(None, Instant::now() + ENDING);
+                }
+                return (!bell.is_ending()).then(|| Err(format!("it ended with {status}")));
+            }
             Ok(None) => {}
             Err(error) => return Some(Err(format!("its end cannot be waited for: {error}"))),
         }

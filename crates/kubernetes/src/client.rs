@@ -106,9 +106,15 @@ async fn opened(access: Access) -> Result<Client, ClientError> {
         Access::File(path) => {
             let wrong = |error| ClientError::Kubeconfig(path.clone(), error);
             let kubeconfig = Kubeconfig::read_from(path).map_err(wrong)?;
-            Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
-                .await
-                .map_err(wrong)?
+            // The proxy of the environment is for mirrors and registries.
+            let names_proxy = kubeconfig.clusters.iter().any(|named| {
+                named.cluster.as_ref().is_some_and(|cluster| cluster.proxy_url.is_some())
+            });
+            let options = KubeConfigOptions::default();
+            let mut config =
+                Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(wrong)?;
+            config.proxy_url = config.proxy_url.filter(|_| names_proxy);
+            config
         }
     };
     let made = tokio::task::spawn_blocking(move || direct(config)).await;

@@ -68,7 +68,7 @@ chmod +x /usr/local/bin/mv
 # moves ARGUMENT...: what the node saw of it while a pod ran.
 moves() {
     : >"$FOLDER/moves"
-    PATH=/usr/local/bin:$PATH pod "$@" >/dev/null
+    PATH=/usr/local/bin:$PATH pod "$@" >/dev/null || return
     cat "$FOLDER/moves"
 }
 check "$(moves install)" ''

@@ -1,7 +1,12 @@
 //! What a container was let start by, and when it violates.
 
+use std::sync::Arc;
+
+use portcullis_inventory::SCANNER;
 use portcullis_settings::Settings;
-use portcullis_types::{Identity, Request};
+use portcullis_types::{
+    Class, Coverage, Finding, Identity, ImageFacts, Request, Scanner, Severity,
+};
 
 use super::*;
 
@@ -195,6 +200,31 @@ fn a_decision_is_kept_until_it_is_known_what_runs() {
     assert!(judged(&mut judge, Action::Block) && judge.told.len() == 2);
     judge.let_go();
     assert_eq!(Vec::from_iter(judge.told.keys()), [&(Engine::Podman, "c1".to_owned())]);
+}
+
+/// What is judged anew is pushed again only if other nodes hear something new.
+#[test]
+fn what_says_as_much_as_before_is_no_news() {
+    let report = |severity, advisories: i64| ScanReport {
+        scanner: Scanner { name: SCANNER.to_owned(), version: None },
+        scanned_at: Timestamp::now(),
+        database_at: Timestamp::from_second(advisories).ok(),
+        imported_at: Timestamp::now(),
+        binding: Binding::ByScan,
+        coverage: Coverage::default(),
+        findings: vec![Arc::new(Finding::new(Class::Vulnerability, "CVE-1", severity, SCANNER))],
+    };
+    let image = ImageFacts {
+        config: Digest::of(b"image"),
+        chain_id: None,
+        manifests: BTreeSet::new(),
+        references: BTreeSet::new(),
+    };
+    let verdict = Verdict { image, reports: vec![report(Severity::High, 1)] };
+    assert!(!says_as_much(None, &report(Severity::High, 1)));
+    assert!(says_as_much(Some(&verdict), &report(Severity::High, 1)));
+    assert!(!says_as_much(Some(&verdict), &report(Severity::High, 2)));
+    assert!(!says_as_much(Some(&verdict), &report(Severity::Low, 1)));
 }
 
 #[test]

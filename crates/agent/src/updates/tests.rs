@@ -81,6 +81,7 @@ fn it_is_done_and_not_again_after_a_restart() {
     std::thread::scope(|scope| {
         let thread = scope.spawn(|| run(&node.settings, &node.program(), &bell, Duration::ZERO));
         // It is not due for six hours.
+        std::thread::sleep(Duration::from_millis(300));
         bell.end();
         thread.join().unwrap();
     });
