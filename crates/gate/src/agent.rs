@@ -174,7 +174,11 @@ fn exchange(stream: &UnixStream, line: &[u8], until: Instant) -> io::Result<Vec<
     // Though no time be left: it shall know what is wanted, for the next attempt. A line like ours
     // fits into the socket's buffer.
     stream.set_write_timeout(Some(left(until).unwrap_or(AT_LEAST)))?;
-    (&mut &*stream).write_all(line)?;
+    match (&mut &*stream).write_all(line) {
+        // Who does not want to hear it has said why, and gone.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+        written => written?,
+    }
     read_line(stream, until)
 }
 
@@ -214,5 +218,21 @@ fn left(until: Instant) -> io::Result<Duration> {
     match left.is_zero() {
         true => Err(io::Error::from(io::ErrorKind::TimedOut)),
         false => Ok(left),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An agent refuses somebody, or is busy, before it has read a question.
+    #[test]
+    fn an_answer_counts_that_came_before_the_question_was_heard() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        (&theirs).write_all(b"no\n").unwrap();
+        drop(theirs);
+        let until = Instant::now() + Duration::from_secs(20);
+        assert_eq!(exchange(&ours, b"may I?\n", until).unwrap(), b"no");
+        assert!(exchange(&ours, b"may I?\n", until).is_err());
     }
 }
