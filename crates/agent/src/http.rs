@@ -2,8 +2,8 @@
 //!
 //! Whoever can reach the address may ask, so a connection costs a thread for a few seconds at most,
 //! and there are few of them at a time: when one more comes, whoever has most of them loses the oldest
-//! if that takes its time, so that nobody keeps the others out, a probe least of all. Requests are parsed by httparse, which
-//! hyper uses.
+//! if that takes its time, so that nobody keeps the others out, a probe least of all. Requests are
+//! parsed by httparse, which hyper uses.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};

@@ -262,8 +262,10 @@ impl<'a> Judge<'a> {
             match portcullis_scan::rematch(&kept, image, &node, now) {
                 Ok(Some((facts, report))) => {
                     judged += 1;
-                    let before = store.by_config(&facts.config, Detail::Full).unwrap_or_default();
-                    let is_news = !says_as_much(before.as_ref(), &report);
+                    let is_news = self.scans.pushes() && {
+                        let before = store.by_config(&facts.config, Detail::Full);
+                        !says_as_much(before.unwrap_or_default().as_ref(), &report)
+                    };
                     match store.absorb(&facts, report) {
                         Ok(_) if is_news => self.scans.push(&facts.config),
                         Ok(_) => {}
@@ -365,10 +367,12 @@ impl<'a> Judge<'a> {
         if is_complete {
             self.let_go();
         }
+        let count = |is: fn(&Container) -> bool| self.containers.values().filter(|c| is(c)).count();
+        let decided = count(|container| container.decision.is_some());
         self.queue.run(Runs {
-            violating: self.containers.values().filter(|container| container.violates).count(),
-            decided: self.containers.values().filter(|c| c.decision.is_some()).count(),
-            undecided: self.containers.values().filter(|c| c.decision.is_none()).count(),
+            violating: count(|container| container.violates),
+            decided,
+            undecided: self.containers.len() - decided,
         });
         if is_complete {
             self.in_use.tell(images);

@@ -182,6 +182,11 @@ impl Scans {
         })
     }
 
+    /// Whether verdicts are pushed at all.
+    pub(crate) fn pushes(&self) -> bool {
+        self.shared.pushes()
+    }
+
     /// Pushes what the store knows of an image that was judged anew, if the settings say so.
     pub(crate) fn push(&self, image: &Digest) {
         self.shared.push(image);

@@ -184,9 +184,8 @@ fn answer_to(ask: AgentAsk, queue: &Queue) -> AgentAnswer {
             }
         }
         AgentAsk::Status {} => {
-            let counts = queue.counts();
-            let Counts { scanning, waiting, scanned, failed, .. } = counts;
-            let Counts { images, unscanned, runs, .. } = counts;
+            let Counts { scanning, waiting, scanned, failed, images, unscanned, runs, .. } =
+                queue.counts();
             AgentAnswer::Status(AgentStatus {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 scanning,

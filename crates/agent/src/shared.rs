@@ -162,6 +162,11 @@ impl Shared {
         self.rests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether verdicts are pushed at all.
+    pub(crate) fn pushes(&self) -> bool {
+        self.pushes.is_some()
+    }
+
     /// How many verdicts wait to be pushed.
     pub(crate) fn waiting(&self) -> usize {
         self.pushes.as_ref().map_or(0, Pushes::waiting)

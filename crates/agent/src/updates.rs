@@ -182,6 +182,7 @@ fn run(settings: &Settings, program: &Path, bell: &Bell, spread: Duration) {
     let memory = memory(settings);
     let mut past: Past = memory.recall();
     let every = settings.updates.every;
+    let fresh = || Backoff::between(FIRST, MOST.min(every));
     let (begun, now) = (Instant::now(), Timestamp::now());
     let mut wanted: Vec<Wanted> = due(settings)
         .into_iter()
@@ -192,8 +193,7 @@ fn run(settings: &Settings, program: &Path, bell: &Bell, spread: Duration) {
                 .done
                 .map_or(Duration::ZERO, |done| every.saturating_sub(age(done, now)));
             let at = begun + left.max(spread.min(every).mul_f64(random()));
-            let backoff = Backoff::between(FIRST, MOST.min(every));
-            Wanted { what, arguments, at, backoff, said: Said::default() }
+            Wanted { what, arguments, at, backoff: fresh(), said: Said::default() }
         })
         .collect();
     while let Some(next) = wanted.iter_mut().min_by_key(|wanted| wanted.at) {
@@ -211,7 +211,7 @@ fn run(settings: &Settings, program: &Path, bell: &Bell, spread: Duration) {
             Some(Ok(())) => {
                 log::info!("{name} are up to date");
                 *times = Times { done: Some(Timestamp::now()), failed: None };
-                next.backoff = Backoff::between(FIRST, MOST.min(every));
+                next.backoff = fresh();
                 next.said.passed();
                 // Not all nodes at the same time.
                 next.at = Instant::now() + every.mul_f64(0.9 + random() / 5.0);

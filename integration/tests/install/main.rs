@@ -122,11 +122,10 @@ impl Engine {
     }
 
     fn newer(suite: &str) -> Option<Self> {
-        let variable = |name| std::env::var_os(name).map(PathBuf::from);
-        let cache = variable("PORTCULLIS_CACHE")
-            .or_else(|| variable("XDG_CACHE_HOME").map(|cache| cache.join("portcullis")))
-            .or_else(|| variable("HOME").map(|home| home.join(".cache/portcullis")))?;
-        let path = cache.join("engines").join(suite).join("usr/bin/containerd");
+        let path = portcullis_integration::engine::cache()
+            .join("engines")
+            .join(suite)
+            .join("usr/bin/containerd");
         path.exists().then(|| Self::at(path))
     }
 
